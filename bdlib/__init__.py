@@ -1,0 +1,1 @@
+"""Backdoor attacks on image classifiers, the defences against them, and their honest evaluation."""

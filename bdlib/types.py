@@ -1,0 +1,25 @@
+"""Vocabulary shared by every module: tensor shapes, and the callables the library is built from."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+Images: TypeAlias = Float[Tensor, "n c h w"]  # pixels in [0, 1]; never normalised by mean and deviation
+Pixels: TypeAlias = UInt8[Tensor, "n c h w"]  # how images are stored
+Labels: TypeAlias = Int[Tensor, " n"]
+Logits: TypeAlias = Float[Tensor, "n k"]
+Loss: TypeAlias = Float[Tensor, ""]
+
+
+class Batch(NamedTuple):
+    """One step's worth of training data."""
+
+    images: Images
+    labels: Labels
+    ids: Labels  # position of each image in its ImageSet, for methods that track examples
+
+
+Trigger: TypeAlias = Callable[[Images], Images]
+LossFn: TypeAlias = Callable[[nn.Module, Batch], Loss]
