@@ -65,15 +65,15 @@ class SmallBlock(nn.Module):
 
 
 def small_resnet(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
-    """Residual network for laptops: 0.3 M parameters, stages `layer1` to `layer3` of 32, 64 and 96 filters.
+    """Residual network for laptops: 0.3 M parameters, stages `layer1` to `layer3` of 32, 64 and 128 filters.
 
     A stride-2 stem makes the stages' grids 14, 7 and 4 pixels wide on a 28-pixel image. The stages give out signed
     values: the activation stands at the head of the next block.
     """
     net = stages(SmallBlock, channels, mean, std, stem_width=32, stem_stride=2,
-                 widths=(32, 64, 96), strides=(1, 2, 2), blocks=1)  # fmt: skip
+                 widths=(32, 64, 128), strides=(1, 2, 2), blocks=1)  # fmt: skip
     net.add_module("relu", nn.ReLU())
-    return initialise(add_head(net, 96, num_classes))
+    return initialise(add_head(net, 128, num_classes))
 
 
 def wrn_16_1(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:

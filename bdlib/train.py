@@ -104,10 +104,3 @@ def train(
             on_epoch(epoch, mean_loss)
     return model.eval()
 
-
-def best_device() -> torch.device:
-    """A GPU where there is one, with deterministic kernels; else the CPU."""
-    if torch.cuda.is_available():
-        torch.backends.cudnn.deterministic = True
-        return torch.device("cuda")
-    return torch.device("cpu")

@@ -19,7 +19,7 @@ class BadNets:
 
     size: int = 3  # pixels
     value: float = 1.0  # brightness
-    margin: int = 1  # pixels from the border; a random crop then seldom cuts the square away
+    margin: int = 0  # pixels from the border
 
     def __call__(self, images: Images) -> Images:
         h, w = images.shape[-2:]

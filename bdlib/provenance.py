@@ -1,0 +1,104 @@
+"""Where things lie, how they are written, and what made them."""
+
+import ast
+import hashlib
+import inspect
+import os
+import platform
+import subprocess
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parents[1]  # the repository: bdlib is installed in place
+RESULTS = Path(os.environ.get("BDLIB_RESULTS", ROOT / "results"))
+CACHE = Path(os.environ.get("BDLIB_CACHE", ROOT / "build" / "cache"))
+THREADS = int(os.environ.get("BDLIB_THREADS", "2"))
+
+
+def best_device() -> torch.device:
+    """A GPU where there is one, else the CPU; either way set up to give the same numbers every time.
+
+    On the CPU the order of sums, and so the last bits of every weight, follow the number of threads: it is fixed at
+    two, or at $BDLIB_THREADS.
+    """
+    if torch.cuda.is_available():
+        torch.backends.cudnn.deterministic = True
+        return torch.device("cuda")
+    torch.set_num_threads(THREADS)
+    return torch.device("cpu")
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all: a reader never meets a half-written one. Returns `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def digest(*parts: object) -> str:
+    """Eight hexadecimal digits that stand for the `repr` of everything given."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
+
+
+def code_digest(*sources: ModuleType | FunctionType | type | Any) -> str:
+    """As `digest`, for source code: blind to comments, docstrings and layout, and to nothing else."""
+    bare = []
+    for source in sources:
+        tree = ast.parse(inspect.getsource(source))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and is_docstring(body[0]):
+                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+        bare.append(ast.unparse(tree))
+    return digest(*bare)
+
+
+def is_docstring(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def runtime_facts() -> dict[str, str]:
+    """What a run was made with: commit (marked when files differ from it), device and versions."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    return {
+        "commit": commit(),
+        "device": device,
+        "threads": str(torch.get_num_threads()),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def commit() -> str:
+    """The checked-out commit, followed by `+changes` when a tracked file of bdlib differs from it."""
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no", "bdlib") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
