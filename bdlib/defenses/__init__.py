@@ -1,0 +1,10 @@
+"""Every defence, by its key. The same key names its test, and for a paper's method its notebook and records.
+
+Post-training defences take `(model, clean, *, ..., seed)` and return a new model in evaluation mode. They never
+change what they are given, and their signatures admit no trigger, target label, poison flags or test data.
+"""
+
+from bdlib.defenses.fine_tune import fine_tune
+from bdlib.defenses.nad import nad
+
+DEFENSES = {"fine_tune": fine_tune, "nad": nad}

@@ -1,0 +1,140 @@
+"""The notebooks' parameters: what each may be, checked before any compute, in one line that names the culprit.
+
+Papermill itself only warns when it is given a parameter that a notebook does not have, and runs on with the default.
+"""
+
+import ast
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from bdlib.datasets import DATASETS
+from bdlib.models import MODELS
+from bdlib.triggers import TRIGGERS
+
+Rule = tuple[str, Callable[[Any], bool]]  # what is allowed, in words, and the test of it
+
+
+class ParameterError(ValueError):
+    """A notebook was given a parameter that it does not have, or a value that cannot be."""
+
+    def _render_traceback_(self) -> list[str]:
+        """One line is all that a notebook shows of it."""
+        return [f"ParameterError: {self}"]
+
+
+def one_of(*choices: str) -> Rule:
+    return f"one of {', '.join(choices)}", lambda value: value in choices
+
+
+def whole(low: int, high: int) -> Rule:
+    def test(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    return f"a whole number from {low} to {high}", test
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def number(low: float, high: float, *, above: bool = False) -> Rule:
+    """A number from `low` (or, `above` it) to `high`."""
+    words = f"a number above {low:g}, at most {high:g}" if above else f"a number from {low:g} to {high:g}"
+    return words, lambda value: is_number(value) and low <= value <= high and not (above and value == low)
+
+
+RULES: dict[str, Rule] = {
+    "profile": one_of("smoke", "quick", "paper"),
+    "dataset": one_of(*DATASETS),
+    "data_fraction": number(0.01, 1),
+    "model": one_of(*MODELS),
+    "attack": one_of(*TRIGGERS),
+    "target_label": whole(0, 199),
+    "poison_rate": number(0, 0.5, above=True),
+    "victim_epochs": whole(1, 1000),
+    "victim_batch_size": whole(2, 4096),
+    "clean_fraction": number(0, 0.5, above=True),
+    "variant": one_of("paper", "released"),
+    "layers": ("a list of layer names", lambda v: isinstance(v, (list, tuple)) and len(v) > 0
+               and all(isinstance(name, str) for name in v)),
+    "beta": ("a list of numbers from 0 to 1e6", lambda v: isinstance(v, (list, tuple))
+             and all(is_number(x) and 0 <= x <= 1e6 for x in v)),
+    "power": number(0, 8, above=True),
+    "teacher_epochs": whole(1, 1000),
+    "student_epochs": whole(1, 1000),
+    "drop_epoch": whole(0, 1000),
+    "learning_rate": number(0, 10, above=True),
+    "batch_size": whole(2, 4096),
+    "seed": whole(0, 2**31 - 1),
+    "record": ("a file name, or an empty string", lambda value: isinstance(value, str)),
+}  # fmt: skip
+
+
+def check(namespace: dict[str, Any], names: str | Sequence[str]) -> dict[str, Any]:
+    """The parameters called `names` (a list, or words in one string) out of a notebook's `globals()`, checked.
+
+    Inside a notebook run by papermill, what papermill injected must be among `names`. Raises ParameterError.
+    """
+    declared = names.split() if isinstance(names, str) else list(names)
+    misspelt = [name for name in injected_names(namespace.get("In", [])) if name not in declared]
+    if misspelt:
+        raise ParameterError(f"{misspelt[0]}: no such parameter; this notebook has {', '.join(declared)}")
+    missing = [name for name in declared if name not in namespace]
+    if missing:
+        raise ParameterError(f"{missing[0]}: missing from the parameters cell")
+    return validated({name: namespace[name] for name in declared})
+
+
+def validated(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The same parameters, when each is allowed and they agree with each other. Raises ParameterError."""
+    for name, value in parameters.items():
+        if name not in RULES:
+            raise ParameterError(f"{name}: no such parameter; known are {', '.join(RULES)}")
+        allowed, fits = RULES[name]
+        if not fits(value):
+            raise ParameterError(f"{name}={value!r}: must be {allowed}")
+    check_target(parameters)
+    check_layers(parameters)
+    return parameters
+
+
+def check_target(parameters: dict[str, Any]) -> None:
+    if {"dataset", "target_label"} <= parameters.keys():
+        last, target = DATASETS[parameters["dataset"]].num_classes - 1, parameters["target_label"]
+        if target > last:
+            raise ParameterError(f"target_label={target}: must be from 0 to {last} for {parameters['dataset']}")
+
+
+def check_layers(parameters: dict[str, Any]) -> None:
+    """Every layer must exist in the model, and have its own weight."""
+    if "layers" not in parameters:
+        return
+    layers, model = parameters["layers"], parameters["model"]
+    facts = DATASETS[parameters["dataset"]]
+    with torch.device("meta"):
+        network = MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
+    known = [name for name, _ in network.named_modules() if name]
+    for layer in layers:
+        if layer not in known:
+            raise ParameterError(f"layers={layer!r}: must be layers of {model}, such as {', '.join(stages_of(known))}")
+    if "beta" in parameters and len(parameters["beta"]) != len(layers):
+        raise ParameterError(f"beta={parameters['beta']!r}: must have {len(layers)} numbers, one for each of layers")
+
+
+def stages_of(layers: list[str]) -> list[str]:
+    return [name for name in layers if "." not in name]
+
+
+def injected_names(history: Sequence[str]) -> list[str]:
+    """The names that papermill's own cell assigns, out of the kernel's input history."""
+    cells = [cell for cell in history if cell.startswith("# Parameters\n")]
+    return [name for cell in cells for name in assigned_names(cell)]
+
+
+def assigned_names(source: str) -> list[str]:
+    """The names assigned at the top level of some code."""
+    statements = [node for node in ast.parse(source).body if isinstance(node, (ast.Assign, ast.AnnAssign))]
+    targets = [t for node in statements for t in (node.targets if isinstance(node, ast.Assign) else [node.target])]
+    return [target.id for target in targets if isinstance(target, ast.Name)]

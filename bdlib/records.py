@@ -1,0 +1,97 @@
+"""One JSON file a run: what was asked, what came out, and, set apart, what it ran on."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bdlib.evaluate import Scores, defence_effectiveness, seed_interval
+from bdlib.provenance import RESULTS, digest, write_whole
+
+NAMED = ("attack", "poison_rate", "clean_fraction", "beta", "variant", "seed")  # shown in a record's file name
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run. All but `runtime` is byte-identical between equal runs on one machine."""
+
+    paper: str
+    parameters: dict[str, Any]  # exactly the notebook's parameters
+    before: Scores  # the victim
+    after: Scores  # the victim, defended
+    reported: dict[str, Any] | None  # the published row that this run answers; None where there is none
+    premises: list[str] = field(default_factory=list)  # what is wrong with the comparison, if anything
+    runtime: dict[str, Any] = field(default_factory=dict)  # commit, device, versions, seconds, peak memory
+
+    def text(self) -> str:
+        """The record as JSON, keys sorted, numbers as numbers."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    def save(self, path: Path) -> Path:
+        """Write the record to `path`, whole or not at all."""
+        return write_whole(path, self.text().encode())
+
+
+def read(path: Path) -> Record:
+    """The record in one file."""
+    raw = json.loads(path.read_text())
+    return Record(**{**raw, "before": Scores(**raw["before"]), "after": Scores(**raw["after"])})
+
+
+def load(paper: str, profile: str = "quick", *, folder: Path = RESULTS) -> list[Record]:
+    """Every record of one paper at one profile, by file name; an empty list when none has been run."""
+    return [read(path) for path in sorted((folder / profile / paper).glob("*.json"))]
+
+
+def table(records: list[Record]) -> pd.DataFrame:
+    """One row a record: paper, its parameters, scores before and after, DER, seconds and commit."""
+    rows = []
+    for record in records:
+        scores = {f"{name}_before": value for name, value in asdict(record.before).items()}
+        scores |= {f"{name}_after": value for name, value in asdict(record.after).items()}
+        scores["der"] = defence_effectiveness(record.before, record.after)
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in record.parameters.items()}
+        runtime = {name: record.runtime.get(name) for name in ("seconds", "commit")}
+        rows.append({"paper": record.paper} | settings | scores | runtime)
+    return pd.DataFrame(rows)
+
+
+def over_seeds(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:
+    """Mean of `score` over seeds with its 95 % interval: columns `by`, mean, low, high, seeds; in [0, 1]."""
+    rows = []
+    for key, group in runs.groupby(by, sort=False):
+        values = group[score].tolist()
+        mean, low, high = seed_interval(values) if len(values) > 1 else (values[0], float("nan"), float("nan"))
+        names = key if isinstance(key, tuple) else (key,)
+        rows.append(dict(zip(by, names, strict=True)) | {"mean": mean, "low": low, "high": high, "seeds": len(values)})
+    return pd.DataFrame(rows)
+
+
+def reported(paper: str, *, folder: Path = RESULTS) -> pd.DataFrame:
+    """The published numbers of one paper, each with its source; accuracies in per cent, as published."""
+    return pd.read_csv(folder / "reported" / f"{paper}.csv")
+
+
+def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """The paper's own published row for this data set, network and attack, or None."""
+    rows = reported(paper)
+    keys = ("dataset", "model", "attack")
+    own = rows[(rows["own"]) & (rows["defense_key"] == paper)]
+    for key in keys:
+        own = own[own[f"{key}_key"] == parameters[key]]
+    if own.empty:
+        return None
+    row = own.iloc[0]
+    return {"clean_accuracy": row["acc_percent"] / 100, "asr": row["asr_percent"] / 100, "source": row["source"]}
+
+
+def name(parameters: dict[str, Any]) -> str:
+    """A file name that a reader can parse: the studied parameters, then eight digits that stand for all of them."""
+
+    def shown(value: Any) -> str:
+        return "-".join(f"{item:g}" for item in value) if isinstance(value, (list, tuple)) else str(value)
+
+    studied = [f"{key}={shown(parameters[key])}" for key in NAMED if key in parameters]
+    return ",".join([*studied, digest(json.dumps(parameters, sort_keys=True))])

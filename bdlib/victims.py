@@ -1,0 +1,110 @@
+"""The backdoored models that all notebooks share: trained once, then read from a cache.
+
+A victim's file is named by the hash of all that shaped it: its recipe, the data set, and the code that trains.
+"""
+
+import json
+import warnings
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+import bdlib.data
+import bdlib.models
+import bdlib.poison
+import bdlib.train
+from bdlib.data import ImageSet, split
+from bdlib.datasets import DATASETS, load
+from bdlib.models import MODELS, seeded
+from bdlib.poison import Poisoned, poison
+from bdlib.provenance import CACHE, best_device, code_digest, digest, runtime_facts, write_whole
+from bdlib.train import Schedule, train
+from bdlib.triggers import CLEAN_LABEL, TRIGGERS
+from bdlib.types import Trigger
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a victim's weights. Field names are the notebooks' parameters."""
+
+    dataset: str = "fashion"
+    data_fraction: float = 1.0  # share of the training and test images used
+    model: str = "small_resnet"
+    attack: str = "badnets"  # a key of TRIGGERS; "none" gives the never-poisoned twin
+    target_label: int = 0
+    poison_rate: float = 0.1  # of the training set; of the target class for clean-label attacks
+    victim_epochs: int = 8
+    victim_batch_size: int = 64
+    seed: int = 0  # of the choice of images, the initial weights, the shuffles and the augmentation
+
+    @classmethod
+    def from_parameters(cls, parameters: dict[str, Any]) -> "Recipe":
+        """The recipe inside a notebook's parameters, which hold more than it needs."""
+        return cls(**{field.name: parameters[field.name] for field in fields(cls) if field.name in parameters})
+
+    @property
+    def trigger(self) -> Trigger:
+        return TRIGGERS[self.attack]
+
+    @property
+    def schedule(self) -> Schedule:
+        """One-cycle SGD from rate 0.1 with crop and mirroring: the fastest recipe to a well-fitted victim."""
+        return Schedule(self.victim_epochs, 0.1, anneal="one_cycle", batch_size=self.victim_batch_size,
+                        pad=DATASETS[self.dataset].pad, seed=self.seed)  # fmt: skip
+
+    @property
+    def path(self) -> Path:
+        """Where the trained victim is kept."""
+        code = code_digest(bdlib.data, bdlib.models, bdlib.poison, bdlib.train, type(self.trigger))
+        name = f"{self.dataset}-{self.model}-{self.attack}-{self.poison_rate:g}-seed{self.seed}"
+        shaped_by = digest(self, self.trigger, self.schedule, DATASETS[self.dataset], code)
+        return CACHE / "victims" / f"{name}-{shaped_by}.safetensors"
+
+    def data(self) -> tuple[ImageSet, ImageSet]:
+        """The clean training set and the test set, on the device that trains."""
+        parts = [part.to(best_device()) for part in load(self.dataset)]
+        if self.data_fraction < 1:
+            parts = [split(part, self.data_fraction, seed=0)[0] for part in parts]
+        return parts[0], parts[1]
+
+    def poisoned(self) -> Poisoned:
+        """The training set as the attacker hands it over."""
+        rate = 0.0 if self.attack == "none" else self.poison_rate
+        return poison(self.data()[0], self.trigger, target_label=self.target_label, poison_rate=rate,
+                      seed=self.seed, clean_label=self.attack in CLEAN_LABEL)  # fmt: skip
+
+    def untrained(self) -> nn.Module:
+        """The network before training."""
+        facts = DATASETS[self.dataset]
+        build = MODELS[self.model]
+        return seeded(lambda: build(facts.channels, facts.num_classes, facts.mean, facts.std), seed=self.seed)
+
+
+def victim(recipe: Recipe, *, progress: bool = False) -> nn.Module:
+    """The model trained on the poisoned data, in evaluation mode; from the cache where it is there already.
+
+    `progress` prints a line an epoch. A cached file that cannot be read is said to be so, and made anew.
+    """
+    device, path = best_device(), recipe.path
+    model = recipe.untrained().to(device, memory_format=torch.channels_last)
+    if path.is_file():
+        try:
+            model.load_state_dict(safetensors.torch.load(path.read_bytes()))
+            return model.eval()
+        except (SafetensorError, RuntimeError, KeyError) as error:
+            warnings.warn(f"{path} cannot be read ({error}); training the victim again", stacklevel=2)
+
+    def report(epoch: int, loss: float) -> None:
+        print(f"victim {recipe.attack}: epoch {epoch + 1} of {recipe.victim_epochs}, loss {loss:.3f}", flush=True)
+
+    data = recipe.poisoned().data
+    train(model, data, recipe.schedule, on_epoch=report if progress else None, compiled=device.type == "cuda")
+    facts = {key: json.dumps(value) for key, value in (asdict(recipe) | runtime_facts()).items()}
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    write_whole(path, safetensors.torch.save(tensors, metadata=facts))
+    return model
