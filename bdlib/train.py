@@ -31,9 +31,9 @@ class Schedule:
 
     def sgd(self, parameters: Iterable[Tensor]) -> SGD:
         """The optimiser, at the highest learning rate."""
-        nesterov, fused = self.nesterov, torch.cuda.is_available() or None
-        return SGD(parameters, self.learning_rate, momentum=self.momentum, nesterov=nesterov,
-                   weight_decay=self.weight_decay, fused=fused)  # fmt: skip
+        tensors = list(parameters)
+        return SGD(tensors, self.learning_rate, momentum=self.momentum, nesterov=self.nesterov,
+                   weight_decay=self.weight_decay, fused=tensors[0].is_cuda or None)  # fmt: skip
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """The share of the highest learning rate that this step takes, in [0, 1]."""

@@ -1,0 +1,1 @@
+"""Attacks that steer training. Static triggers are in bdlib.triggers."""

@@ -1,0 +1,87 @@
+"""A whole run, from a notebook's parameters to its record, without the notebook.
+
+    python -m bdlib.experiments nad --profile quick --record FILE
+    python -m bdlib.experiments nad --profile quick --victims
+
+The first makes one record of the profile's grid; the second trains the victim that the notebook itself runs on.
+"""
+
+import argparse
+import inspect
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bdlib import notebooks, records
+from bdlib.data import split
+from bdlib.datasets import DATASETS
+from bdlib.defenses import DEFENSES
+from bdlib.evaluate import Scores, broken_premises, evaluate
+from bdlib.parameters import validated
+from bdlib.provenance import runtime_facts
+from bdlib.records import Record
+from bdlib.victims import Recipe, victim
+
+
+def run(paper: str, parameters: dict[str, Any]) -> Record:
+    """Attack, defend and score once. `parameters` are those of the paper's notebook, all of them.
+
+    Raises ParameterError, before any compute, for a parameter out of range.
+    """
+    recipe = Recipe.from_parameters(validated(parameters))
+    train, test = recipe.data()
+    backdoored = victim(recipe)
+    clean, _ = split(train, parameters["clean_fraction"], seed=parameters["seed"])
+    start = time.perf_counter()
+    defended = DEFENSES[paper](backdoored, clean, **settings(paper, parameters))
+    seconds = time.perf_counter() - start
+    before, after = (
+        evaluate(model, test, recipe.trigger, target_label=recipe.target_label)
+        for model in (backdoored, defended)
+    )
+    return recorded(paper, parameters, before, after, seconds)
+
+
+def settings(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of a paper's defence that stand in its notebook's parameters."""
+    accepted = inspect.signature(DEFENSES[paper]).parameters.values()
+    given = parameters | {"pad": DATASETS[parameters["dataset"]].pad}
+    return {p.name: given[p.name] for p in accepted if p.kind == p.KEYWORD_ONLY and p.name in given}
+
+
+def recorded(
+    paper: str, parameters: dict[str, Any], before: Scores, after: Scores, seconds: float
+) -> Record:
+    """The record of a run that has been scored; where a premise of the comparison is broken it says so."""
+    facts: dict[str, Any] = {**runtime_facts(), "seconds": round(seconds, 2)}
+    if torch.cuda.is_available():
+        facts["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
+    kept = {name: value for name, value in parameters.items() if name != "record"}
+    poisoned = parameters["attack"] != "none"
+    premises = broken_premises(before, after) if poisoned else []
+    return Record(paper, kept, before, after, records.answers(paper, kept), premises, facts)
+
+
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("paper", choices=sorted(DEFENSES))
+    parser.add_argument("--profile", default="quick", choices=notebooks.PROFILES)
+    parser.add_argument("--record", type=Path, help="make the record of the profile's grid that has this file name")
+    parser.add_argument("--victims", action="store_true", help="train the victim that the notebook runs on")
+    options = parser.parse_args()
+    if options.victims:
+        victim(Recipe.from_parameters(notebooks.parameters(options.paper, options.profile)), progress=True)
+    if options.record:
+        grid = {records.name(point): point for point in notebooks.grid(options.paper, options.profile)}
+        if options.record.stem not in grid:
+            parser.error(f"--record {options.record}: not in the grid of {options.paper} at {options.profile}")
+        record = run(options.paper, grid[options.record.stem])
+        print(record.save(options.record).name, record.after, flush=True)
+
+
+if __name__ == "__main__":
+    main()
