@@ -1,9 +1,9 @@
 """A whole run, from a notebook's parameters to its record, without the notebook.
 
-    python -m bdlib.experiments nad --profile quick --record FILE
-    python -m bdlib.experiments nad --profile quick --victims
+    python -m bdlib.experiments nad results/quick/nad/<name>.json --profile quick
 
-The first makes one record of the profile's grid; the second trains the victim that the notebook itself runs on.
+makes the record of that name, one of the grid in notebooks/params/<profile>/<paper>.records.yaml. `make records`
+does so for every record that is missing.
 """
 
 import argparse
@@ -69,18 +69,15 @@ def recorded(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paper", choices=sorted(DEFENSES))
+    parser.add_argument("record", type=Path, help="where the record goes; its name says which run of the grid it is")
     parser.add_argument("--profile", default="quick", choices=notebooks.PROFILES)
-    parser.add_argument("--record", type=Path, help="make the record of the profile's grid that has this file name")
-    parser.add_argument("--victims", action="store_true", help="train the victim that the notebook runs on")
     options = parser.parse_args()
-    if options.victims:
-        victim(Recipe.from_parameters(notebooks.parameters(options.paper, options.profile)), progress=True)
-    if options.record:
-        grid = {records.name(point): point for point in notebooks.grid(options.paper, options.profile)}
-        if options.record.stem not in grid:
-            parser.error(f"--record {options.record}: not in the grid of {options.paper} at {options.profile}")
-        record = run(options.paper, grid[options.record.stem])
-        print(record.save(options.record).name, record.after, flush=True)
+    grid = {records.name(point): point for point in notebooks.grid(options.paper, options.profile)}
+    if options.record.stem not in grid:
+        parser.error(f"record {options.record.name}: not in the grid of {options.paper} at profile {options.profile}")
+    record = run(options.paper, grid[options.record.stem])
+    record.save(options.record)
+    print(f"{options.record.stem}: ACC {record.after.clean_accuracy:.1%}, ASR {record.after.asr:.1%}", flush=True)
 
 
 if __name__ == "__main__":

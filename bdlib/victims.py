@@ -1,8 +1,11 @@
 """The backdoored models that all notebooks share: trained once, then read from a cache.
 
 A victim's file is named by the hash of all that shaped it: its recipe, the data set, and the code that trains.
+
+    python -m bdlib.victims '{"attack": "blended", "seed": 1}'      # train one, if it is not there yet
 """
 
+import argparse
 import json
 import warnings
 from dataclasses import asdict, dataclass, fields
@@ -11,6 +14,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError
 from torch import nn
 
@@ -88,23 +92,47 @@ class Recipe:
 def victim(recipe: Recipe, *, progress: bool = False) -> nn.Module:
     """The model trained on the poisoned data, in evaluation mode; from the cache where it is there already.
 
-    `progress` prints a line an epoch. A cached file that cannot be read is said to be so, and made anew.
+    `progress` prints a line an epoch. Several processes that want the same victim train it once. A cached file that
+    cannot be read is warned about, and made anew.
     """
-    device, path = best_device(), recipe.path
-    model = recipe.untrained().to(device, memory_format=torch.channels_last)
-    if path.is_file():
-        try:
-            model.load_state_dict(safetensors.torch.load(path.read_bytes()))
-            return model.eval()
-        except (SafetensorError, RuntimeError, KeyError) as error:
-            warnings.warn(f"{path} cannot be read ({error}); training the victim again", stacklevel=2)
+    path = recipe.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        return cached(recipe) or trained(recipe, progress=progress)
+
+
+def cached(recipe: Recipe) -> nn.Module | None:
+    """The victim as it lies in the cache, or None."""
+    if not recipe.path.is_file():
+        return None
+    model = recipe.untrained().to(best_device(), memory_format=torch.channels_last)
+    try:
+        model.load_state_dict(safetensors.torch.load(recipe.path.read_bytes()))
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        warnings.warn(f"{recipe.path} cannot be read ({error}); training the victim again", stacklevel=3)
+        return None
+    return model.eval()
+
+
+def trained(recipe: Recipe, *, progress: bool) -> nn.Module:
+    """The victim, newly trained and written to the cache."""
 
     def report(epoch: int, loss: float) -> None:
         print(f"victim {recipe.attack}: epoch {epoch + 1} of {recipe.victim_epochs}, loss {loss:.3f}", flush=True)
 
-    data = recipe.poisoned().data
-    train(model, data, recipe.schedule, on_epoch=report if progress else None, compiled=device.type == "cuda")
+    model = train(recipe.untrained(), recipe.poisoned().data, recipe.schedule,
+                  on_epoch=report if progress else None, compiled=best_device().type == "cuda")  # fmt: skip
     facts = {key: json.dumps(value) for key, value in (asdict(recipe) | runtime_facts()).items()}
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    write_whole(path, safetensors.torch.save(tensors, metadata=facts))
+    write_whole(recipe.path, safetensors.torch.save(tensors, metadata=facts))
     return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", type=json.loads, help="JSON object: the fields of Recipe that differ from its defaults")
+    victim(Recipe(**parser.parse_args().recipe), progress=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -44,7 +44,8 @@ def nad(
     Raises ValueError when `beta` and `layers` differ in length, AttributeError for a layer that does not exist.
     """
     teacher = fine_tune(model, clean, epochs=teacher_epochs, learning_rate=learning_rate,
-                        drop_epoch=drop_epoch, batch_size=batch_size, pad=pad, seed=seed)  # fmt: skip
+                        drop_epoch=drop_epoch, batch_size=batch_size, pad=pad,
+                        seed=seed + 1)  # its own shuffles, else the student would retrace its steps  # fmt: skip
     return distil(model, teacher, clean, layers=layers, beta=beta, power=power, epochs=student_epochs,
                   learning_rate=learning_rate, drop_epoch=drop_epoch, batch_size=batch_size,
                   pad=pad, variant=variant, seed=seed)  # fmt: skip

@@ -1,0 +1,141 @@
+"""Victims -> notebooks (papermill) -> metrics -> book, from laptop to cluster.
+
+    snakemake --profile profiles/local book                       # what `make book` runs
+    snakemake --profile profiles/local records                    # every run behind the chapters' intervals
+    snakemake --profile profiles/gpu paper                        # the same at the papers' scale
+    snakemake --profile profiles/slurm paper
+
+Add `--config profile=smoke` to run another profile's notebooks. Only what is missing or out of date is done.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from bdlib import notebooks, provenance, records
+from bdlib.victims import Recipe
+
+PROFILE = config.get("profile", "quick")
+PAPERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
+CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
+PAGES = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
+VICTIMS = str(provenance.CACHE / "victims")
+RECIPES = {
+    recipe.path.stem: recipe
+    for paper in PAPERS
+    for profile in notebooks.PROFILES
+    if notebooks.profile_file(paper, profile).is_file()
+    for recipe in [Recipe.from_parameters(notebooks.parameters(paper, profile))]
+}
+
+
+def victim_of(paper, profile):
+    """The victim that a profile's notebook runs on."""
+    return str(Recipe.from_parameters(notebooks.parameters(paper, profile)).path)
+
+
+def kept_records(profile):
+    """The records there are, whatever made them."""
+    return sorted(map(str, Path("results", profile).glob("*/*.json")))
+
+
+def grid_records(profile):
+    """The records there should be."""
+    return [f"results/{profile}/{paper}/{records.name(point)}.json"
+            for paper in PAPERS for point in notebooks.grid(paper, profile)]
+
+
+wildcard_constraints:
+    paper="[a-z_]+",
+    profile="smoke|quick|paper",
+
+
+rule book:
+    input:
+        "build/book/index.html",
+
+
+rule notebooks:
+    input:
+        expand("results/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
+
+
+rule records:
+    input:
+        grid_records(PROFILE),
+        f"results/{PROFILE}/metrics.csv",
+
+
+rule paper:
+    input:
+        grid_records("paper"),
+        expand("results/paper/{paper}.ipynb", paper=PAPERS),
+        "results/paper/metrics.csv",
+
+
+rule victim:
+    output:
+        VICTIMS + "/{name}.safetensors",
+    params:
+        recipe=lambda wildcards: json.dumps(asdict(RECIPES[wildcards.name])),
+    threads: 2
+    resources:
+        gpu=1,
+    shell:
+        "python -m bdlib.victims {params.recipe:q}"
+
+
+rule notebook:
+    input:
+        CODE,
+        notebook="notebooks/{paper}.ipynb",
+        parameters="notebooks/params/{profile}/{paper}.yaml",
+        victim=lambda wildcards: victim_of(wildcards.paper, wildcards.profile),
+        records=lambda wildcards: kept_records(wildcards.profile),
+        reported="results/reported/{paper}.csv",
+    output:
+        "results/{profile}/{paper}.ipynb",
+    log:
+        "build/logs/{profile}-{paper}.log",
+    threads: 2
+    resources:
+        gpu=1,
+    shell:
+        "python -m bdlib.notebooks {input.notebook} {output} -f {input.parameters}"
+        " -p record build/{wildcards.profile}/{wildcards.paper}.json 2>&1 | tee {log}"
+
+
+# No inputs: a record, once made, stays until somebody deletes it. The chapters say when its code has changed since.
+rule record:
+    output:
+        "results/{profile}/{paper}/{name}.json",
+    threads: 2
+    resources:
+        gpu=1,
+    shell:
+        "python -m bdlib.experiments {wildcards.paper} {output:q} --profile {wildcards.profile}"
+
+
+rule metrics:
+    input:
+        lambda wildcards: sorted({*grid_records(wildcards.profile), *kept_records(wildcards.profile)}),
+    output:
+        "results/{profile}/metrics.csv",
+    run:
+        kept = [records.read(Path(path)) for path in input]
+        provenance.write_whole(Path(output[0]), records.table(kept).to_csv(index=False).encode())
+
+
+rule site:
+    input:
+        CODE,
+        PAGES,
+        "_config.yml",
+        "scripts/build_book.py",
+        expand("results/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
+    output:
+        "build/book/index.html",
+    params:
+        profile=PROFILE,
+    shell:
+        "python scripts/build_book.py --profile {params.profile}"
