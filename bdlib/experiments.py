@@ -8,6 +8,7 @@ does so for every record that is missing.
 
 import argparse
 import inspect
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from bdlib import notebooks, records
 from bdlib.data import split
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
-from bdlib.evaluate import Scores, broken_premises, evaluate
+from bdlib.evaluate import Scores, broken_premises, evaluate, predict
 from bdlib.parameters import validated
-from bdlib.provenance import runtime_facts
+from bdlib.poison import poison, stamp, triggered
+from bdlib.provenance import code_digest, imported, runtime_facts
 from bdlib.records import Record
+from bdlib.triggers import TRIGGERS
 from bdlib.victims import Recipe, victim
 
 
@@ -55,7 +58,7 @@ def recorded(
     paper: str, parameters: dict[str, Any], before: Scores, after: Scores, seconds: float
 ) -> Record:
     """The record of a run that has been scored; where a premise of the comparison is broken it says so."""
-    facts: dict[str, Any] = {**runtime_facts(), "seconds": round(seconds, 2)}
+    facts: dict[str, Any] = {**runtime_facts(), "seconds": round(seconds, 2), "code": code_of(paper, parameters)}
     if torch.cuda.is_available():
         facts["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
     kept = {name: value for name, value in parameters.items() if name != "record"}
@@ -64,6 +67,13 @@ def recorded(
     return Record(paper, kept, before, after, records.answers(paper, kept), premises, facts)
 
 
+
+
+def code_of(paper: str, parameters: dict[str, Any]) -> str:
+    """A digest of the code behind a record's numbers; a record that holds another one is out of date."""
+    defence = sys.modules[DEFENSES[paper].__module__]
+    trigger = type(TRIGGERS[parameters["attack"]])
+    return code_digest(*imported(defence), trigger, poison, triggered, stamp, evaluate, predict)
 
 
 def main() -> None:

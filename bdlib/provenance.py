@@ -6,6 +6,7 @@ import inspect
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -59,6 +60,20 @@ def code_digest(*sources: ModuleType | FunctionType | type | Any) -> str:
                 node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
         bare.append(ast.unparse(tree))
     return digest(*bare)
+
+
+def imported(module: ModuleType) -> list[ModuleType]:
+    """`module` and every bdlib module that it imports, directly or not, each once."""
+    found: dict[str, ModuleType] = {}
+    waiting = [module]
+    while waiting:
+        here = waiting.pop()
+        if here.__name__ in found:
+            continue
+        found[here.__name__] = here
+        nodes = [node for node in ast.walk(ast.parse(inspect.getsource(here))) if isinstance(node, ast.ImportFrom)]
+        waiting += [sys.modules[node.module] for node in nodes if (node.module or "").startswith("bdlib.")]
+    return [found[name] for name in sorted(found)]
 
 
 def is_docstring(node: ast.stmt) -> bool:
