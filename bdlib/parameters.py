@@ -46,7 +46,7 @@ def number(low: float, high: float, *, above: bool = False) -> Rule:
 
 
 RULES: dict[str, Rule] = {
-    "profile": one_of("smoke", "quick", "paper"),
+    "profile": one_of("quick", "paper"),
     "dataset": one_of(*DATASETS),
     "data_fraction": number(0.01, 1),
     "model": one_of(*MODELS),
