@@ -8,7 +8,6 @@ does so for every record that is missing.
 
 import argparse
 import inspect
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -71,9 +70,8 @@ def recorded(
 
 def code_of(paper: str, parameters: dict[str, Any]) -> str:
     """A digest of the code behind a record's numbers; a record that holds another one is out of date."""
-    defence = sys.modules[DEFENSES[paper].__module__]
     trigger = type(TRIGGERS[parameters["attack"]])
-    return code_digest(*imported(defence), trigger, poison, triggered, stamp, evaluate, predict)
+    return code_digest(*imported(DEFENSES[paper].__module__), trigger, poison, triggered, stamp, evaluate, predict)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import inspect
 import os
 import platform
 import subprocess
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -49,11 +49,11 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
-def code_digest(*sources: ModuleType | FunctionType | type | Any) -> str:
-    """As `digest`, for source code: blind to comments, docstrings and layout, and to nothing else."""
+def code_digest(*sources: Path | ModuleType | FunctionType | type | Any) -> str:
+    """As `digest`, for source code (files or objects): blind to comments, docstrings and layout, to nothing else."""
     bare = []
     for source in sources:
-        tree = ast.parse(inspect.getsource(source))
+        tree = ast.parse(source.read_text() if isinstance(source, Path) else inspect.getsource(source))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if isinstance(body, list) and body and is_docstring(body[0]):
@@ -62,17 +62,18 @@ def code_digest(*sources: ModuleType | FunctionType | type | Any) -> str:
     return digest(*bare)
 
 
-def imported(module: ModuleType) -> list[ModuleType]:
-    """`module` and every bdlib module that it imports, directly or not, each once."""
-    found: dict[str, ModuleType] = {}
+def imported(module: str) -> list[Path]:
+    """The source file of a bdlib module, and of every bdlib module that it imports, directly or not."""
+    found: dict[str, Path] = {}
     waiting = [module]
     while waiting:
-        here = waiting.pop()
-        if here.__name__ in found:
+        name = waiting.pop()
+        specification = find_spec(name)
+        if name in found or specification is None or specification.origin is None:
             continue
-        found[here.__name__] = here
-        nodes = [node for node in ast.walk(ast.parse(inspect.getsource(here))) if isinstance(node, ast.ImportFrom)]
-        waiting += [sys.modules[node.module] for node in nodes if (node.module or "").startswith("bdlib.")]
+        found[name] = Path(specification.origin)
+        nodes = [node for node in ast.walk(ast.parse(found[name].read_text())) if isinstance(node, ast.ImportFrom)]
+        waiting += [node.module for node in nodes if node.module and node.module.startswith("bdlib.")]
     return [found[name] for name in sorted(found)]
 
 
