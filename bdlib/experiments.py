@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from bdlib import notebooks, records
@@ -21,7 +22,7 @@ from bdlib.defenses import DEFENSES
 from bdlib.evaluate import Scores, broken_premises, evaluate, predict
 from bdlib.parameters import validated
 from bdlib.poison import poison, stamp, triggered
-from bdlib.provenance import code_digest, imported, runtime_facts
+from bdlib.provenance import RESULTS, code_digest, imported, runtime_facts
 from bdlib.records import Record
 from bdlib.triggers import TRIGGERS
 from bdlib.victims import Recipe, victim
@@ -72,6 +73,27 @@ def code_of(paper: str, parameters: dict[str, Any]) -> str:
     """A digest of the code behind a record's numbers; a record that holds another one is out of date."""
     trigger = type(TRIGGERS[parameters["attack"]])
     return code_digest(*imported(DEFENSES[paper].__module__), trigger, poison, triggered, stamp, evaluate, predict)
+
+
+def study(paper: str, profile: str, name: str) -> pd.DataFrame:
+    """The records of one study as a table, with a column `method`; empty, with its columns, when none has been run."""
+    runs, methods = [], []
+    for method, point in notebooks.study(paper, profile, name):
+        path = RESULTS / profile / paper / f"{records.name(point)}.json"
+        if path.is_file():
+            runs.append(records.read(path))
+            methods.append(method)
+    return records.table(runs).assign(method=methods)
+
+
+def freshness(paper: str, profile: str = "quick") -> str:
+    """A sentence: how many of a paper's records there are, what made them, and whether their code changed since."""
+    kept = records.load(paper, profile)
+    due = len(notebooks.grid(paper, profile))
+    stale = sum(record.runtime.get("code") != code_of(paper, record.parameters) for record in kept)
+    commits = sorted({record.runtime["commit"] for record in kept})
+    words = f"{stale} of them by code that has changed since" if stale else "by the code as it is now"
+    return f"{len(kept)} of {due} {profile} records are here" + (f", made {words} (commit {', '.join(commits)})." if kept else ".")
 
 
 def main() -> None:

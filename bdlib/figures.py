@@ -144,23 +144,23 @@ def interval(ax: Axes, x: float, summary: pd.Series, method: str) -> None:
     ax.errorbar([x], [mean], yerr=ends, fmt=MARKERS[method], color=COLOURS[method], ms=5, capsize=2, lw=1)
 
 
-def sweep(runs: pd.DataFrame, parameter: str, label: str, *, log: bool = True) -> Figure:
-    """ASR and clean accuracy of every method against one parameter, mean and interval over seeds."""
+def sweep(runs: pd.DataFrame, parameter: str, label: str) -> Figure:
+    """ASR and clean accuracy of every method against one parameter, mean and interval over seeds.
+
+    The parameter's values stand side by side at equal distances, whatever their spacing.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.6), layout="constrained")
     columns = {"asr_after": "attack success rate (%)", "clean_accuracy_after": "clean accuracy (%)"}
-    methods = list(dict.fromkeys(runs["method"]))
+    methods, ticks = list(dict.fromkeys(runs["method"])), sorted(set(runs[parameter]))
     for ax, (score, axis) in zip(axes, columns.items(), strict=True):
-        for method in methods:
+        for number, method in enumerate(methods):
             line = over_seeds(runs[runs["method"] == method], [parameter], score).sort_values(parameter)
+            places = [ticks.index(value) + 0.06 * number for value in line[parameter]]
             ends = [100 * (line["mean"] - line["low"].clip(0)), 100 * (line["high"].clip(upper=1) - line["mean"])]
-            ax.errorbar(line[parameter], 100 * line["mean"], yerr=ends, fmt=f"-{MARKERS[method]}",
+            ax.errorbar(places, 100 * line["mean"], yerr=ends, fmt=f"-{MARKERS[method]}",
                         color=COLOURS[method], ms=4, capsize=2, lw=1)  # fmt: skip
-        if log:
-            ax.set_xscale("log")
-        ticks = sorted(set(runs[parameter]))
-        ax.set(xlabel=label, ylabel=axis, ylim=(-2, 102), xticks=ticks)
+        ax.set(xlabel=label, ylabel=axis, ylim=(-2, 102), xticks=range(len(ticks)))
         ax.set_xticklabels([f"{tick:g}" for tick in ticks])
-        ax.minorticks_off()
     legend(axes[1], methods)
     return figure
 

@@ -53,21 +53,27 @@ def parameters(paper: str, profile: str) -> dict[str, Any]:
     return overridden(NOTEBOOKS / f"{paper}.ipynb", read_yaml(profile_file(paper, profile)) or {})
 
 
-def grid(paper: str, profile: str) -> list[dict[str, Any]]:
-    """The parameters of every record of a paper at a profile, without repeats.
+def study(paper: str, profile: str, name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The runs of one study of a paper: what the chapter calls each, and its parameters.
 
-    params/<profile>/<paper>.records.yaml lists blocks of `name: [values]`; a block stands for all combinations.
+    Studies stand in params/<profile>/<paper>.records.yaml; a line there stands for all combinations of its lists.
     """
-    path = profile_file(paper, profile, ".records")
     base = parameters(paper, profile)
-    points = []
-    for block in read_yaml(path) or []:
-        for values in itertools.product(*block.values()):
-            changes = dict(zip(block, values, strict=True))
-            point = overridden(NOTEBOOKS / f"{paper}.ipynb", base | changes)
+    runs = []
+    for line in (read_yaml(profile_file(paper, profile, ".records")) or {}).get(name, []):
+        names = [key for key in line if key != "method"]
+        for values in itertools.product(*(line[key] for key in names)):
+            point = overridden(NOTEBOOKS / f"{paper}.ipynb", base | dict(zip(names, values, strict=True)))
             del point["record"]
-            if point not in points:
-                points.append(point)
+            runs.append((line["method"], point))
+    return runs
+
+
+def grid(paper: str, profile: str) -> list[dict[str, Any]]:
+    """The parameters of every record of a paper at a profile: all its studies, without repeats."""
+    points: list[dict[str, Any]] = []
+    for name in read_yaml(profile_file(paper, profile, ".records")) or {}:
+        points += [point for _, point in study(paper, profile, name) if point not in points]
     return points
 
 

@@ -55,7 +55,7 @@ def table(records: list[Record]) -> pd.DataFrame:
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in record.parameters.items()}
         runtime = {name: record.runtime.get(name) for name in ("seconds", "commit")}
         rows.append({"paper": record.paper} | settings | scores | runtime)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["paper", "attack", "seed"])
 
 
 def over_seeds(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:

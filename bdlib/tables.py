@@ -65,21 +65,66 @@ def means(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.concat([*parts, summary["seeds"].astype(int)], axis=1)
 
 
-def paired_difference(runs: pd.DataFrame, score: str, *, method: str, control: str) -> pd.DataFrame:
-    """Method minus control, in points, seed by seed: for each attack the mean, its interval, and who wins."""
-    wide = runs.pivot_table(index=["attack", "seed"], columns="method", values=score, sort=False)
-    gap = (wide[method] - wide[control]).rename("gap").reset_index()
-    summary = over_seeds(gap, ["attack"], "gap").set_index("attack")
-    words = summary.apply(lambda row: verdict(row["low"], row["high"], method, control), axis=1)
-    shown = summary.apply(with_interval, axis=1)
-    return pd.DataFrame({f"{method} minus {control} (points)": shown, "lower ASR": words})
-
-
 def verdict(low: float, high: float, method: str, control: str) -> str:
     """Which of two has the lower ASR, when the interval of the difference leaves no doubt."""
     if high < 0:
         return method
     return control if low > 0 else "undecided"
+
+
+def findings(runs: pd.DataFrame, *, method: str, control: str) -> str:
+    """The outcome in sentences, Markdown: for each attack, by how much the method's ASR differs from the control's."""
+    if runs.empty:
+        return f"No record of {method} at this profile yet: nothing can be said."
+    gaps = gap(runs, "asr_after", method, control)
+    prices = gap(runs, "clean_accuracy_after", method, control)
+    lines = []
+    for attack in gaps.index:
+        outcome = verdict(gaps.loc[attack, "low"], gaps.loc[attack, "high"], method, control)
+        words = "neither is shown to be better" if outcome == "undecided" else f"**{outcome}** removes more"
+        lines.append(
+            f"- **{attack}**: {words}. ASR, {method} minus {control}: {with_interval(gaps.loc[attack])} points; "
+            f"clean accuracy: {with_interval(prices.loc[attack])} points ({gaps.loc[attack, 'seeds']:.0f} paired seeds)."
+        )
+    wins = sum(": **" + method in line for line in lines)
+    head = f"Paired over seeds, {method} has a lower ASR than {control} beyond doubt on {wins} of {len(lines)} attacks."
+    return "\n".join([head, "", *lines])
+
+
+def gap(runs: pd.DataFrame, score: str, method: str, control: str) -> pd.DataFrame:
+    """Method minus control, seed by seed: for each attack the mean, its 95 % interval and the number of seeds."""
+    wide = runs.pivot_table(index=["attack", "seed"], columns="method", values=score, sort=False)
+    difference = (wide[method] - wide[control]).dropna().rename("gap").reset_index()
+    return over_seeds(difference, ["attack"], "gap").set_index("attack")
+
+
+def same_or_not(runs: pd.DataFrame, one_method: str, other: str) -> str:
+    """A sentence: whether two methods gave the same scores on every seed, and if not how far apart they are."""
+    scored = ["asr_after", "clean_accuracy_after", "robust_accuracy_after"]
+    first, second = (runs[runs["method"] == name].set_index("seed")[scored] for name in (one_method, other))
+    if first.empty or second.empty:
+        return f"No records of both {one_method} and {other} yet."
+    apart = (first - second).abs().max().max()
+    if apart == 0:
+        return f"On all {len(first)} seeds, *{one_method}* and *{other}* have the same ACC, ASR and RA, to the last digit."
+    return f"*{one_method}* and *{other}* differ by up to {100 * apart:.1f} points."
+
+
+def price(runs: pd.DataFrame) -> pd.DataFrame:
+    """Clean accuracy before and after each method on never-poisoned models, and what it cost, in points."""
+    columns = {"ACC before (%)": runs["clean_accuracy_before"], "ACC after (%)": runs["clean_accuracy_after"],
+               "cost (points)": runs["clean_accuracy_before"] - runs["clean_accuracy_after"]}  # fmt: skip
+    parts = []
+    for label, values in columns.items():
+        summary = over_seeds(runs.assign(value=values), ["method"], "value").set_index("method")
+        parts.append(summary.apply(with_interval, axis=1).rename(label))
+    return pd.concat([*parts, summary["seeds"].astype(int)], axis=1)
+
+
+def plain(rows: Mapping[str, Mapping[str, object]], *, digits: int | None = None) -> pd.DataFrame:
+    """Rows of named values as a table of text; numbers rounded to `digits` decimals where that is given."""
+    table = pd.DataFrame(rows).T
+    return table if digits is None else table.map(lambda value: f"{value:.{digits}f}")
 
 
 def with_interval(row: pd.Series) -> str:
