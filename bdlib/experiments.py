@@ -83,7 +83,8 @@ def study(paper: str, profile: str, name: str) -> pd.DataFrame:
         if path.is_file():
             runs.append(records.read(path))
             methods.append(method)
-    return records.table(runs).assign(method=methods)
+    table = records.table(runs) if runs else records.no_runs(notebooks.parameters(paper, profile))
+    return table.assign(method=methods)
 
 
 def freshness(paper: str, profile: str = "quick") -> str:

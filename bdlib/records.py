@@ -1,7 +1,7 @@
 """One JSON file a run: what was asked, what came out, and, set apart, what it ran on."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,13 @@ def table(records: list[Record]) -> pd.DataFrame:
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in record.parameters.items()}
         runtime = {name: record.runtime.get(name) for name in ("seconds", "commit")}
         rows.append({"paper": record.paper} | settings | scores | runtime)
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["paper", "attack", "seed"])
+    return pd.DataFrame(rows)
+
+
+def no_runs(parameters: dict[str, Any]) -> pd.DataFrame:
+    """The table of no record at all, with the columns that records of these parameters would have."""
+    scores = [f"{field.name}_{when}" for when in ("before", "after") for field in fields(Scores)]
+    return pd.DataFrame(columns=["paper", *parameters, *scores, "der", "seconds", "commit"])
 
 
 def over_seeds(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:
@@ -66,7 +72,7 @@ def over_seeds(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:
         mean, low, high = seed_interval(values) if len(values) > 1 else (values[0], float("nan"), float("nan"))
         names = key if isinstance(key, tuple) else (key,)
         rows.append(dict(zip(by, names, strict=True)) | {"mean": mean, "low": low, "high": high, "seeds": len(values)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds"])
 
 
 def reported(paper: str, *, folder: Path = RESULTS) -> pd.DataFrame:

@@ -58,11 +58,7 @@ def measured(runs: pd.DataFrame, attack: str, method: str, score: str) -> str:
 def means(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Mean ACC and ASR over seeds with 95 % intervals, for every value of the columns `by`."""
     columns = {"clean_accuracy_after": "ACC (%)", "asr_after": "ASR (%)"}
-    parts = []
-    for score, label in columns.items():
-        summary = over_seeds(runs, list(by), score).set_index(list(by))
-        parts.append(summary.apply(with_interval, axis=1).rename(label))
-    return pd.concat([*parts, summary["seeds"].astype(int)], axis=1)
+    return summarised({label: over_seeds(runs, list(by), score) for score, label in columns.items()}, by)
 
 
 def verdict(low: float, high: float, method: str, control: str) -> str:
@@ -87,14 +83,39 @@ def findings(runs: pd.DataFrame, *, method: str, control: str) -> str:
             f"clean accuracy: {with_interval(prices.loc[attack])} points ({gaps.loc[attack, 'seeds']:.0f} paired seeds)."
         )
     wins = sum(": **" + method in line for line in lines)
+    if not lines:
+        return f"No seed has records of both {method} and {control} yet."
     head = f"Paired over seeds, {method} has a lower ASR than {control} beyond doubt on {wins} of {len(lines)} attacks."
     return "\n".join([head, "", *lines])
 
 
+def findings_table(studies: Mapping[str, pd.DataFrame], *, control: str) -> pd.DataFrame:
+    """The headline of several methods: a row for each method and attack, means over seeds and the outcome."""
+    rows = []
+    for method, runs in studies.items():
+        gaps = gap(runs, "asr_after", method, control)
+        for attack in gaps.index:
+            mine = runs[(runs["attack"] == attack) & (runs["method"] == method)]
+            other = runs[(runs["attack"] == attack) & (runs["method"] == control)]
+            rows.append({
+                "method": method, "attack": attack,
+                "victim ACC / ASR": pair(mine, "before"), "control ACC / ASR": pair(other, "after"),
+                "method ACC / ASR": pair(mine, "after"),
+                "lower ASR": verdict(gaps.loc[attack, "low"], gaps.loc[attack, "high"], method, control),
+                "seeds": int(gaps.loc[attack, "seeds"]),
+            })  # fmt: skip
+    names = ["method", "attack", "victim ACC / ASR", "control ACC / ASR", "method ACC / ASR", "lower ASR", "seeds"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def pair(runs: pd.DataFrame, when: str) -> str:
+    return f"{one(runs[f'clean_accuracy_{when}'].mean())} / {one(runs[f'asr_{when}'].mean())}"
+
+
 def gap(runs: pd.DataFrame, score: str, method: str, control: str) -> pd.DataFrame:
     """Method minus control, seed by seed: for each attack the mean, its 95 % interval and the number of seeds."""
-    wide = runs.pivot_table(index=["attack", "seed"], columns="method", values=score, sort=False)
-    difference = (wide[method] - wide[control]).dropna().rename("gap").reset_index()
+    both = [runs[runs["method"] == name].set_index(["attack", "seed"])[score] for name in (method, control)]
+    difference = (both[0] - both[1]).dropna().rename("gap").reset_index()
     return over_seeds(difference, ["attack"], "gap").set_index("attack")
 
 
@@ -114,11 +135,19 @@ def price(runs: pd.DataFrame) -> pd.DataFrame:
     """Clean accuracy before and after each method on never-poisoned models, and what it cost, in points."""
     columns = {"ACC before (%)": runs["clean_accuracy_before"], "ACC after (%)": runs["clean_accuracy_after"],
                "cost (points)": runs["clean_accuracy_before"] - runs["clean_accuracy_after"]}  # fmt: skip
-    parts = []
-    for label, values in columns.items():
-        summary = over_seeds(runs.assign(value=values), ["method"], "value").set_index("method")
-        parts.append(summary.apply(with_interval, axis=1).rename(label))
-    return pd.concat([*parts, summary["seeds"].astype(int)], axis=1)
+    parts = {label: over_seeds(runs.assign(value=values), ["method"], "value") for label, values in columns.items()}
+    return summarised(parts, ["method"])
+
+
+def summarised(parts: Mapping[str, pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
+    """Summaries over seeds side by side, one column each, and the number of seeds; a row for each value of `by`."""
+    rows = [
+        dict(zip(by, key, strict=True))
+        | {label: with_interval(part.iloc[number]) for label, part in parts.items()}
+        | {"seeds": int(seeds)}
+        for number, (*key, seeds) in enumerate(next(iter(parts.values()))[[*by, "seeds"]].itertuples(index=False))
+    ]
+    return pd.DataFrame(rows, columns=[*by, *parts, "seeds"]).set_index(list(by))
 
 
 def plain(rows: Mapping[str, Mapping[str, object]], *, digits: int | None = None) -> pd.DataFrame:

@@ -1,0 +1,86 @@
+"""Build the HTML book from the pages in book/ and the executed notebooks in results/<profile>/.
+
+    python scripts/build_book.py --profile quick
+
+The sources are laid out in build/source as the repository has them, executed notebooks standing where their sources
+do, so that every edit and launch button leads to the file that a reader should open. The book lands in build/book.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from bdlib import experiments, tables
+
+ROOT = Path(__file__).parents[1]
+STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
+
+
+def stage(profile: str) -> None:
+    """Lay out the sources; files whose content has not changed keep their time, and Sphinx then skips them."""
+    wanted = {Path("_config.yml"): (ROOT / "_config.yml").read_bytes()}
+    pages = [path for path in (ROOT / "book").rglob("*") if path.is_file()]
+    wanted |= {path.relative_to(ROOT): path.read_bytes() for path in pages}
+    for path in sorted((ROOT / "results" / profile).glob("*.ipynb")):
+        wanted[Path("notebooks") / path.name] = path.read_bytes()
+    wanted[Path("book/api.md")] = api_page().encode()
+    wanted[Path("book/_generated/findings.csv")] = findings(profile).to_csv(index=False).encode()
+    for path in STAGE.rglob("*"):
+        if path.is_file() and "_build" not in path.parts and path.relative_to(STAGE) not in wanted:
+            path.unlink()
+    for path, content in wanted.items():
+        target = STAGE / path
+        if not target.is_file() or target.read_bytes() != content:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+
+def api_page() -> str:
+    """The reference: every module's docstring and public members, in the order in which data flows through them."""
+    rank = ["types", "data", "datasets", "models", "triggers", "poison", "train", "evaluate", "defenses", "victims",
+            "records", "experiments", "notebooks", "parameters", "figures", "tables", "provenance", "vision"]  # fmt: skip
+    paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
+    lines = ["# API reference", "", "Made from the docstrings. Rooms stand in the order in which data flows through them.", ""]
+    for path in paths:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if name not in ("bdlib", "bdlib.attacks"):
+            lines += [f"## {name}", "", "```{eval-rst}", f".. automodule:: {name}", "   :members:", "```", ""]
+    return "\n".join(lines)
+
+
+def rank_of(path: Path, rank: list[str]) -> tuple[int, str]:
+    room = path.relative_to(ROOT / "bdlib").with_suffix("").parts[0]
+    return (rank.index(room) if room in rank else len(rank), str(path))
+
+
+def findings(profile: str) -> pd.DataFrame:
+    """What the chapters' headline studies say, a row for each paper and attack."""
+    runs = experiments.study("nad", profile, "headline")
+    return tables.findings_table({"NAD": runs}, control="fine-tuning")
+
+
+def build() -> None:
+    """Run Jupyter Book, a warning counting as an error, and copy what it made to build/book."""
+    command = ["jupyter-book", "build", ".", "--toc", "book/_toc.yml", "-W", "--keep-going", "-q"]
+    done = subprocess.run([str(Path(sys.executable).with_name(command[0])), *command[1:]], cwd=STAGE)
+    if done.returncode:
+        sys.exit(f"jupyter-book failed with status {done.returncode}")
+    shutil.copytree(STAGE / "_build" / "html", TARGET, dirs_exist_ok=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", default="quick", choices=("smoke", "quick", "paper"))
+    profile = parser.parse_args().profile
+    shutil.rmtree(TARGET, ignore_errors=True)
+    stage(profile)
+    build()
+    print(f"\nThe book is in {TARGET.relative_to(ROOT)}. Open it: {(TARGET / 'index.html').as_uri()}")
+
+
+if __name__ == "__main__":
+    main()
