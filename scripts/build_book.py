@@ -60,7 +60,8 @@ def rank_of(path: Path, rank: list[str]) -> tuple[int, str]:
 def findings(profile: str) -> pd.DataFrame:
     """What the chapters' headline studies say, a row for each paper and attack."""
     runs = experiments.study("nad", profile, "headline")
-    return tables.findings_table({"NAD": runs}, control="fine-tuning")
+    found = tables.findings_table({"NAD": runs}, control="fine-tuning")
+    return found if len(found) else pd.DataFrame([["NAD", "not run yet", *[""] * 5]], columns=found.columns)
 
 
 def build() -> None:

@@ -88,7 +88,7 @@ def distil(
 
 
 def attention(features: Maps, power: float = 2.0) -> Float[Tensor, "n hw"]:
-    """Where the network looks: |activation|^power summed over channels, scaled to unit length for each image.
+    """Where the network looks: powers of absolute activations, summed over channels, at unit length for each image.
 
     Raises ValueError for maps of one pixel: scaled, they are all equal to one, and their loss has no gradient.
     """
