@@ -1,8 +1,11 @@
 import io
 import os
 import zipfile
-from hashlib import sha256
+from functools import partial
+from hashlib import md5, sha256
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 
 import pyarrow
 import pyarrow.parquet
@@ -104,10 +107,20 @@ def test_tiny_imagenet_comes_from_its_archive(tmp_path, monkeypatch):
             file.writestr(f"tiny-imagenet-200/train/{word}/images/{word}_0.JPEG", png(label))
         file.writestr("tiny-imagenet-200/val/images/val_0.JPEG", png(7))
         file.writestr("tiny-imagenet-200/val/val_annotations.txt", "val_0.JPEG\tn02\t0\t0\t1\t1\n")
-    from hashlib import md5
-
-    monkeypatch.setattr(datasets, "TINY_IMAGENET", (archive.as_uri(), md5(archive.read_bytes()).hexdigest()))
-    train, test = datasets.download_tiny_imagenet(tmp_path / "downloads")
+    server = HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}/tiny.zip"
+    monkeypatch.setattr(datasets, "TINY_IMAGENET", (address, md5(archive.read_bytes()).hexdigest()))
+    try:
+        train, test = datasets.download_tiny_imagenet(tmp_path / "downloads")
+        monkeypatch.setattr(datasets, "TINY_IMAGENET", (address, "0" * 32))
+        monkeypatch.setenv("BDLIB_DOWNLOADS", str(tmp_path / "altered"))
+        with pytest.raises(DataError, match="tiny_imagenet"):
+            datasets.download("tiny_imagenet")
+    finally:
+        server.shutdown()
+        server.server_close()
     assert train.labels.tolist() == [0, 1] and test.labels.tolist() == [1]
     assert test.images[0, 0, 0, 0] == 7
 

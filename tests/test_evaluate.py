@@ -60,7 +60,7 @@ def test_a_premise_that_fails_is_named_and_warned_about():
     with pytest.warns(PremiseWarning, match="attack is weak"):
         assert len(broken_premises(Scores(0.9, 0.5, 0.4, 0.9), VICTIM)) == 1
     with pytest.warns(PremiseWarning, match="fell by 20.0 points"):
-        assert len(broken_premises(VICTIM, Scores(0.7, 0, 0, 0.7))) == 1
+        assert len(broken_premises(VICTIM, Scores(0.7, 0.0, 0.0, 0.7))) == 1
     assert broken_premises(VICTIM, VICTIM) == []
 
 

@@ -22,7 +22,7 @@ def test_clean_label_keeps_labels_and_takes_a_share_of_the_target_class(clean):
 
 
 def test_nothing_poisoned_is_the_data_itself(clean):
-    result = poison(clean, NoTrigger(), target_label=0, poison_rate=0, seed=0)
+    result = poison(clean, NoTrigger(), target_label=0, poison_rate=0.0, seed=0)
     assert torch.equal(result.data.images, clean.images) and not result.is_poisoned.any()
 
 

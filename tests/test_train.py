@@ -17,7 +17,7 @@ def fresh():
 
 def test_the_loop_is_plain_gradient_descent():
     """Step for step what a loop written out by hand does."""
-    data, schedule = toy(96, 0), Schedule(2, 0.1, anneal="constant", batch_size=32, pad=2, weight_decay=0)
+    data, schedule = toy(96, 0), Schedule(2, 0.1, anneal="constant", batch_size=32, pad=2, weight_decay=0.0)
     ours, theirs = train(fresh(), data, schedule), fresh().train().to(memory_format=torch.channels_last)
     optimizer = SGD(theirs.parameters(), 0.1, momentum=0.9)
     generator = torch.Generator().manual_seed(0)

@@ -1,0 +1,51 @@
+"""What every defence promises, whatever it does inside."""
+
+import inspect
+from copy import deepcopy
+
+import pytest
+import torch
+
+from bdlib.data import ImageSet
+from bdlib.defenses import DEFENSES
+from bdlib.evaluate import evaluate
+
+FAST = {
+    "fine_tune": dict(epochs=2, learning_rate=0.05, batch_size=32, pad=None),
+    "nad": dict(teacher_epochs=1, student_epochs=2, learning_rate=0.05, beta=(10.0,) * 3, batch_size=32, pad=None),
+}
+FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
+
+
+def test_every_defence_has_a_fast_setting():
+    assert FAST.keys() == DEFENSES.keys()
+
+
+@pytest.mark.parametrize("key", DEFENSES)
+def test_it_leaves_its_input_alone_and_repeats_itself(key, backdoored, clean):
+    before, images = deepcopy(backdoored.state_dict()), clean.images.clone()
+    torch.manual_seed(1)
+    once = DEFENSES[key](backdoored, clean, **FAST[key])
+    torch.manual_seed(2)  # nothing may depend on the global generator
+    twice = DEFENSES[key](backdoored, clean, **FAST[key])
+    other = DEFENSES[key](backdoored, clean, **FAST[key], seed=5)
+    assert all(torch.equal(value, before[name]) for name, value in backdoored.state_dict().items())
+    assert torch.equal(clean.images, images) and not backdoored.training
+    assert all(torch.equal(a, b) for a, b in zip(once.parameters(), twice.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(once.parameters(), other.parameters(), strict=True))
+    assert all(torch.isfinite(p).all() for p in once.parameters()) and not once.training
+
+
+@pytest.mark.parametrize("key", DEFENSES)
+def test_it_keeps_accuracy_on_the_toy_task(key, backdoored, clean, test_set, trigger):
+    scores = evaluate(DEFENSES[key](backdoored, clean, **FAST[key]), test_set, trigger, target_label=0)
+    assert scores.clean_accuracy > 0.9
+
+
+@pytest.mark.parametrize("key", DEFENSES)
+def test_its_signature_admits_nothing_of_the_attack(key):
+    parameters = inspect.signature(DEFENSES[key]).parameters
+    assert not [name for name in parameters if any(word in name for word in FORBIDDEN)]
+    positional = [p for p in parameters.values() if p.kind != p.KEYWORD_ONLY]
+    assert [p.annotation for p in positional] == [torch.nn.Module, ImageSet]
+    assert "seed" in parameters and all(p.kind != p.VAR_KEYWORD for p in parameters.values())
