@@ -80,17 +80,18 @@ def test_the_teacher_is_left_alone_and_differs_from_the_student_at_the_start(bac
     with torch.no_grad(), tap(teacher, "layer3") as ours, tap(backdoored, "layer3") as theirs:
         teacher(images), backdoored(images)
     assert attention_distance(ours["layer3"], theirs["layer3"]) > 0
+    teacher.zero_grad()
     distil(backdoored, teacher, clean, layers=LAYERS, epochs=1, **FAST)
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
-    assert all(p.grad is None or not p.grad.any() for p in teacher.parameters())
+    assert all(p.grad is None for p in teacher.parameters())
 
 
 def test_the_student_is_pulled_towards_the_teacher(backdoored):
     data = toy(100, 5)
     teacher = fine_tune(backdoored, data, epochs=2, seed=1, **FAST)
-    apart = []
-    for scale in (0.0, 100.0):
-        student = distil(backdoored, teacher, data, layers=LAYERS, beta=(scale,) * 3, epochs=3, **FAST)
+    apart, gentle = [], FAST | {"learning_rate": 0.01, "drop_epoch": 5}
+    for scale in (0.0, 30.0):
+        student = distil(backdoored, teacher, data, layers=LAYERS, beta=(scale,) * 3, epochs=5, **gentle)
         with torch.no_grad(), tap(student, "layer3") as ours, tap(teacher, "layer3") as theirs:
             student(data.images.float() / 255), teacher(data.images.float() / 255)
         apart.append(attention_distance(ours["layer3"], theirs["layer3"]).item())

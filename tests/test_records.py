@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from bdlib import experiments, notebooks, records
+from bdlib import experiments, notebooks, records, victims
 from bdlib.evaluate import Scores
 from bdlib.provenance import RESULTS, code_digest, imported, write_whole
 from bdlib.records import Record
@@ -53,7 +53,7 @@ def test_a_paper_scale_run_answers_its_published_row_and_a_quick_one_none():
 
 
 def test_equal_runs_give_byte_identical_records(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments.victim.__globals__["Recipe"], "path", property(lambda self: tmp_path / "v"))
+    monkeypatch.setattr(victims, "CACHE", tmp_path)
     point = notebooks.parameters("nad", "smoke")
     texts = []
     for _ in range(2):  # the first trains the victim, the second reads it
