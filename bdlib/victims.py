@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError
+from safetensors.torch import load as tensors_in
+from safetensors.torch import save as bytes_of
 from torch import nn
 
 import bdlib.data
@@ -107,7 +108,7 @@ def cached(recipe: Recipe) -> nn.Module | None:
         return None
     model = recipe.untrained().to(best_device(), memory_format=torch.channels_last)
     try:
-        model.load_state_dict(safetensors.torch.load(recipe.path.read_bytes()))
+        model.load_state_dict(tensors_in(recipe.path.read_bytes()))
     except (SafetensorError, RuntimeError, KeyError) as error:
         warnings.warn(f"{recipe.path} cannot be read ({error}); training the victim again", stacklevel=3)
         return None
@@ -124,7 +125,7 @@ def trained(recipe: Recipe, *, progress: bool) -> nn.Module:
                   on_epoch=report if progress else None, compiled=best_device().type == "cuda")  # fmt: skip
     facts = {key: json.dumps(value) for key, value in (asdict(recipe) | runtime_facts()).items()}
     tensors = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    write_whole(recipe.path, safetensors.torch.save(tensors, metadata=facts))
+    write_whole(recipe.path, bytes_of(tensors, metadata=facts))
     return model
 
 

@@ -1,0 +1,132 @@
+"""The pages as sources: one address, one set of pins, no page left out. The built book is checked where it is built."""
+
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from bdlib import figures, tables
+from bdlib.evaluate import Scores
+from bdlib.records import reported
+
+ROOT = Path(__file__).parents[1]
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+ADDRESS = CONFIG["repository"]["url"]
+NAME = ADDRESS.removeprefix("https://github.com/")
+
+
+def tracked():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
+
+
+def test_every_badge_and_link_is_to_the_one_address():
+    """Any github.com, Colab or Binder link into a repository of this project's name is to the configured one."""
+    others = {"zalandoresearch/fashion-mnist", "bboylyg/NAD", "actions/", "backdoorbench/"}
+    found = 0
+    for path in tracked():
+        if path.suffix not in {".md", ".ipynb", ".toml", ".yml", ".yaml", ".cff", ".py", ".cfg"} or path.parent.name == "tests":
+            continue
+        for match in re.finditer(r"(?:github\.com/|mybinder\.org/v2/gh/|colab\.research\.google\.com/github/)([\w.-]+/[\w.-]+)", path.read_text()):
+            if not any(match[1].startswith(other.rstrip("/")) for other in others):
+                found += 1
+                assert match[1].removesuffix(".git") == NAME, f"{path.name}: {match[0]}"
+    assert found >= 5
+
+
+def test_badges_open_the_files_they_stand_for():
+    readme = (ROOT / "README.md").read_text()
+    for path in re.findall(r"colab\.research\.google\.com/github/[\w.-]+/[\w.-]+/blob/main/([\w./-]+)", readme):
+        assert (ROOT / path).is_file(), path
+    for path in re.findall(r"lab/tree/([\w./-]+)", readme):
+        assert (ROOT / path).is_file(), path
+
+
+def test_pins_stand_in_one_place():
+    """environment.yml names no version; pip gets what the Makefile gives it; every declared package is pinned."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in environment if isinstance(entry, dict))
+    assert sorted(pip) == ["-c constraints.txt", "-e .[book,run,test]"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert '-e ".[book,run,test]" -c constraints.txt' in makefile
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
+    assert {re.split(r"[<>=]", name)[0].lower() for name in declared} <= pinned
+    plain = [entry for entry in environment if isinstance(entry, str)]
+    assert [entry for entry in plain if "=" in entry] == ["python=3.11"]
+
+
+def test_every_page_is_in_the_table_of_contents_or_generated():
+    toc = (ROOT / "book" / "_toc.yml").read_text()
+    pages = {str(p.relative_to(ROOT).with_suffix("")) for p in (ROOT / "book").rglob("*.md")} - {"book/api"}
+    pages |= {f"notebooks/{p.stem}" for p in (ROOT / "notebooks").glob("*.ipynb")}
+    assert pages <= set(re.findall(r"(?:root|file): (\S+)", toc))
+
+
+def test_the_readme_is_short_and_its_commands_exist():
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 80
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"\bmake ([a-z]+)\b", readme)) <= targets | {"sure"}
+
+
+def test_no_tracked_file_holds_a_path_of_one_machine():
+    for path in tracked():
+        if path.suffix in {".py", ".md", ".yml", ".yaml", ".toml", ".ipynb", ".json", ".csv", ""} and path.name != "test_book.py":
+            assert not re.search(r"/(home|root|work|Users)/", path.read_text(errors="ignore")), path
+
+
+@pytest.mark.parametrize("name", ["intro of colab"])
+def test_the_colab_cell_fetches_this_repository(name):
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        first = next(c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code")
+        assert f"{ADDRESS} " in "".join(first["source"]) and "remove-cell" in first["metadata"]["tags"]
+
+
+def runs_of(*gaps):
+    rows = []
+    for seed, gap in enumerate(gaps):
+        for method, asr in (("NAD", 0.5 + gap), ("fine-tuning", 0.5)):
+            rows.append({"attack": "badnets", "seed": seed, "method": method, "asr_after": asr, "asr_before": 1.0,
+                         "clean_accuracy_after": 0.8, "clean_accuracy_before": 0.9, "clean_fraction": 0.05,
+                         "robust_accuracy_after": 0.4})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_findings_call_an_outcome_only_beyond_doubt():
+    assert "**NAD** removes more" in tables.findings(runs_of(-0.3, -0.31, -0.29), method="NAD", control="fine-tuning")
+    assert "**fine-tuning** removes more" in tables.findings(runs_of(0.3, 0.31, 0.29), method="NAD", control="fine-tuning")
+    doubtful = tables.findings(runs_of(-0.3, 0.31, -0.1), method="NAD", control="fine-tuning")
+    assert "neither is shown" in doubtful and "on 0 of 1 attacks" in doubtful
+    assert "the same ACC" in tables.same_or_not(runs_of(0.0, 0.0), "NAD", "fine-tuning")
+    assert "up to 30.0 points" in tables.same_or_not(runs_of(0.3, 0.0), "NAD", "fine-tuning")
+
+
+def test_figures_and_tables_with_and_without_runs():
+    """Before anything has been run at a profile, its chapter still builds, and its cells are empty."""
+    figures.style()
+    for runs in (runs_of(0.1, 0.2), runs_of(0.1, 0.2).iloc[:0]):
+        attacks = sorted(set(runs["attack"]))
+        assert len(figures.by_attack(runs, attacks).axes) == 2
+        assert len(figures.sweep(runs, "clean_fraction", "share").axes) == 2
+        assert len(tables.means(runs, ["attack", "method"])) == 2 * bool(len(runs))
+        assert len(tables.price(runs)) == 2 * bool(len(runs))
+        assert len(tables.findings_table({"NAD": runs}, control="fine-tuning")) == bool(len(runs))
+        assert isinstance(tables.findings(runs, method="NAD", control="fine-tuning"), str)
+    figures.plt.close("all")
+
+
+def test_the_comparison_keeps_unrun_and_unpublished_cells_empty():
+    here = {"victim": Scores(0.9, 1.0, 0.0, 0.9), "NAD": Scores(0.85, 0.05, 0.8, 0.85)}
+    table = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="badnets")
+    assert table.loc["NAD", ("this run", "ASR (%)")] == "5.0"
+    assert (table["paper scale"] == "").all().all()
+    assert table.loc["NAD", ("reported: NAD released code, README table", "ASR (%)")] == "3.6"
+    unknown = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="none")
+    assert not [name for name in unknown.columns.get_level_values(0) if name.startswith("reported")]

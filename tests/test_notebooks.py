@@ -1,0 +1,131 @@
+"""The notebooks as files, and each of them run at smoke scale."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from bdlib import notebooks, records
+from bdlib.notebooks import NOTEBOOKS, PROFILES, execute
+from bdlib.parameters import ParameterError
+
+PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
+SECTIONS = [
+    "1. Parameters", "2. Set-up", "3. The idea, by hand", "4. The method", "5. The victim", "6. Run", "7. Results",
+    "8. Why it works", "9. What it depends on", "10. Paper versus released code", "11. Limits", "12. Exercises",
+    "13. Provenance",
+]  # fmt: skip
+QUIET = {**os.environ, "PYTHONWARNINGS": "ignore"}
+
+
+def cells(path, kind="code"):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_form(path):
+    """The sections in their order; short cells without functions; output only where nbval compares it."""
+    prose = "\n".join(cell.source for cell in cells(path, "markdown"))
+    assert [line[3:] for line in prose.splitlines() if line.startswith("## ")] == SECTIONS
+    assert sum("parameters" in tags(cell) for cell in cells(path)) == 1
+    for cell in cells(path):
+        assert bool(cell.outputs) == ("nbval-check-output" in tags(cell)), cell.source
+        if "parameters" not in tags(cell):
+            assert len(cell.source.splitlines()) <= 15, cell.source
+        if "google.colab" not in cell.source:
+            assert not [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, (ast.FunctionDef, ast.Try))]
+        if "figures." in cell.source and cell.source.endswith(";"):
+            figure = cell.metadata["mystnb"]
+            assert figure["figure"]["caption"] and figure["image"]["alt"]
+    assert any("nbval-check-output" in tags(cell) for cell in cells(path))
+    assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_every_profile_and_study_fits_the_notebook(path):
+    for profile in PROFILES:
+        assert notebooks.parameters(path.stem, profile)["record"] == ""
+        names = [records.name(point) for point in notebooks.grid(path.stem, profile)]
+        assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_it_runs_at_smoke_scale_and_its_equations_hold(path, tmp_path):
+    """Papermill writes the smoke parameters in; nbval runs every cell and compares those that are marked."""
+    prepared = execute(path, tmp_path / path.name, smoke(path), prepare_only=True)
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q", "-p", "no:cacheprovider",
+               "-c", os.devnull, "--rootdir", str(tmp_path), str(prepared)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=QUIET, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def smoke(path):
+    return notebooks.read_yaml(notebooks.profile_file(path.stem, "smoke"))
+
+
+def test_a_changed_equation_is_noticed(tmp_path):
+    """The strict comparison can fail: with another power, the hand-made map is no longer the library's."""
+    path = NOTEBOOKS / "nad.ipynb"
+    checked = [cell for cell in cells(path) if "nbval-check-output" in tags(cell)][0]
+    checked.source = checked.source.replace("features**2", "features**4")
+    header = new_code_cell("import torch\nfrom bdlib.defenses.nad import attention", execution_count=1)
+    nbformat.write(new_notebook(cells=[header, checked]), tmp_path / "changed.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-q", "-p", "no:cacheprovider",
+               "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path / "changed.ipynb")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=QUIET, cwd=tmp_path)
+    assert done.returncode == 1 and "1 failed, 1 passed" in done.stdout
+
+
+def test_the_notebook_and_the_batch_make_the_same_record(tmp_path):
+    """What papermill's run writes is what `bdlib.experiments` computes, but for the runtime facts."""
+    from bdlib import experiments
+
+    changes = smoke(NOTEBOOKS / "nad.ipynb") | {"attack": "blended", "clean_fraction": 0.1, "seed": 5}
+    execute(NOTEBOOKS / "nad.ipynb", tmp_path / "out.ipynb", changes | {"record": str(tmp_path / "r.json")})
+    script = f"import json, sys; from bdlib import experiments as e; print(e.run('nad', {notebooks.overridden(NOTEBOOKS / 'nad.ipynb', changes)!r}).text())"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=QUIET, check=True)
+    ours, theirs = json.loads((tmp_path / "r.json").read_text()), json.loads(done.stdout)
+    assert ours.pop("runtime") and theirs.pop("runtime")
+    assert ours == theirs and experiments.code_of("nad", ours["parameters"])
+
+
+def test_plain_papermill_stops_at_a_misspelt_parameter_before_any_compute(tmp_path):
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / "nad.ipynb"), str(tmp_path / "out.ipynb"),
+               "-p", "clean_fractoin", "0.01", "--no-progress-bar"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=QUIET)
+    assert done.returncode == 1
+    assert "ParameterError: clean_fractoin: no such parameter; this notebook has attack, clean_fraction" in done.stderr
+    ran = [cell.source for cell in cells(tmp_path / "out.ipynb") if cell.execution_count]
+    assert "check(" in ran[-1]
+
+
+def test_the_strict_call_stops_before_a_kernel_starts(tmp_path):
+    command = [sys.executable, "-m", "bdlib.notebooks", str(NOTEBOOKS / "nad.ipynb"), str(tmp_path / "out.ipynb"),
+               "-p", "clean_fraction", "7"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=QUIET)
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert done.stderr.strip() == "ParameterError: clean_fraction=7: must be a number above 0, at most 0.5"
+    with pytest.raises(ParameterError, match="sede"):
+        execute(NOTEBOOKS / "nad.ipynb", tmp_path / "out.ipynb", {"sede": 1})
+
+
+@pytest.mark.parametrize("end", ["raise SystemError('broken')", "import os; os.kill(os.getpid(), 9)"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_notebook_that_does_not_finish_leaves_no_result(tmp_path, end):
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    first = new_code_cell("seed = 0", metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[first, new_code_cell(end)], metadata=kernel), tmp_path / "in.ipynb")
+    (tmp_path / "out.ipynb").write_text("an earlier result")
+    with pytest.raises(Exception, match="broken|[Kk]ernel"):
+        execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {"seed": 1})
+    assert (tmp_path / "out.ipynb").read_text() == "an earlier result"
+    assert (tmp_path / "out.failed.ipynb").exists()
