@@ -73,9 +73,7 @@ def batches(
         start = here.stop
 
 
-def shift_and_mirror(
-    images: Images | Pixels, shifts: Tensor, mirrored: Tensor, *, pad: int
-) -> Images | Pixels:
+def shift_and_mirror(images: Images | Pixels, shifts: Tensor, mirrored: Tensor, *, pad: int) -> Images | Pixels:
     """Zero-pad by `pad` pixels, cut each image's window at `shifts` (rows, columns), mirror where told."""
     h, w = images.shape[-2:]
     rows = shifts[0][:, None] + torch.arange(h, device=images.device)

@@ -42,15 +42,9 @@ class DatasetFacts:
 
 DATASETS = {
     "fashion": DatasetFacts(1, 28, 10, (0.2860,), (0.3530,), (12_000, 4_000), pad=2),
-    "cifar10": DatasetFacts(
-        3, 32, 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), (50_000, 10_000)
-    ),
-    "cifar100": DatasetFacts(
-        3, 32, 100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), (50_000, 10_000)
-    ),
-    "gtsrb": DatasetFacts(
-        3, 32, 43, (0.3398, 0.3117, 0.3210), (0.2755, 0.2647, 0.2712), (39_209, 12_630)
-    ),
+    "cifar10": DatasetFacts(3, 32, 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), (50_000, 10_000)),
+    "cifar100": DatasetFacts(3, 32, 100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), (50_000, 10_000)),
+    "gtsrb": DatasetFacts(3, 32, 43, (0.3398, 0.3117, 0.3210), (0.2755, 0.2647, 0.2712), (39_209, 12_630)),
     "tiny_imagenet": DatasetFacts(
         3, 64, 200, (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821), (100_000, 10_000), pad=8
     ),
@@ -173,9 +167,7 @@ def read_verified(path: Path, known: dict[str, str]) -> bytes:
     if not path.is_file():
         raise DataError(f"{path} is missing; restore it from the repository, or from where it came")
     if path.name not in known:
-        raise DataError(
-            f"{path}: no checksum known; if you trust it, run `sha256sum *.parquet > SHA256SUMS` beside it"
-        )
+        raise DataError(f"{path}: no checksum known; if you trust it, run `sha256sum *.parquet > SHA256SUMS` beside it")
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != known[path.name]:

@@ -41,8 +41,7 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     defended = DEFENSES[paper](backdoored, clean, **settings(paper, parameters))
     seconds = time.perf_counter() - start
     before, after = (
-        evaluate(model, test, recipe.trigger, target_label=recipe.target_label)
-        for model in (backdoored, defended)
+        evaluate(model, test, recipe.trigger, target_label=recipe.target_label) for model in (backdoored, defended)
     )
     return recorded(paper, parameters, before, after, seconds)
 
@@ -54,9 +53,7 @@ def settings(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return {p.name: given[p.name] for p in accepted if p.kind == p.KEYWORD_ONLY and p.name in given}
 
 
-def recorded(
-    paper: str, parameters: dict[str, Any], before: Scores, after: Scores, seconds: float
-) -> Record:
+def recorded(paper: str, parameters: dict[str, Any], before: Scores, after: Scores, seconds: float) -> Record:
     """The record of a run that has been scored; where a premise of the comparison is broken it says so."""
     facts: dict[str, Any] = {**runtime_facts(), "seconds": round(seconds, 2), "code": code_of(paper, parameters)}
     if torch.cuda.is_available():
@@ -65,8 +62,6 @@ def recorded(
     poisoned = parameters["attack"] != "none"
     premises = broken_premises(before, after) if poisoned else []
     return Record(paper, kept, before, after, records.answers(paper, kept), premises, facts)
-
-
 
 
 def code_of(paper: str, parameters: dict[str, Any]) -> str:
@@ -94,7 +89,9 @@ def freshness(paper: str, profile: str = "quick") -> str:
     stale = sum(record.runtime.get("code") != code_of(paper, record.parameters) for record in kept)
     commits = sorted({record.runtime["commit"] for record in kept})
     words = f"{stale} of them by code that has changed since" if stale else "by the code as it is now"
-    return f"{len(kept)} of {due} {profile} records are here" + (f", made {words} (commit {', '.join(commits)})." if kept else ".")
+    return f"{len(kept)} of {due} {profile} records are here" + (
+        f", made {words} (commit {', '.join(commits)})." if kept else "."
+    )
 
 
 def main() -> None:

@@ -137,9 +137,7 @@ def tap(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
         return lambda module, inputs, output: seen.update({name: output})
 
     modules = [model.get_submodule(name) for name in layers]
-    handles = [
-        module.register_forward_hook(keep(name)) for name, module in zip(layers, modules, strict=True)
-    ]
+    handles = [module.register_forward_hook(keep(name)) for name, module in zip(layers, modules, strict=True)]
     try:
         yield seen
     finally:

@@ -127,7 +127,9 @@ def same_or_not(runs: pd.DataFrame, one_method: str, other: str) -> str:
         return f"No records of both {one_method} and {other} yet."
     apart = (first - second).abs().max().max()
     if apart == 0:
-        return f"On all {len(first)} seeds, *{one_method}* and *{other}* have the same ACC, ASR and RA, to the last digit."
+        return (
+            f"On all {len(first)} seeds, *{one_method}* and *{other}* have the same ACC, ASR and RA, to the last digit."
+        )
     return f"*{one_method}* and *{other}* differ by up to {100 * apart:.1f} points."
 
 

@@ -103,4 +103,3 @@ def train(
         if on_epoch:
             on_epoch(epoch, mean_loss)
     return model.eval()
-

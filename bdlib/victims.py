@@ -131,7 +131,9 @@ def trained(recipe: Recipe, *, progress: bool) -> nn.Module:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", type=json.loads, help="JSON object: the fields of Recipe that differ from its defaults")
+    parser.add_argument(
+        "recipe", type=json.loads, help="JSON object: the fields of Recipe that differ from its defaults"
+    )
     victim(Recipe(**parser.parse_args().recipe), progress=True)
 
 

@@ -44,7 +44,12 @@ def api_page() -> str:
     rank = ["types", "data", "datasets", "models", "triggers", "poison", "train", "evaluate", "defenses", "victims",
             "records", "experiments", "notebooks", "parameters", "figures", "tables", "provenance", "vision"]  # fmt: skip
     paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
-    lines = ["# API reference", "", "Made from the docstrings. Rooms stand in the order in which data flows through them.", ""]
+    lines = [
+        "# API reference",
+        "",
+        "Made from the docstrings. Rooms stand in the order in which data flows through them.",
+        "",
+    ]
     for path in paths:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         if name not in ("bdlib", "bdlib.attacks"):

@@ -21,7 +21,9 @@ NAME = ADDRESS.removeprefix("https://github.com/")
 
 
 def tracked():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
     return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
 
 
@@ -30,9 +32,15 @@ def test_every_badge_and_link_is_to_the_one_address():
     others = {"zalandoresearch/fashion-mnist", "bboylyg/NAD", "actions/", "backdoorbench/"}
     found = 0
     for path in tracked():
-        if path.suffix not in {".md", ".ipynb", ".toml", ".yml", ".yaml", ".cff", ".py", ".cfg"} or path.parent.name == "tests":
+        if (
+            path.suffix not in {".md", ".ipynb", ".toml", ".yml", ".yaml", ".cff", ".py", ".cfg"}
+            or path.parent.name == "tests"
+        ):
             continue
-        for match in re.finditer(r"(?:github\.com/|mybinder\.org/v2/gh/|colab\.research\.google\.com/github/)([\w.-]+/[\w.-]+)", path.read_text()):
+        for match in re.finditer(
+            r"(?:github\.com/|mybinder\.org/v2/gh/|colab\.research\.google\.com/github/)([\w.-]+/[\w.-]+)",
+            path.read_text(),
+        ):
             if not any(match[1].startswith(other.rstrip("/")) for other in others):
                 found += 1
                 assert match[1].removesuffix(".git") == NAME, f"{path.name}: {match[0]}"
@@ -78,7 +86,10 @@ def test_the_readme_is_short_and_its_commands_exist():
 
 def test_no_tracked_file_holds_a_path_of_one_machine():
     for path in tracked():
-        if path.suffix in {".py", ".md", ".yml", ".yaml", ".toml", ".ipynb", ".json", ".csv", ""} and path.name != "test_book.py":
+        if (
+            path.suffix in {".py", ".md", ".yml", ".yaml", ".toml", ".ipynb", ".json", ".csv", ""}
+            and path.name != "test_book.py"
+        ):
             assert not re.search(r"/(home|root|work|Users)/", path.read_text(errors="ignore")), path
 
 
@@ -101,7 +112,9 @@ def runs_of(*gaps):
 
 def test_findings_call_an_outcome_only_beyond_doubt():
     assert "**NAD** removes more" in tables.findings(runs_of(-0.3, -0.31, -0.29), method="NAD", control="fine-tuning")
-    assert "**fine-tuning** removes more" in tables.findings(runs_of(0.3, 0.31, 0.29), method="NAD", control="fine-tuning")
+    assert "**fine-tuning** removes more" in tables.findings(
+        runs_of(0.3, 0.31, 0.29), method="NAD", control="fine-tuning"
+    )
     doubtful = tables.findings(runs_of(-0.3, 0.31, -0.1), method="NAD", control="fine-tuning")
     assert "neither is shown" in doubtful and "on 0 of 1 attacks" in doubtful
     assert "the same ACC" in tables.same_or_not(runs_of(0.0, 0.0), "NAD", "fine-tuning")

@@ -57,6 +57,8 @@ def test_shift_and_mirror_against_one_image_at_a_time():
 
 def test_augmentation_reproduces_with_its_generator():
     def epoch(seed):
-        return torch.cat([b.images for b in batches(toy(50, 0), 16, pad=2, generator=torch.Generator().manual_seed(seed))])
+        return torch.cat(
+            [b.images for b in batches(toy(50, 0), 16, pad=2, generator=torch.Generator().manual_seed(seed))]
+        )
 
     assert torch.equal(epoch(1), epoch(1)) and not torch.equal(epoch(1), epoch(2))

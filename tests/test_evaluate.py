@@ -66,7 +66,11 @@ def test_a_premise_that_fails_is_named_and_warned_about():
 
 def test_intervals():
     mean, low, high = seed_interval([1.0, 2.0, 3.0])
-    assert mean == 2 and high - mean == pytest.approx(4.3027 / 3**0.5, abs=1e-3) and mean - low == pytest.approx(high - mean)
+    assert (
+        mean == 2
+        and high - mean == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
+        and mean - low == pytest.approx(high - mean)
+    )
     with pytest.raises(ValueError, match="at least 2"):
         seed_interval([1.0])
     low, high = bootstrap_interval(torch.tensor([True] * 80 + [False] * 20))

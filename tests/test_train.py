@@ -47,7 +47,9 @@ def test_equal_seeds_give_equal_weights_and_others_do_not():
 
 def test_a_loss_that_is_not_finite_stops_training():
     with pytest.raises(FloatingPointError, match="nan after epoch 0"):
-        train(fresh(), toy(32, 0), Schedule(3, 0.1), loss_fn=lambda model, batch: model(batch.images).sum() * float("nan"))
+        train(
+            fresh(), toy(32, 0), Schedule(3, 0.1), loss_fn=lambda model, batch: model(batch.images).sum() * float("nan")
+        )
 
 
 def test_an_optimizer_of_its_own_trains_only_what_it_holds():
@@ -61,7 +63,9 @@ def test_an_optimizer_of_its_own_trains_only_what_it_holds():
 
 def test_every_epoch_is_told_with_its_mean_loss():
     told = []
-    train(fresh(), toy(64, 0), Schedule(3, 0.05, batch_size=32), on_epoch=lambda epoch, loss: told.append((epoch, loss)))
+    train(
+        fresh(), toy(64, 0), Schedule(3, 0.05, batch_size=32), on_epoch=lambda epoch, loss: told.append((epoch, loss))
+    )
     assert [epoch for epoch, _ in told] == [0, 1, 2] and all(loss > 0 for _, loss in told)
 
 

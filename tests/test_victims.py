@@ -61,7 +61,9 @@ def test_clean_label_attacks_poison_the_target_class_only():
 
 def test_killed_while_training_it_leaves_nothing_and_the_next_call_does_it(cache):
     command = [sys.executable, "-m", "bdlib.victims", json.dumps({"data_fraction": 0.05, "victim_epochs": 400})]
-    process = subprocess.Popen(command, env={**os.environ, "BDLIB_CACHE": str(cache)}, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env={**os.environ, "BDLIB_CACHE": str(cache)}, stdout=subprocess.PIPE, text=True
+    )
     assert "epoch 1 of" in process.stdout.readline()
     time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
