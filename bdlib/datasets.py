@@ -101,7 +101,8 @@ def read_parquet(folder: Path, part: str) -> ImageSet:
     images, labels = [], []
     for path in paths:
         table = parquet.read_table(io.BytesIO(read_verified(path, known)))
-        images += [decode(row["bytes"]) for row in table["image" if "image" in table.column_names else "img"].to_pylist()]  # fmt: skip
+        column = "image" if "image" in table.column_names else "img"
+        images += [decode(row["bytes"]) for row in table[column].to_pylist()]
         labels += next(table[c] for c in ("label", "fine_label") if c in table.column_names).to_pylist()
     return ImageSet(stack(images), torch.tensor(labels))
 

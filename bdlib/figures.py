@@ -167,5 +167,5 @@ def sweep(runs: pd.DataFrame, parameter: str, label: str) -> Figure:
 
 def legend(ax: Axes, methods: Sequence[str]) -> None:
     """The methods' marks, to the right of the last panel."""
-    handles = [plt.Line2D([], [], color=COLOURS[m], marker=MARKERS[m], ls="", ms=5) for m in methods]  # type: ignore[attr-defined]
+    handles = [plt.Line2D([], [], color=COLOURS[m], marker=MARKERS[m], ls="", ms=5) for m in methods]
     ax.legend(handles, methods, loc="lower right")

@@ -187,7 +187,7 @@ def normalised(net: nn.Module, mean: Statistics, std: Statistics) -> nn.Module:
 
 def normalise_inputs(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
     """The forward hook that puts `module.normalise` in front of everything else."""
-    return module.get_submodule("normalise")(inputs[0])  # type: ignore[no-any-return]
+    return module.get_submodule("normalise")(inputs[0])
 
 
 def convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:

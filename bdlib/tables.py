@@ -80,7 +80,7 @@ def findings(runs: pd.DataFrame, *, method: str, control: str) -> str:
         words = "neither is shown to be better" if outcome == "undecided" else f"**{outcome}** removes more"
         lines.append(
             f"- **{attack}**: {words}. ASR, {method} minus {control}: {with_interval(gaps.loc[attack])} points; "
-            f"clean accuracy: {with_interval(prices.loc[attack])} points ({gaps.loc[attack, 'seeds']:.0f} paired seeds)."
+            f"ACC: {with_interval(prices.loc[attack])} points ({gaps.loc[attack, 'seeds']:.0f} paired seeds)."
         )
     wins = sum(": **" + method in line for line in lines)
     if not lines:

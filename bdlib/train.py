@@ -73,7 +73,7 @@ def train(
     Raises FloatingPointError after the first epoch whose mean loss is not finite.
     """
     device = data.labels.device
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizer or schedule.sgd(model.parameters())
     highest = [group["lr"] for group in optimizer.param_groups]
     generator = Generator().manual_seed(schedule.seed)
@@ -91,8 +91,8 @@ def train(
             def closure(batch: Batch = batch) -> Loss:
                 optimizer.zero_grad()
                 with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                    loss = loss_fn(forward, batch)
-                loss.backward()  # type: ignore[no-untyped-call]
+                    loss = loss_fn(forward, batch)  # type: ignore[arg-type]
+                loss.backward()
                 return loss
 
             total += optimizer.step(closure).detach()  # type: ignore[arg-type, attr-defined]

@@ -106,7 +106,7 @@ def cached(recipe: Recipe) -> nn.Module | None:
     """The victim as it lies in the cache, or None."""
     if not recipe.path.is_file():
         return None
-    model = recipe.untrained().to(best_device(), memory_format=torch.channels_last)
+    model = recipe.untrained().to(best_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         model.load_state_dict(tensors_in(recipe.path.read_bytes()))
     except (SafetensorError, RuntimeError, KeyError) as error:

@@ -41,8 +41,8 @@ def stage(profile: str) -> None:
 
 def api_page() -> str:
     """The reference: every module's docstring and public members, in the order in which data flows through them."""
-    rank = ["types", "data", "datasets", "models", "triggers", "poison", "train", "evaluate", "defenses", "victims",
-            "records", "experiments", "notebooks", "parameters", "figures", "tables", "provenance", "vision"]  # fmt: skip
+    rank = """types data datasets models triggers poison train evaluate attacks defenses victims records experiments
+        notebooks parameters figures tables provenance vision""".split()
     paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
     lines = [
         "# API reference",

@@ -63,7 +63,7 @@ def test_pins_stand_in_one_place():
     makefile = (ROOT / "Makefile").read_text()
     assert '-e ".[book,run,test]" -c constraints.txt' in makefile
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    declared = project["dependencies"] + [name for extra in project["optional-dependencies"].values() for name in extra]
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
     assert {re.split(r"[<>=]", name)[0].lower() for name in declared} <= pinned
     plain = [entry for entry in environment if isinstance(entry, str)]

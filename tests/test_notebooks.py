@@ -75,7 +75,7 @@ def smoke(path):
 def test_a_changed_equation_is_noticed(tmp_path):
     """The strict comparison can fail: with another power, the hand-made map is no longer the library's."""
     path = NOTEBOOKS / "nad.ipynb"
-    checked = [cell for cell in cells(path) if "nbval-check-output" in tags(cell)][0]
+    checked = next(cell for cell in cells(path) if "nbval-check-output" in tags(cell))
     checked.source = checked.source.replace("features**2", "features**4")
     header = new_code_cell("import torch\nfrom bdlib.defenses.nad import attention", execution_count=1)
     nbformat.write(new_notebook(cells=[header, checked]), tmp_path / "changed.ipynb")
@@ -91,7 +91,8 @@ def test_the_notebook_and_the_batch_make_the_same_record(tmp_path):
 
     changes = smoke(NOTEBOOKS / "nad.ipynb") | {"attack": "blended", "clean_fraction": 0.1, "seed": 5}
     execute(NOTEBOOKS / "nad.ipynb", tmp_path / "out.ipynb", changes | {"record": str(tmp_path / "r.json")})
-    script = f"import json, sys; from bdlib import experiments as e; print(e.run('nad', {notebooks.overridden(NOTEBOOKS / 'nad.ipynb', changes)!r}).text())"  # fmt: skip
+    asked = repr(notebooks.overridden(NOTEBOOKS / "nad.ipynb", changes))
+    script = f"from bdlib import experiments; print(experiments.run('nad', {asked}).text())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=QUIET, check=True)
     ours, theirs = json.loads((tmp_path / "r.json").read_text()), json.loads(done.stdout)
     assert ours.pop("runtime") and theirs.pop("runtime")

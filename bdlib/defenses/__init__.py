@@ -4,7 +4,11 @@ Post-training defences take `(model, clean, *, ..., seed)` and return a new mode
 change what they are given, and their signatures admit no trigger, target label, poison flags or test data.
 """
 
+from collections.abc import Callable
+
+from torch import nn
+
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.nad import nad
 
-DEFENSES = {"fine_tune": fine_tune, "nad": nad}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad}
