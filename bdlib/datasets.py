@@ -49,10 +49,12 @@ DATASETS = {
         3, 64, 200, (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821), (100_000, 10_000), pad=8
     ),
 }
-CLASS_NAMES = {
-    "fashion": ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"),
-    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-}  # fmt: skip
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    name: tuple(str(label) for label in range(facts.num_classes)) for name, facts in DATASETS.items()
+} | {
+    "fashion": tuple("T-shirt trousers pullover dress coat sandal shirt sneaker bag boot".split()),
+    "cifar10": tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+}
 
 
 @cache

@@ -59,7 +59,7 @@ def image_grid(rows: Mapping[str, Images], *, columns: Sequence[str] = (), diver
                 ax.imshow(image.mean(0), cmap="RdBu_r", vmin=-1, vmax=1)
             else:
                 picture(ax, image)
-            ax.set(xticks=[], yticks=[])
+            bare(ax)
         label_row(line[0], name)
     for ax, title in zip(axes[0], columns, strict=False):
         ax.set_title(title)
@@ -80,7 +80,7 @@ def attention_grid(images: Images, maps: Mapping[str, Tensor], *, titles: Sequen
             ax.imshow(grid / grid.amax(), cmap="viridis", vmin=0, vmax=1)
         label_row(line[0], name)
     for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
+        bare(ax)
     for ax, title in zip(axes[0], titles, strict=False):
         ax.set_title(title)
     return figure
@@ -90,6 +90,12 @@ def picture(ax: Axes, image: Tensor) -> None:
     """A colour or grey image with pixels in [0, 1]."""
     pixels = image.permute(1, 2, 0)
     ax.imshow(pixels.squeeze(-1), cmap="gray", vmin=0, vmax=1)
+
+
+def bare(ax: Axes) -> None:
+    """A picture without ticks or frame."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
 
 
 def label_row(ax: Axes, name: str) -> None:

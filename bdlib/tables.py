@@ -33,12 +33,12 @@ def against_reported(
 
     `paper_scale` holds records made at the paper profile, with a column `method`; `published` the reported rows.
     """
-    rows = {}
+    rows, known = {}, published["defense_key"].isin(METHODS)
     for method, own in here.items():
         cells = {("this run", "ACC (%)"): one(own.clean_accuracy), ("this run", "ASR (%)"): one(own.asr)}
         for name, score in (("ACC (%)", "clean_accuracy"), ("ASR (%)", "asr")):
             cells["paper scale", name] = measured(paper_scale, attack, method, score)
-        for source, rows_of in published[published["attack_key"] == attack].groupby("source", sort=False):
+        for source, rows_of in published[(published["attack_key"] == attack) & known].groupby("source", sort=False):
             row = rows_of[rows_of["defense_key"].map(METHODS) == method]
             for name, column in (("ACC (%)", "acc_percent"), ("ASR (%)", "asr_percent")):
                 cells[f"reported: {source}", name] = f"{row.iloc[0][column]:.1f}" if len(row) else EMPTY
@@ -58,7 +58,11 @@ def measured(runs: pd.DataFrame, attack: str, method: str, score: str) -> str:
 def means(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Mean ACC and ASR over seeds with 95 % intervals, for every value of the columns `by`."""
     columns = {"clean_accuracy_after": "ACC (%)", "asr_after": "ASR (%)"}
-    return summarised({label: over_seeds(runs, list(by), score) for score, label in columns.items()}, by)
+    parts = {}
+    for score, label in columns.items():
+        part = over_seeds(runs, list(by), score)
+        parts[label] = part.assign(low=part["low"].clip(lower=0), high=part["high"].clip(upper=1))
+    return summarised(parts, by)
 
 
 def verdict(low: float, high: float, method: str, control: str) -> str:
@@ -149,7 +153,8 @@ def summarised(parts: Mapping[str, pd.DataFrame], by: Sequence[str]) -> pd.DataF
         | {"seeds": int(seeds)}
         for number, (*key, seeds) in enumerate(next(iter(parts.values()))[[*by, "seeds"]].itertuples(index=False))
     ]
-    return pd.DataFrame(rows, columns=[*by, *parts, "seeds"]).set_index(list(by))
+    table = pd.DataFrame(rows, columns=[*by, *parts, "seeds"]).set_index(list(by))
+    return table.loc[list(dict.fromkeys(table.index.get_level_values(0)))]  # what belongs together, together
 
 
 def plain(rows: Mapping[str, Mapping[str, object]], *, digits: int | None = None) -> pd.DataFrame:
@@ -159,7 +164,9 @@ def plain(rows: Mapping[str, Mapping[str, object]], *, digits: int | None = None
 
 
 def with_interval(row: pd.Series) -> str:
-    return f"{100 * row['mean']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    """Mean and interval, times a hundred; the mean alone where one seed gives no interval."""
+    mean = f"{100 * row['mean']:.1f}"
+    return mean if pd.isna(row["low"]) else f"{mean} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
 
 
 def one(share: float) -> str:
