@@ -10,7 +10,9 @@ import argparse
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
@@ -78,6 +80,45 @@ def build() -> None:
     shutil.copytree(STAGE / "_build" / "html", TARGET, dirs_exist_ok=True)
 
 
+class Page(HTMLParser):
+    """What a built page offers and asks for: anchors, links and images."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self.anchors |= {found[name] or "" for name in ("id", "name") if name in found}
+        self.links += [found[name] or "" for name in ("href", "src") if name in found]
+        if tag == "img":
+            self.images.append(found)
+
+
+def faults(site: Path) -> list[str]:
+    """Every link inside `site` that leads nowhere, every image without alternative text; a line each."""
+    paths = [path for path in site.rglob("*.html") if "_static" not in path.parts]  # not the theme's own templates
+    pages = {path.resolve(): Page(path) for path in paths}
+    found = []
+    for path, page in pages.items():
+        for link in page.links:
+            address = urlsplit(link)
+            if address.scheme or address.netloc or link.startswith("//"):
+                continue
+            target = (path.parent / unquote(address.path)).resolve() if address.path else path
+            if not target.exists():
+                found.append(f"{path.name}: {link} does not exist")
+            elif address.fragment and target in pages and unquote(address.fragment) not in pages[target].anchors:
+                found.append(f"{path.name}: {link} has no such anchor")
+        found += [
+            f"{path.name}: {image.get('src')} has no alternative text" for image in page.images if not image.get("alt")
+        ]
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", default="quick", choices=("smoke", "quick", "paper"))
@@ -85,6 +126,9 @@ def main() -> None:
     shutil.rmtree(TARGET, ignore_errors=True)
     stage(profile)
     build()
+    wrong = faults(TARGET)
+    if wrong:
+        sys.exit("\n".join([f"{len(wrong)} faults in the built book:", *wrong]))
     print(f"\nThe book is in {TARGET.relative_to(ROOT)}. Open it: {(TARGET / 'index.html').as_uri()}")
 
 

@@ -3,11 +3,11 @@
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pandas as pd
-import pytest
 import yaml
 
 from bdlib import figures, tables
@@ -93,8 +93,7 @@ def test_no_tracked_file_holds_a_path_of_one_machine():
             assert not re.search(r"/(home|root|work|Users)/", path.read_text(errors="ignore")), path
 
 
-@pytest.mark.parametrize("name", ["intro of colab"])
-def test_the_colab_cell_fetches_this_repository(name):
+def test_the_colab_cell_fetches_this_repository():
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         first = next(c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code")
         assert f"{ADDRESS} " in "".join(first["source"]) and "remove-cell" in first["metadata"]["tags"]
@@ -119,6 +118,20 @@ def test_findings_call_an_outcome_only_beyond_doubt():
     assert "neither is shown" in doubtful and "on 0 of 1 attacks" in doubtful
     assert "the same ACC" in tables.same_or_not(runs_of(0.0, 0.0), "NAD", "fine-tuning")
     assert "up to 30.0 points" in tables.same_or_not(runs_of(0.3, 0.0), "NAD", "fine-tuning")
+
+
+def test_a_broken_link_and_a_mute_image_are_found(tmp_path):
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from build_book import faults
+
+    (tmp_path / "a.html").write_text('<p id="here"><a href="#here"><a href="b.html#there"><img src="c.png">')
+    (tmp_path / "b.html").write_text('<a href="a.html#here"><a href="missing.html"><a href="https://elsewhere.org">')
+    (tmp_path / "c.png").write_bytes(b"")
+    assert sorted(faults(tmp_path)) == [
+        "a.html: b.html#there has no such anchor",
+        "a.html: c.png has no alternative text",
+        "b.html: missing.html does not exist",
+    ]
 
 
 def test_figures_and_tables_with_and_without_runs():
