@@ -26,8 +26,8 @@ def copy(tmp_path):
 
 def engine(folder):
     """Snakemake at smoke scale on the copy, in a process group of its own."""
-    command = [str(Path(sys.executable).with_name("snakemake")), "--config", "profile=smoke", "--profile", "profiles/local",
-               "notebooks"]  # fmt: skip
+    program = str(Path(sys.executable).with_name("snakemake"))
+    command = [program, "--config", "profile=smoke", "--profile", "profiles/local", "notebooks"]
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": paths, "PYTHONPATH": str(folder), "BDLIB_CACHE": str(folder / "cache")}
     with (folder / "engine.log").open("a") as log:
