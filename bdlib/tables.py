@@ -93,6 +93,14 @@ def findings(runs: pd.DataFrame, *, method: str, control: str) -> str:
     return "\n".join([head, "", *lines])
 
 
+def survivors(runs: pd.DataFrame, *, method: str) -> str:
+    """A sentence: the attacks in the order of the success rate that a method leaves them."""
+    left = runs[runs["method"] == method].groupby("attack")["asr_after"].mean().sort_values(ascending=False)
+    if left.empty:
+        return f"No record of {method} at this profile yet."
+    return f"Mean ASR that {method} leaves: " + ", ".join(f"{name} {one(asr)} %" for name, asr in left.items()) + "."
+
+
 def findings_table(studies: Mapping[str, pd.DataFrame], *, control: str) -> pd.DataFrame:
     """The headline of several methods: a row for each method and attack, means over seeds and the outcome."""
     rows = []

@@ -117,6 +117,7 @@ def test_findings_call_an_outcome_only_beyond_doubt():
     doubtful = tables.findings(runs_of(-0.3, 0.31, -0.1), method="NAD", control="fine-tuning")
     assert "neither is shown" in doubtful and "on 0 of 1 attacks" in doubtful
     assert "the same ACC" in tables.same_or_not(runs_of(0.0, 0.0), "NAD", "fine-tuning")
+    assert "badnets 55.0 %" in tables.survivors(runs_of(0.1, 0.0), method="NAD")
     assert "up to 30.0 points" in tables.same_or_not(runs_of(0.3, 0.0), "NAD", "fine-tuning")
 
 
