@@ -61,7 +61,7 @@ RULES: dict[str, Rule] = {
                and all(isinstance(name, str) for name in v)),
     "beta": ("a list of numbers from 0 to 1e6", lambda v: isinstance(v, (list, tuple))
              and all(is_number(x) and 0 <= x <= 1e6 for x in v)),
-    "power": number(0, 8, above=True),
+    "power": number(1, 8),
     "teacher_epochs": whole(1, 1000),
     "student_epochs": whole(1, 1000),
     "drop_epoch": whole(0, 1000),
@@ -96,6 +96,7 @@ def validated(parameters: dict[str, Any]) -> dict[str, Any]:
         if not fits(value):
             raise ParameterError(f"{name}={value!r}: must be {allowed}")
     check_target(parameters)
+    check_size(parameters)
     check_layers(parameters)
     return parameters
 
@@ -105,6 +106,15 @@ def check_target(parameters: dict[str, Any]) -> None:
         last, target = DATASETS[parameters["dataset"]].num_classes - 1, parameters["target_label"]
         if target > last:
             raise ParameterError(f"target_label={target}: must be from 0 to {last} for {parameters['dataset']}")
+
+
+def check_size(parameters: dict[str, Any]) -> None:
+    """VGG-19 halves its maps five times: smaller images than it was made for leave nothing of them."""
+    if parameters.get("model") == "vgg19_bn" and DATASETS[parameters["dataset"]].size < 32:
+        size = DATASETS[parameters["dataset"]].size
+        raise ParameterError(
+            f"model='vgg19_bn': must have images of 32 pixels or more, {parameters['dataset']} has {size}"
+        )
 
 
 def check_layers(parameters: dict[str, Any]) -> None:

@@ -34,6 +34,15 @@ def test_what_papermill_injected_must_be_declared():
     assert check(namespace, "seed") == {"seed": 1}
 
 
+def test_parameters_must_fit_each_other():
+    with pytest.raises(ParameterError, match="vgg19_bn.*must have images of 32 pixels"):
+        notebooks.overridden(NAD, {"model": "vgg19_bn"})
+    with pytest.raises(ParameterError, match="power=0.5: must be"):  # its gradient is infinite where a map is zero
+        notebooks.overridden(NAD, {"power": 0.5})
+    with pytest.raises(ParameterError, match="beta=.*must have 2 numbers"):
+        notebooks.overridden(NAD, {"layers": ["layer1", "layer2"]})
+
+
 def test_a_parameter_that_was_deleted_is_missing():
     with pytest.raises(ParameterError, match="seed: missing"):
         check({"In": []}, "seed")
