@@ -88,10 +88,9 @@ def freshness(paper: str, profile: str = "quick") -> str:
     due = len(notebooks.grid(paper, profile))
     stale = sum(record.runtime.get("code") != code_of(paper, record.parameters) for record in kept)
     commits = sorted({record.runtime["commit"] for record in kept})
-    words = f"{stale} of them by code that has changed since" if stale else "by the code as it is now"
-    return f"{len(kept)} of {due} {profile} records are here" + (
-        f", made {words} (commit {', '.join(commits)})." if kept else "."
-    )
+    words = f"{stale} of them made by code that has changed since" if stale else "all made by the code as it is now"
+    origin = f", {words} (commit {', '.join(commits)})" if kept else ""
+    return f"{len(kept)} of {due} {profile} records are here{origin}."
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """Neural attention distillation (NAD). Li et al., ICLR 2021, arXiv:2101.05930.
 
-Fine-tune a copy of the backdoored model on a few clean images: this teacher has half forgotten the backdoor. Then
-fine-tune a second copy, the student, while pulling its attention maps towards the teacher's. The backdoor shows in
-where the network looks, so agreeing on where to look is meant to erase it.
+A copy of the backdoored model, fine-tuned on a few clean images, has half forgotten the backdoor: the teacher. A second
+copy is fine-tuned while its attention maps are pulled towards the teacher's, to unlearn the rest.
 """
 
 from collections.abc import Sequence
@@ -39,9 +38,7 @@ def nad(
 ) -> nn.Module:
     """A repaired copy of `model`; `clean` is the defender's small trusted set. The two stages are the paper's.
 
-    `variant="released"` has the defect of the code released until January 2022: the attention terms carry no gradient.
-
-    Raises ValueError when `beta` and `layers` differ in length, AttributeError for a layer that does not exist.
+    In `variant="released"` the attention terms carry no gradient (released code until 2022); `beta` has one a layer.
     """
     teacher = fine_tune(model, clean, epochs=teacher_epochs, learning_rate=learning_rate,
                         drop_epoch=drop_epoch, batch_size=batch_size, pad=pad,
