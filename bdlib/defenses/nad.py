@@ -38,7 +38,7 @@ def nad(
 ) -> nn.Module:
     """A repaired copy of `model`; `clean` is the defender's small trusted set. The two stages are the paper's.
 
-    `variant="released"`: attention terms without gradient, as until 2022. Raises ValueError unless every layer has its beta.
+    `variant="released"`: attention terms without gradient, as until 2022. Raises ValueError if a layer has no beta.
     """
     teacher = fine_tune(model, clean, epochs=teacher_epochs, learning_rate=learning_rate,
                         drop_epoch=drop_epoch, batch_size=batch_size, pad=pad,
