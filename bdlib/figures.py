@@ -19,8 +19,16 @@ from bdlib.records import over_seeds
 from bdlib.types import Images
 
 WIDTH = 7.0  # inches, the text column
-COLOURS = {"victim": "#767676", "fine-tuning": "#D55E00", "NAD": "#0072B2"}  # Okabe-Ito and a grey
-MARKERS = {"victim": "D", "fine-tuning": "s", "NAD": "o"}
+STYLES = {"victim": ("#767676", "D"), "fine-tuning": ("#D55E00", "s")}  # Okabe-Ito and a grey
+METHOD = ("#0072B2", "o")  # the chapter's method, whichever it is
+
+
+def colour(method: str) -> str:
+    return STYLES.get(method, METHOD)[0]
+
+
+def marker(method: str) -> str:
+    return STYLES.get(method, METHOD)[1]
 
 
 def style() -> None:
@@ -126,8 +134,8 @@ def by_attack(
                 draw_seeds(ax, mine, f"{score}_after", x, method)
                 if reported is not None:
                     rows = reported[(reported["attack_key"] == attack) & (reported["method"] == method)]
-                    ax.plot([x + 0.1] * len(rows), rows[published[score]], MARKERS[method], mfc="none",
-                            mec=COLOURS[method], ms=5)  # fmt: skip
+                    ax.plot([x + 0.1] * len(rows), rows[published[score]], marker(method), mfc="none",
+                            mec=colour(method), ms=5)  # fmt: skip
         ax.set(xticks=range(len(attacks)), ylabel=label, ylim=(-2, 102))
         ax.set_xticklabels([attack.replace("_", "-") for attack in attacks])
     legend(axes[1], ["victim", *methods])
@@ -140,14 +148,14 @@ def draw_seeds(ax: Axes, runs: pd.DataFrame, score: str, x: float, method: str) 
         return
     summary = over_seeds(runs, ["attack"], score).iloc[0]
     values = 100 * runs[score]
-    ax.plot([x - 0.05] * len(values), values, ".", color=COLOURS[method], alpha=0.4, ms=4)
+    ax.plot([x - 0.05] * len(values), values, ".", color=colour(method), alpha=0.4, ms=4)
     interval(ax, x + 0.03, summary, method)
 
 
 def interval(ax: Axes, x: float, summary: pd.Series, method: str) -> None:
     mean, low, high = (100 * summary[name] for name in ("mean", "low", "high"))
     ends = [[mean - max(low, 0)], [min(high, 100) - mean]]
-    ax.errorbar([x], [mean], yerr=ends, fmt=MARKERS[method], color=COLOURS[method], ms=5, capsize=2, lw=1)
+    ax.errorbar([x], [mean], yerr=ends, fmt=marker(method), color=colour(method), ms=5, capsize=2, lw=1)
 
 
 def sweep(runs: pd.DataFrame, parameter: str, label: str) -> Figure:
@@ -163,8 +171,8 @@ def sweep(runs: pd.DataFrame, parameter: str, label: str) -> Figure:
             line = over_seeds(runs[runs["method"] == method], [parameter], score).sort_values(parameter)
             places = [ticks.index(value) + 0.06 * number for value in line[parameter]]
             ends = [100 * (line["mean"] - line["low"].clip(0)), 100 * (line["high"].clip(upper=1) - line["mean"])]
-            ax.errorbar(places, 100 * line["mean"], yerr=ends, fmt=f"-{MARKERS[method]}",
-                        color=COLOURS[method], ms=4, capsize=2, lw=1)  # fmt: skip
+            ax.errorbar(places, 100 * line["mean"], yerr=ends, fmt=f"-{marker(method)}",
+                        color=colour(method), ms=4, capsize=2, lw=1)  # fmt: skip
         ax.set(xlabel=label, ylabel=axis, ylim=(-2, 102), xticks=range(len(ticks)))
         ax.set_xticklabels([f"{tick:g}" for tick in ticks])
     legend(axes[1], methods)
@@ -173,5 +181,5 @@ def sweep(runs: pd.DataFrame, parameter: str, label: str) -> Figure:
 
 def legend(ax: Axes, methods: Sequence[str]) -> None:
     """The methods' marks, to the right of the last panel."""
-    handles = [plt.Line2D([], [], color=COLOURS[m], marker=MARKERS[m], ls="", ms=5) for m in methods]
+    handles = [plt.Line2D([], [], color=colour(m), marker=marker(m), ls="", ms=5) for m in methods]
     ax.legend(handles, methods, loc="lower right")

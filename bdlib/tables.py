@@ -8,7 +8,11 @@ from bdlib.evaluate import Scores, defence_effectiveness
 from bdlib.records import over_seeds
 
 EMPTY = ""  # a number that was never run or never published stays empty
-METHODS = {"none": "victim", "fine_tune": "fine-tuning", "nad": "NAD"}
+
+
+def method_name(key: str) -> str:
+    """What the chapters call a defence: `nad` is NAD, `ft_sam` is FT-SAM; `none` is the undefended victim."""
+    return {"none": "victim", "fine_tune": "fine-tuning"}.get(key, key.upper().replace("_", "-"))
 
 
 def scores(models: Mapping[str, Scores]) -> pd.DataFrame:
@@ -33,13 +37,13 @@ def against_reported(
 
     `paper_scale` holds records made at the paper profile, with a column `method`; `published` the reported rows.
     """
-    rows, known = {}, published["defense_key"].isin(METHODS)
+    rows, published = {}, published.dropna(subset="defense_key")
     for method, own in here.items():
         cells = {("this run", "ACC (%)"): one(own.clean_accuracy), ("this run", "ASR (%)"): one(own.asr)}
         for name, score in (("ACC (%)", "clean_accuracy"), ("ASR (%)", "asr")):
             cells["paper scale", name] = measured(paper_scale, attack, method, score)
-        for source, rows_of in published[(published["attack_key"] == attack) & known].groupby("source", sort=False):
-            row = rows_of[rows_of["defense_key"].map(METHODS) == method]
+        for source, rows_of in published[published["attack_key"] == attack].groupby("source", sort=False):
+            row = rows_of[rows_of["defense_key"].map(method_name) == method]
             for name, column in (("ACC (%)", "acc_percent"), ("ASR (%)", "asr_percent")):
                 cells[f"reported: {source}", name] = f"{row.iloc[0][column]:.1f}" if len(row) else EMPTY
         rows[method] = cells

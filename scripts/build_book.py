@@ -67,9 +67,10 @@ def rank_of(path: Path, rank: list[str]) -> tuple[int, str]:
 
 def findings(profile: str) -> pd.DataFrame:
     """What the chapters' headline studies say, a row for each paper and attack."""
-    runs = experiments.study("nad", profile, "headline")
-    found = tables.findings_table({"NAD": runs}, control="fine-tuning")
-    return found if len(found) else pd.DataFrame([["NAD", "not run yet", *[""] * 5]], columns=found.columns)
+    papers = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    studies = {tables.method_name(paper): experiments.study(paper, profile, "headline") for paper in papers}
+    found = tables.findings_table(studies, control="fine-tuning")
+    return found if len(found) else pd.DataFrame([["none", "not run yet", *[""] * 5]], columns=found.columns)
 
 
 def build() -> None:

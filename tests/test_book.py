@@ -109,6 +109,15 @@ def runs_of(*gaps):
     return pd.DataFrame(rows)
 
 
+def test_a_method_is_called_by_its_key():
+    assert [tables.method_name(key) for key in ("nad", "ft_sam", "fine_tune", "none")] == [
+        "NAD",
+        "FT-SAM",
+        "fine-tuning",
+        "victim",
+    ]
+
+
 def test_findings_call_an_outcome_only_beyond_doubt():
     assert "**NAD** removes more" in tables.findings(runs_of(-0.3, -0.31, -0.29), method="NAD", control="fine-tuning")
     assert "**fine-tuning** removes more" in tables.findings(
