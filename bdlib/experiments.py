@@ -2,24 +2,27 @@
 
     python -m bdlib.experiments nad results/quick/nad/<name>.json --profile quick
 
-makes the record of that name, one of the grid in notebooks/params/<profile>/<paper>.records.yaml. `make records`
-does so for every record that is missing.
+makes the record of that name, one of the grid in notebooks/params/<profile>/<paper>.records.yaml; several names make
+several, no name all that are missing, as `make records` does for every paper.
 """
 
 import argparse
 import inspect
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
 from bdlib import notebooks, records
-from bdlib.data import split
+from bdlib.data import ImageSet, split
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.evaluate import Scores, broken_premises, evaluate, predict
+from bdlib.mechanisms import MECHANISMS
 from bdlib.parameters import validated
 from bdlib.poison import poison, stamp, triggered
 from bdlib.provenance import RESULTS, code_digest, imported, runtime_facts
@@ -31,29 +34,49 @@ from bdlib.victims import Recipe, victim
 def run(paper: str, parameters: dict[str, Any]) -> Record:
     """Attack, defend and score once. `parameters` are those of the paper's notebook, all of them.
 
-    Raises ParameterError, before any compute, for a parameter out of range.
+    The defence is the paper's own, or the one that a parameter `defense` names. Raises ParameterError, before any
+    compute, for a parameter out of range.
     """
     recipe = Recipe.from_parameters(validated(parameters))
+    defense = parameters.get("defense", paper)
     train, test = recipe.data()
     backdoored = victim(recipe)
     clean, _ = split(train, parameters["clean_fraction"], seed=parameters["seed"])
     start = time.perf_counter()
-    defended = DEFENSES[paper](backdoored, clean, **settings(paper, parameters))
+    defended = DEFENSES[defense](backdoored, clean, **settings(DEFENSES[defense], parameters))
     seconds = time.perf_counter() - start
     before, after = (
         evaluate(model, test, recipe.trigger, target_label=recipe.target_label) for model in (backdoored, defended)
     )
-    return recorded(paper, parameters, before, after, seconds)
+    measured = mechanism(paper, parameters, backdoored, defended, clean, test)
+    return recorded(paper, parameters, before, after, seconds, measured)
 
 
-def settings(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of a paper's defence that stand in its notebook's parameters."""
-    accepted = inspect.signature(DEFENSES[paper]).parameters.values()
+def mechanism(
+    paper: str, parameters: dict[str, Any], model: nn.Module, defended: nn.Module, clean: ImageSet, test: ImageSet
+) -> dict[str, float]:
+    """What the paper says happens inside, measured; nothing where it has no such measure or another defence ran."""
+    if paper not in MECHANISMS or parameters.get("defense", paper) != paper:
+        return {}
+    measure, recipe = MECHANISMS[paper], Recipe.from_parameters(parameters)
+    return measure(model, defended, clean, test, recipe.trigger, **settings(measure, parameters))
+
+
+def settings(function: Callable[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of a defence, or of a measure, that stand in a notebook's parameters."""
+    accepted = inspect.signature(function).parameters.values()
     given = parameters | {"pad": DATASETS[parameters["dataset"]].pad}
     return {p.name: given[p.name] for p in accepted if p.kind == p.KEYWORD_ONLY and p.name in given}
 
 
-def recorded(paper: str, parameters: dict[str, Any], before: Scores, after: Scores, seconds: float) -> Record:
+def recorded(
+    paper: str,
+    parameters: dict[str, Any],
+    before: Scores,
+    after: Scores,
+    seconds: float,
+    measured: dict[str, float] | None = None,
+) -> Record:
     """The record of a run that has been scored; where a premise of the comparison is broken it says so."""
     facts: dict[str, Any] = {**runtime_facts(), "seconds": round(seconds, 2), "code": code_of(paper, parameters)}
     if torch.cuda.is_available():
@@ -61,13 +84,18 @@ def recorded(paper: str, parameters: dict[str, Any], before: Scores, after: Scor
     kept = {name: value for name, value in parameters.items() if name != "record"}
     poisoned = parameters["attack"] != "none"
     premises = broken_premises(before, after) if poisoned else []
-    return Record(paper, kept, before, after, records.answers(paper, kept), premises, facts)
+    answered = records.answers(kept.get("defense", paper), kept)
+    return Record(paper, kept, before, after, answered, premises, facts, measured or {})
 
 
 def code_of(paper: str, parameters: dict[str, Any]) -> str:
     """A digest of the code behind a record's numbers; a record that holds another one is out of date."""
+    defense = parameters.get("defense", paper)
+    files = imported(DEFENSES[defense].__module__)
+    if paper in MECHANISMS and defense == paper:
+        files = sorted({*files, *imported(MECHANISMS[paper].__module__)})
     trigger = type(TRIGGERS[parameters["attack"]])
-    return code_digest(*imported(DEFENSES[paper].__module__), trigger, poison, triggered, stamp, evaluate, predict)
+    return code_digest(*files, trigger, poison, triggered, stamp, evaluate, predict)
 
 
 def study(paper: str, profile: str, name: str) -> pd.DataFrame:
@@ -95,16 +123,20 @@ def freshness(paper: str, profile: str = "quick") -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("paper", choices=sorted(DEFENSES))
-    parser.add_argument("record", type=Path, help="where the record goes; its name says which run of the grid it is")
+    parser.add_argument("paper", choices=notebooks.papers())
+    parser.add_argument("records", type=Path, nargs="*", help="files named after runs of the grid; none: all missing")
     parser.add_argument("--profile", default="quick", choices=notebooks.PROFILES)
     options = parser.parse_args()
     grid = {records.name(point): point for point in notebooks.grid(options.paper, options.profile)}
-    if options.record.stem not in grid:
-        parser.error(f"record {options.record.name}: not in the grid of {options.paper} at profile {options.profile}")
-    record = run(options.paper, grid[options.record.stem])
-    record.save(options.record)
-    print(f"{options.record.stem}: ACC {record.after.clean_accuracy:.1%}, ASR {record.after.asr:.1%}", flush=True)
+    folder = RESULTS / options.profile / options.paper
+    paths = options.records or [folder / f"{name}.json" for name in grid if not (folder / f"{name}.json").is_file()]
+    for path in paths:
+        if path.stem not in grid:
+            parser.error(f"record {path.name}: not in the grid of {options.paper} at profile {options.profile}")
+    for path in paths:
+        record = run(options.paper, grid[path.stem])
+        record.save(path)
+        print(f"{path.stem}: ACC {record.after.clean_accuracy:.1%}, ASR {record.after.asr:.1%}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("smoke", "quick", "paper")
 
 
+def papers() -> list[str]:
+    """The keys of all notebooks."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+
 def defaults(path: Path) -> dict[str, Any]:
     """The literals assigned in the notebook's one cell tagged `parameters`."""
     notebook = nbformat.read(path, as_version=4)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from bdlib.datasets import DATASETS
+from bdlib.defenses import DEFENSES
 from bdlib.models import MODELS
 from bdlib.triggers import TRIGGERS
 
@@ -56,12 +57,14 @@ RULES: dict[str, Rule] = {
     "victim_epochs": whole(1, 1000),
     "victim_batch_size": whole(2, 4096),
     "clean_fraction": number(0, 0.5, above=True),
+    "defense": one_of(*DEFENSES),
     "variant": one_of("paper", "released"),
     "layers": ("a list of layer names", lambda v: isinstance(v, (list, tuple)) and len(v) > 0
                and all(isinstance(name, str) for name in v)),
     "beta": ("a list of numbers from 0 to 1e6", lambda v: isinstance(v, (list, tuple))
              and all(is_number(x) and 0 <= x <= 1e6 for x in v)),
     "power": number(1, 8),
+    "epochs": whole(0, 1000),
     "teacher_epochs": whole(1, 1000),
     "student_epochs": whole(1, 1000),
     "drop_epoch": whole(0, 1000),

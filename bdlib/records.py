@@ -10,7 +10,15 @@ import pandas as pd
 from bdlib.evaluate import Scores, defence_effectiveness, seed_interval
 from bdlib.provenance import RESULTS, digest, write_whole
 
-NAMED = ("attack", "poison_rate", "clean_fraction", "beta", "variant", "seed")  # shown in a record's file name
+NAMED = (
+    "defense",
+    "attack",
+    "poison_rate",
+    "clean_fraction",
+    "beta",
+    "variant",
+    "seed",
+)  # shown in a record's file name
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class Record:
     reported: dict[str, Any] | None  # the published row that this run answers; None where there is none
     premises: list[str] = field(default_factory=list)  # what is wrong with the comparison, if anything
     runtime: dict[str, Any] = field(default_factory=dict)  # commit, device, versions, seconds, peak memory
+    measured: dict[str, float] = field(default_factory=dict)  # what the paper says happens inside, as numbers
 
     def text(self) -> str:
         """The record as JSON, keys sorted, numbers as numbers."""
@@ -46,7 +55,7 @@ def load(paper: str, profile: str = "quick", *, folder: Path = RESULTS) -> list[
 
 
 def table(records: list[Record]) -> pd.DataFrame:
-    """One row a record: paper, its parameters, scores before and after, DER, seconds and commit."""
+    """One row a record: paper, its parameters, scores before and after, DER, what was measured, seconds and commit."""
     rows = []
     for record in records:
         scores = {f"{name}_before": value for name, value in asdict(record.before).items()}
@@ -54,7 +63,7 @@ def table(records: list[Record]) -> pd.DataFrame:
         scores["der"] = defence_effectiveness(record.before, record.after)
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in record.parameters.items()}
         runtime = {name: record.runtime.get(name) for name in ("seconds", "commit")}
-        rows.append({"paper": record.paper} | settings | scores | runtime)
+        rows.append({"paper": record.paper} | settings | scores | record.measured | runtime)
     return pd.DataFrame(rows)
 
 

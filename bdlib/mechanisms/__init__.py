@@ -1,0 +1,10 @@
+"""What each paper says happens inside a model, as numbers: the evidence beside the scores.
+
+`MECHANISMS[key](model, defended, clean, test, trigger, *, target_label, ...)` returns named floats, which go into the
+record's `measured` and are what claims about the mechanism rest on. They call the same stages as the defence. They
+see the trigger and the test data; no defence may import them. Keywords are the notebook's parameters, by name.
+"""
+
+from collections.abc import Callable
+
+MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {}
