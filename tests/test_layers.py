@@ -14,7 +14,7 @@ RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
     ("datasets", "poison", "train", "sharpness", "filters"),
     ("evaluate", "analysis"), ("attacks", "defenses"), ("mechanisms",), ("victims", "records", "parameters"),
-    ("notebooks", "figures", "tables"), ("plots",), ("experiments",),
+    ("notebooks", "figures", "tables", "expressions"), ("plots", "ledger"), ("experiments",), ("claims",),
 )) for name in names}  # fmt: skip
 BASELINES = {"fine_tune"}  # a paper's method may build on one
 
