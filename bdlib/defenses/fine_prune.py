@@ -89,10 +89,7 @@ def without(model: nn.Module, keep: Kept, *, readout: str = "head") -> nn.Module
 
 
 def fine_tune_pruned(model: nn.Module, clean: ImageSet, keep: Kept, *, readout: str = "head", **how: Any) -> nn.Module:
-    """A copy of `model` pruned, then tuned as by `fine_tune`, whose keywords `how` holds.
-
-    Pruned filters stay pruned: the weights that read them are zero and so is their gradient, at every step.
-    """
+    """`model` pruned, then tuned as by `fine_tune`, told `how`: the zeroed weights get no gradient and stay zero."""
     name = f"{readout}.weight"
 
     def loss_fn(network: nn.Module, batch: Batch) -> Loss:
