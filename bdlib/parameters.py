@@ -65,6 +65,13 @@ RULES: dict[str, Rule] = {
     "beta": ("a list of numbers from 0 to 1e6", lambda v: isinstance(v, (list, tuple))
              and all(is_number(x) and 0 <= x <= 1e6 for x in v)),
     "power": number(1, 8),
+    "readout": ("a layer's name", lambda value: isinstance(value, str)),
+    "allowed_drop": number(0, 1),
+    "perturbation": number(0, 1),
+    "trade_off": number(0, 1),
+    "mask_threshold": number(0, 1),
+    "mask_epochs": whole(1, 1000),
+    "mask_learning_rate": number(0, 10, above=True),
     "epochs": whole(0, 1000),
     "teacher_epochs": whole(1, 1000),
     "student_epochs": whole(1, 1000),
@@ -122,11 +129,19 @@ def check_size(parameters: dict[str, Any]) -> None:
 
 
 def check_layers(parameters: dict[str, Any]) -> None:
-    """Every layer must exist in the model, and have its own weight."""
-    if "layers" not in parameters:
+    """Every layer must exist in the model, and have its own weight; the one that reads the filters must be linear."""
+    if not {"layers", "readout"} & parameters.keys():
         return
     layers, model = parameters["layers"], parameters["model"]
     known = layers_of(model, parameters["dataset"])
+    layers, model = parameters.get("layers", ()), parameters["model"]
+    facts = DATASETS[parameters["dataset"]]
+    with torch.device("meta"):
+        network = MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
+    linear = [name for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)]
+    if parameters.get("readout", linear[0]) not in linear:
+        raise ParameterError(f"readout={parameters['readout']!r}: must be a linear layer of {model}: {linear[0]}")
+    known = [name for name, _ in network.named_modules() if name]
     for layer in layers:
         if layer not in known:
             raise ParameterError(f"layers={layer!r}: must be layers of {model}, such as {', '.join(stages_of(known))}")

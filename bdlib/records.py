@@ -90,7 +90,9 @@ def reported(paper: str, *, folder: Path = RESULTS) -> pd.DataFrame:
 
 
 def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
-    """The paper's own published row for this data set, network and attack, or None."""
+    """The paper's own published row for this data set, network and attack, or None: baselines have no chapter."""
+    if not (RESULTS / "reported" / f"{paper}.csv").is_file():
+        return None
     rows = reported(paper)
     keys = ("dataset", "model", "attack")
     own = rows[(rows["own"]) & (rows["defense_key"] == paper)]

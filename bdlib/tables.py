@@ -12,7 +12,8 @@ EMPTY = ""  # a number that was never run or never published stays empty
 
 def method_name(key: str) -> str:
     """What the chapters call a defence: `nad` is NAD, `ft_sam` is FT-SAM; `none` is the undefended victim."""
-    return {"none": "victim", "fine_tune": "fine-tuning"}.get(key, key.upper().replace("_", "-"))
+    names = {"none": "victim", "fine_tune": "fine-tuning", "fine_prune": "fine-pruning"}
+    return names.get(key, key.upper().replace("_", "-"))
 
 
 def scores(models: Mapping[str, Scores]) -> pd.DataFrame:

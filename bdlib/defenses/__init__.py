@@ -8,7 +8,16 @@ from collections.abc import Callable
 
 from torch import nn
 
+from bdlib.defenses.anp import anp
+from bdlib.defenses.fine_prune import fine_prune
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.nad import nad
 
-DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {
+    # baselines
+    "fine_tune": fine_tune,
+    "fine_prune": fine_prune,
+    "anp": anp,
+    # this book's papers
+    "nad": nad,
+}
