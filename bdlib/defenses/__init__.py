@@ -9,6 +9,7 @@ from collections.abc import Callable
 from torch import nn
 
 from bdlib.defenses.fine_tune import fine_tune
+from bdlib.defenses.ft_sam import ft_sam
 from bdlib.defenses.nad import nad
 
-DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "ft_sam": ft_sam}
