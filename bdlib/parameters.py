@@ -78,6 +78,9 @@ RULES: dict[str, Rule] = {
     "drop_epoch": whole(0, 1000),
     "learning_rate": number(0, 10, above=True),
     "batch_size": whole(2, 4096),
+    "rho": number(0, 100),
+    "adaptive": ("True or False", lambda value: isinstance(value, bool)),
+    "label_smoothing": number(0, 0.5),
     "seed": whole(0, 2**31 - 1),
     "record": ("a file name, or an empty string", lambda value: isinstance(value, str)),
 }  # fmt: skip

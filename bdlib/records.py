@@ -17,6 +17,7 @@ NAMED = (
     "clean_fraction",
     "beta",
     "variant",
+    "rho",
     "seed",
 )  # shown in a record's file name
 

@@ -14,6 +14,7 @@ FAST = {
     "fine_tune": dict(epochs=2, learning_rate=0.05, batch_size=32, pad=None),
     "fine_prune": dict(epochs=2, learning_rate=0.05, batch_size=32, pad=None),
     "anp": dict(mask_epochs=2, mask_threshold=0.6, batch_size=50, pad=None),
+    "ft_sam": dict(rho=0.5, epochs=2, learning_rate=0.05, batch_size=32, pad=None),
     "nad": dict(teacher_epochs=1, student_epochs=2, learning_rate=0.05, beta=(10.0,) * 3, batch_size=32, pad=None),
 }
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")

@@ -104,6 +104,49 @@ def test_the_loss_rises_by_its_first_order_estimate(backdoored, batch):
     assert rise == pytest.approx(estimate, rel=0.1) and rise > 0
 
 
+def test_a_larger_filter_in_front_of_a_batch_norm_is_moved_as_much_more(backdoored, batch):
+    """The filter times 3: its share of the adaptive move too, and the loss after the move is the same as before."""
+    images, labels = batch
+    name, moves, losses = "layer1.0.conv1.weight", [], []
+    for scale in (1.0, 3.0):
+        model = deepcopy(backdoored).train()
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.eps = 1e-9
+        model.get_parameter(name).data[3] *= scale
+        parameters = dict(model.named_parameters())
+        gradients = torch.autograd.grad(F.cross_entropy(model(images), labels), list(parameters.values()))
+        shifts = perturbation([p.detach() for p in parameters.values()], list(gradients), 0.5, adaptive=True)
+        moved = dict(zip(parameters, shifts, strict=True))
+        with torch.no_grad():
+            for key, p in parameters.items():
+                p += moved[key]
+            losses.append(F.cross_entropy(model(images), labels).item())
+        moves.append(moved[name][3])
+    assert torch.allclose(moves[1], 3 * moves[0], rtol=1e-3, atol=1e-6) and moves[0].norm() > 0
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_weights_come_back_and_move_by_rate_times_momentum(backdoored, batch):
+    """Between the steps nothing of the uphill move is left: the weights change by the base optimiser's buffer alone."""
+    images, labels = batch
+    model = deepcopy(backdoored).train()
+    base = SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-3)
+    optimizer = SharpnessAware(model, base, rho=2.0, adaptive=True)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        start = [p.detach().clone() for p in model.parameters()]
+        optimizer.step(closure)
+        for p, w in zip(model.parameters(), start, strict=True):
+            assert torch.allclose(p.detach() - w, -0.1 * base.state[p]["momentum_buffer"], atol=1e-6)
+
+
 def test_momenta_come_back_after_an_error(backdoored):
     before = [m.momentum for m in backdoored.modules() if hasattr(m, "momentum")]
     with pytest.raises(RuntimeError), frozen_statistics(backdoored):

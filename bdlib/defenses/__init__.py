@@ -11,6 +11,7 @@ from torch import nn
 from bdlib.defenses.anp import anp
 from bdlib.defenses.fine_prune import fine_prune
 from bdlib.defenses.fine_tune import fine_tune
+from bdlib.defenses.ft_sam import ft_sam
 from bdlib.defenses.nad import nad
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {
@@ -21,3 +22,4 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     # this book's papers
     "nad": nad,
 }
+DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "ft_sam": ft_sam}

@@ -7,4 +7,6 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 
 from collections.abc import Callable
 
-MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {}
+from bdlib.mechanisms.ft_sam import ft_sam
+
+MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {"ft_sam": ft_sam}

@@ -1,0 +1,157 @@
+"""What FT-SAM's paper says happens inside: the backdoor's large filters shrink, and the loss becomes flat.
+
+Zhu et al., ICCV 2023, arXiv:2304.11823, figures 2, 4, 5 and 6, measured in the last convolution. The random directions
+are those of Li et al. 2018, arXiv:1712.09913.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
+
+from bdlib.analysis import rank_correlation, triggered_change
+from bdlib.data import ImageSet
+from bdlib.filters import PerFilter, batch_norms
+from bdlib.sharpness import perturbation
+from bdlib.types import Trigger
+
+IMAGES = 500  # test images that everything here is measured on
+SHARE = 0.1  # of the filters: those that the trigger changes most stand for the backdoor
+RADIUS = 0.25  # of the random moves, in each filter's own length
+DIRECTIONS = 5  # random moves averaged over
+UPHILL = 2.0  # radius of the adaptive uphill move; the paper's rho for CIFAR-10
+Shift = dict[str, Tensor]  # a move of some weights, by parameter name
+
+
+class Filters(NamedTuple):
+    """The last convolution's filters. What acts on an image is a filter with the BatchNorm behind it folded in."""
+
+    convolution: str
+    layer: str  # whose output is the folded filters': the BatchNorm's, or the convolution's where there is none
+    raw_norms: PerFilter  # length of the stored weights
+    norms: PerFilter  # length of the folded ones
+
+
+def ft_sam(
+    model: nn.Module, defended: nn.Module, clean: ImageSet, test: ImageSet, trigger: Trigger, *, target_label: int
+) -> dict[str, float]:
+    """How filters and sharpness changed: ratios of defended to victim, rank correlations, rises of the loss.
+
+    Backdoor filters are the tenth that the trigger changes most in the victim. What needs a trigger is left out where
+    there is none.
+    """
+    held_out, others = first(test), first(test[test.labels != target_label])
+    before, after = last_filters(model, held_out), last_filters(defended, held_out)
+    measured = {
+        "norm_spread_before": before.norms.std().item(),
+        "norm_spread_after": after.norms.std().item(),
+        "random_rise_before": random_rise(model, held_out),
+        "random_rise_after": random_rise(defended, held_out),
+        "uphill_rise_before": uphill_rise(model, held_out),
+        "uphill_rise_after": uphill_rise(defended, held_out),
+    }
+    changes = triggered_change(model, others, trigger, [before.convolution, before.layer])
+    change = changes[before.layer]
+    left = triggered_change(defended, others, trigger, [after.layer])[after.layer]
+    if change.max() == 0:
+        return measured
+    backdoor = most_changed(change)
+    for name, chosen in (("backdoor_filters", backdoor), ("other_filters", ~backdoor)):
+        measured[f"norm_ratio_{name}"] = (after.norms / before.norms)[chosen].mean().item()
+        measured[f"raw_norm_ratio_{name}"] = (after.raw_norms / before.raw_norms)[chosen].mean().item()
+        measured[f"change_ratio_{name}"] = (left[chosen].sum() / change[chosen].sum()).item()
+    measured["norm_change_correlation"] = rank_correlation(before.norms, change)
+    measured["raw_norm_change_correlation"] = rank_correlation(before.raw_norms, changes[before.convolution])
+    return measured
+
+
+def first(images: ImageSet, count: int = IMAGES) -> ImageSet:
+    """The first `count` images, or all where there are fewer."""
+    return images[torch.arange(min(count, len(images)), device=images.labels.device)]
+
+
+def most_changed(change: PerFilter, share: float = SHARE) -> Bool[Tensor, " c"]:
+    """The `share` of filters, at least one, that the trigger changes most."""
+    top = change.topk(max(1, round(share * len(change)))).indices
+    return torch.zeros_like(change, dtype=torch.bool).index_fill(0, top, True)
+
+
+@torch.no_grad()
+def last_filters(model: nn.Module, images: ImageSet) -> Filters:
+    """The filters of the last convolution that is wider than a pixel, which leaves out shortcuts.
+
+    The BatchNorm behind is the layer that receives what the convolution gives out; it multiplies a filter by gain over
+    deviation. Pre-activation networks have none there: the last convolution is added to its block's input.
+    """
+    convolutions = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)]
+    name, received, given = convolutions[-1], dict[str, Tensor](), list[Tensor]()
+    last = model.get_submodule(name)
+    handles = [last.register_forward_hook(lambda module, inputs, output: given.append(output))]
+    handles += [
+        layer.register_forward_pre_hook(lambda module, inputs, key=key: received.update({key: inputs[0]}))
+        for key, layer in batch_norms(model).items()
+    ]
+    model(first(images, 1).images.float() / 255)
+    for handle in handles:
+        handle.remove()
+    raw = last.get_parameter("weight").flatten(1).norm(dim=1)
+    behind = [key for key, tensor in received.items() if tensor is given[0]]
+    if not behind:
+        return Filters(name, name, raw, raw)
+    norm = batch_norms(model)[behind[0]]
+    assert norm.running_var is not None
+    return Filters(name, behind[0], raw, raw * norm.weight.abs() / (norm.running_var + norm.eps).sqrt())
+
+
+def random_direction(model: nn.Module, generator: Generator) -> Shift:
+    """A Gaussian move of all filters and linear rows, each scaled to the length of the weights that it moves.
+
+    Vectors (BatchNorm's and biases) stay. Such moves are alike for networks that differ only in their filters' scales.
+    """
+    shift = {}
+    for name, p in model.named_parameters():
+        if p.dim() > 1:
+            rows = torch.randn(p.shape, generator=generator).to(p.device).flatten(1)
+            rows = rows * p.detach().flatten(1).norm(dim=1, keepdim=True) / rows.norm(dim=1, keepdim=True)
+            shift[name] = rows.view(p.shape)
+    return shift
+
+
+@torch.no_grad()
+def loss_at(model: nn.Module, images: ImageSet, shift: Shift, radius: float) -> float:
+    """Mean cross-entropy on `images` with the weights moved by `radius` times `shift`, running statistics as stored."""
+    weights = dict(model.named_parameters())
+    moved = {name: weights[name] + radius * move for name, move in shift.items()}
+    return F.cross_entropy(functional_call(model, moved, (images.images.float() / 255,)), images.labels).item()
+
+
+def landscape(
+    model: nn.Module, images: ImageSet, radii: Sequence[float], *, directions: int = DIRECTIONS, seed: int = 0
+) -> Float[Tensor, "d r"]:
+    """The loss along random directions: a row for each of them, a column for each of `radii`."""
+    generator = Generator().manual_seed(seed)
+    shifts = [random_direction(model, generator) for _ in range(directions)]
+    return torch.tensor([[loss_at(model, images, shift, radius) for radius in radii] for shift in shifts])
+
+
+def random_rise(model: nn.Module, images: ImageSet, *, radius: float = RADIUS) -> float:
+    """By how much the loss rises on random moves of this radius, on average."""
+    return (landscape(model, images, [radius]).mean() - loss_at(model, images, {}, 0.0)).item()
+
+
+def uphill(model: nn.Module, images: ImageSet, *, rho: float = UPHILL, adaptive: bool = True) -> Shift:
+    """The move that FT-SAM makes before it looks for its gradient, computed on all `images`."""
+    weights = {name: p.detach().requires_grad_() for name, p in model.named_parameters()}
+    loss = F.cross_entropy(functional_call(model, weights, (images.images.float() / 255,)), images.labels)
+    gradients = list(torch.autograd.grad(loss, list(weights.values())))
+    shifts = perturbation([w.detach() for w in weights.values()], gradients, rho, adaptive=adaptive)
+    return dict(zip(weights, shifts, strict=True))
+
+
+def uphill_rise(model: nn.Module, images: ImageSet, *, rho: float = UPHILL) -> float:
+    """By how much the loss rises on FT-SAM's own uphill move of radius `rho`: the sharpness that it works against."""
+    return loss_at(model, images, uphill(model, images, rho=rho), 1.0) - loss_at(model, images, {}, 0.0)
