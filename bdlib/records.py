@@ -18,6 +18,10 @@ NAMED = (
     "beta",
     "variant",
     "seed",
+    "lambda_2",
+    "lambda_3",
+    "beta_2",
+    "epsilon",
 )  # shown in a record's file name
 
 
