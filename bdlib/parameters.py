@@ -4,6 +4,7 @@ Papermill itself only warns when it is given a parameter that a notebook does no
 """
 
 import ast
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -133,15 +134,21 @@ def check_layers(parameters: dict[str, Any]) -> None:
     if "layers" not in parameters:
         return
     layers, model = parameters["layers"], parameters["model"]
-    facts = DATASETS[parameters["dataset"]]
-    with torch.device("meta"):
-        network = MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
-    known = [name for name, _ in network.named_modules() if name]
+    known = layers_of(model, parameters["dataset"])
     for layer in layers:
         if layer not in known:
             raise ParameterError(f"layers={layer!r}: must be layers of {model}, such as {', '.join(stages_of(known))}")
     if "beta" in parameters and len(parameters["beta"]) != len(layers):
         raise ParameterError(f"beta={parameters['beta']!r}: must have {len(layers)} numbers, one for each of layers")
+
+
+@functools.lru_cache
+def layers_of(model: str, dataset: str) -> list[str]:
+    """The names of all layers of a network; built once, since a study asks for each of its runs."""
+    facts = DATASETS[dataset]
+    with torch.device("meta"):
+        network = MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
+    return [name for name, _ in network.named_modules() if name]
 
 
 def stages_of(layers: list[str]) -> list[str]:
