@@ -19,6 +19,10 @@ NAMED = (
     "variant",
     "rho",
     "seed",
+    "lambda_2",
+    "lambda_3",
+    "beta_2",
+    "epsilon",
 )  # shown in a record's file name
 
 

@@ -16,6 +16,7 @@ FAST = {
     "anp": dict(mask_epochs=2, mask_threshold=0.6, batch_size=50, pad=None),
     "ft_sam": dict(rho=0.5, epochs=2, learning_rate=0.05, batch_size=32, pad=None),
     "nad": dict(teacher_epochs=1, student_epochs=2, learning_rate=0.05, beta=(10.0,) * 3, batch_size=32, pad=None),
+    "sau": dict(epochs=2, learning_rate=1e-3, inner_steps=2, batch_size=32),
 }
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
 

@@ -13,6 +13,7 @@ from bdlib.defenses.fine_prune import fine_prune
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.ft_sam import ft_sam
 from bdlib.defenses.nad import nad
+from bdlib.defenses.sau import sau
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {
     # baselines
@@ -23,3 +24,4 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "nad": nad,
 }
 DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "ft_sam": ft_sam}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "sau": sau}

@@ -10,3 +10,6 @@ from collections.abc import Callable
 from bdlib.mechanisms.ft_sam import ft_sam
 
 MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {"ft_sam": ft_sam}
+from bdlib.mechanisms.sau import sau
+
+MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {"sau": sau}
