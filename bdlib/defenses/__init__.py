@@ -20,8 +20,8 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "fine_tune": fine_tune,
     "fine_prune": fine_prune,
     "anp": anp,
-    # this book's papers
+    # papers
     "nad": nad,
+    "sau": sau,
+    "ft_sam": ft_sam,
 }
-DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "ft_sam": ft_sam}
-DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "sau": sau}

@@ -8,8 +8,9 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 from collections.abc import Callable
 
 from bdlib.mechanisms.ft_sam import ft_sam
-
-MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {"ft_sam": ft_sam}
 from bdlib.mechanisms.sau import sau
 
-MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {"sau": sau}
+MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
+    "sau": sau,
+    "ft_sam": ft_sam,
+}
