@@ -10,20 +10,6 @@ import pandas as pd
 from bdlib.evaluate import Scores, defence_effectiveness, seed_interval
 from bdlib.provenance import RESULTS, digest, write_whole
 
-NAMED = (
-    "defense",
-    "attack",
-    "poison_rate",
-    "clean_fraction",
-    "beta",
-    "variant",
-    "rho",
-    "seed",
-    "lambda_2",
-    "lambda_3",
-    "beta_2",
-    "epsilon",
-)  # shown in a record's file name
 # What is shown in a record's file name, in this order: the attack, what studies vary, the seed.
 NAMED = """defense attack poison_rate clean_fraction beta rho alpha neuron_ratio unlearning_epochs allowed_drop layer
     loss_weights lambda_2 lambda_3 beta_2 epsilon select regulariser variant seed""".split()
@@ -98,9 +84,7 @@ def reported(paper: str, *, folder: Path = RESULTS) -> pd.DataFrame:
 
 
 def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
-    """The paper's own published row for this data set, network and attack, or None: baselines have no chapter."""
-    if not (RESULTS / "reported" / f"{paper}.csv").is_file():
-        return None
+    """The paper's own published row for this data set, network and attack, or None."""
     rows = reported(paper)
     keys = ("dataset", "model", "attack")
     own = rows[(rows["own"]) & (rows["defense_key"] == paper)]

@@ -24,6 +24,4 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "nad": nad,
     "sau": sau,
     "ft_sam": ft_sam,
-    # papers
-    "nad": nad,
 }
