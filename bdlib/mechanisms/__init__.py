@@ -7,5 +7,4 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 
 from collections.abc import Callable
 
-
 MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {}
