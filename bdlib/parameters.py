@@ -5,7 +5,7 @@ Papermill itself only warns when it is given a parameter that a notebook does no
 
 import ast
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
