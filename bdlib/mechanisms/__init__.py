@@ -14,4 +14,3 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "sau": sau,
     "ft_sam": ft_sam,
 }
-MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {}
