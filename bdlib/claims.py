@@ -127,9 +127,15 @@ def verdicts(paper: str) -> Any:
     found = table([claim for claim in load() if claim.paper == paper]).drop(columns="paper")
     if found.empty:
         found.loc[0] = [f"No claim of {paper} has been written down yet.", *[""] * (len(found.columns) - 1)]
-    shown = found.style.hide(axis="index").format(escape="html").set_uuid(f"verdicts-{paper}")
-    shown = shown.set_table_attributes('class="dataframe verdicts"')
-    return shown.set_properties(**{"text-align": "left", "vertical-align": "top", "white-space": "pre-line"})
+    return styled(found, paper)
+
+
+def styled(found: pd.DataFrame, name: str) -> Any:
+    """A table of claims as a page shows it: nothing cut off, a line for each group; `name` tells it from others."""
+    layout = {"text-align": "left", "vertical-align": "top", "font-size": "0.85em", "padding": "0.3em 0.5em"}
+    shown = found.style.hide(axis="index").format(escape="html").set_uuid(f"verdicts-{name}").set_properties(**layout)
+    whole = [column for column in found if column.startswith(("measured", "verdict"))]
+    return shown.set_properties(subset=whole, **{"white-space": "pre"}).set_table_attributes('class="dataframe"')
 
 
 def scoreboard(profile: str) -> pd.DataFrame:

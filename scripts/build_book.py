@@ -97,15 +97,12 @@ def scoreboard() -> dict[str, bytes]:
 
 
 def claim_tables(found: pd.DataFrame) -> str:
-    """Under the name of each paper, a Markdown table of its claims."""
-    lines = []
+    """Under the name of each paper, the table of its claims that heads its chapter."""
+    parts = []
     for paper, rows in found.groupby("paper", sort=False):
-        head = list(rows.columns[1:])
-        lines += ["", f"### [{tables.method_name(paper)}](../notebooks/{paper}.ipynb)", ""]
-        lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        cells = rows[head].map(lambda text: text.replace("|", "\\|").replace("\n", "<br>"))
-        lines += [f"| {' | '.join(row)} |" for row in cells.itertuples(index=False)]
-    return "\n".join([*lines, ""])
+        parts.append(f"### [{tables.method_name(paper)}](../notebooks/{paper}.ipynb)\n")
+        parts.append(claims.styled(rows.drop(columns="paper").reset_index(drop=True), paper).to_html())
+    return "\n".join(parts)
 
 
 def svg(bars: dict[str, dict[str, dict[str, int]]]) -> bytes:

@@ -302,7 +302,8 @@ def test_the_files_of_the_scoreboard_page(monkeypatch):
     assert all(f"_generated/{name}" in page for name in files)
     found = claims.table(load())
     text = files["scoreboard.txt"].decode()
-    assert text.count("\n| ") == len(found) + found["paper"].nunique()
+    assert text.count("<tr>") == len(found) + found["paper"].nunique()
+    assert all("\n\n" not in table.split("</table>")[0] for table in text.split("<style")[1:])  # it would end the HTML
     counted = pd.read_csv(pd.io.common.BytesIO(files["verdict_counts.csv"]))
     assert counted[counted["paper"] == "all"].iloc[0, 2:].sum() == (found["verdict, quick"] != "not asked").sum()
     monkeypatch.setattr(build_book.claims, "load", list)
