@@ -131,11 +131,19 @@ def verdicts(paper: str) -> Any:
 
 
 def styled(found: pd.DataFrame, name: str) -> Any:
-    """A table of claims as a page shows it: nothing cut off, a line for each group; `name` tells it from others."""
-    layout = {"text-align": "left", "vertical-align": "top", "font-size": "0.85em", "padding": "0.3em 0.5em"}
-    shown = found.style.hide(axis="index").format(escape="html").set_uuid(f"verdicts-{name}").set_properties(**layout)
+    """A table of claims as a page shows it: nothing cut off, the place in the paper under each claim, a line a group.
+
+    `name` tells it from the other tables of a page.
+    """
+    together = [
+        f"{text}\n({place})" if place else text for text, place in zip(found["claim"], found["where"], strict=True)
+    ]
+    shown = found.assign(claim=together).drop(columns="where").style.hide(axis="index").format(escape="html")
+    layout = {"text-align": "left", "vertical-align": "top", "font-size": "0.8em", "padding": "0.3em 0.5em"}
+    shown = shown.set_uuid(f"verdicts-{name}").set_properties(**layout, **{"white-space": "pre-line"})
+    shown = shown.set_properties(subset=["claim"], **{"min-width": "17em"})
     whole = [column for column in found if column.startswith(("measured", "verdict"))]
-    return shown.set_properties(subset=whole, **{"white-space": "pre"}).set_table_attributes('class="dataframe"')
+    return shown.set_properties(subset=whole, **{"white-space": "pre"}).set_table_attributes('class="table dataframe"')
 
 
 def scoreboard(profile: str) -> pd.DataFrame:
