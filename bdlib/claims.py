@@ -21,7 +21,6 @@ from bdlib.evaluate import seed_interval
 from bdlib.ledger import PROFILES, Claim, ClaimError, check, load, values
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "not run")  # from best to worst
-COLUMNS = ("measured", "verdict")  # of a profile
 NOT_ASKED = "not asked"  # at this profile
 
 
@@ -106,20 +105,21 @@ def keeps(claim: Claim, value: float) -> bool:
 
 
 def table(claims: list[Claim]) -> pd.DataFrame:
-    """A row a claim, as text: what it says and where, what was expected, and at each profile measured and verdict.
+    """A row a claim, as text: what it says and where, verdict at each profile, what was expected and measured.
 
     The column of what was measured at a profile is there only where something was.
     """
     rows = []
     for claim in claims:
-        row = {"paper": claim.paper, "claim": claim.statement, "where": claim.source, "expected": claim.expectation}
         found = {profile: judge(claim, profile) for profile in PROFILES}
-        row |= {f"measured, {profile}": "\n".join(found[profile].measured) for profile in PROFILES}
+        row = {"paper": claim.paper, "claim": claim.statement, "where": claim.source}
         row |= {f"verdict, {p}": found[p].verdict if p in claim.profiles else NOT_ASKED for p in PROFILES}
+        row |= {"expected": claim.expectation}
+        row |= {f"measured, {p}": "\n".join(found[p].measured) for p in PROFILES}
         rows.append(row)
-    columns = ["paper", "claim", "where", "expected", *[f"{what}, {p}" for p in PROFILES for what in COLUMNS]]
-    shown = pd.DataFrame(rows, columns=columns)
-    return shown.drop(columns=[name for name in columns if name.startswith("measured") and not shown[name].any()])
+    verdict, measured = ([f"{what}, {p}" for p in PROFILES] for what in ("verdict", "measured"))
+    shown = pd.DataFrame(rows, columns=["paper", "claim", "where", *verdict, "expected", *measured])
+    return shown.drop(columns=[name for name in measured if not shown[name].any()])
 
 
 def verdicts(paper: str) -> Any:
@@ -141,7 +141,7 @@ def styled(found: pd.DataFrame, name: str) -> Any:
     shown = found.assign(claim=together).drop(columns="where").style.hide(axis="index").format(escape="html")
     layout = {"text-align": "left", "vertical-align": "top", "font-size": "0.8em", "padding": "0.3em 0.5em"}
     shown = shown.set_uuid(f"verdicts-{name}").set_properties(**layout, **{"white-space": "pre-line"})
-    shown = shown.set_properties(subset=["claim"], **{"min-width": "17em"})
+    shown = shown.set_properties(subset=["claim"], **{"min-width": "14em"})
     whole = [column for column in found if column.startswith(("measured", "verdict"))]
     return shown.set_properties(subset=whole, **{"white-space": "pre"}).set_table_attributes('class="table dataframe"')
 
