@@ -11,4 +11,9 @@ from torch import nn
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.nad import nad
 
-DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {
+    # baselines
+    "fine_tune": fine_tune,
+    # papers
+    "nad": nad,
+}
