@@ -70,6 +70,13 @@ RULES: dict[str, Rule] = {
     "drop_epoch": whole(0, 1000),
     "learning_rate": number(0, 10, above=True),
     "batch_size": whole(2, 4096),
+    "stop_accuracy": number(0, 1),
+    "unlearning_rate": number(0, 10, above=True),
+    "unlearning_epochs": whole(0, 1000),
+    "alpha": number(0, 1000),
+    "recovery_rate": number(0, 10, above=True),
+    "recovery_epochs": whole(0, 1000),
+    "allowed_drop": number(0, 1),
     "seed": whole(0, 2**31 - 1),
     "record": ("a file name, or an empty string", lambda value: isinstance(value, str)),
 }  # fmt: skip

@@ -18,6 +18,9 @@ NAMED = (
     "beta",
     "variant",
     "seed",
+    "unlearning_epochs",
+    "alpha",
+    "allowed_drop",
 )  # shown in a record's file name
 
 

@@ -13,6 +13,7 @@ from bdlib.evaluate import evaluate
 FAST = {
     "fine_tune": dict(epochs=2, learning_rate=0.05, batch_size=32, pad=None),
     "nad": dict(teacher_epochs=1, student_epochs=2, learning_rate=0.05, beta=(10.0,) * 3, batch_size=32, pad=None),
+    "rnp": dict(stop_accuracy=0.3, unlearning_rate=0.003, recovery_epochs=3, batch_size=64, pad=None),
 }
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
 
