@@ -89,6 +89,13 @@ RULES: dict[str, Rule] = {
     "step_size": number(0, 1, above=True),
     "inner_steps": whole(1, 1000),
     "train_mode": ("True or False", lambda value: isinstance(value, bool)),
+    "stop_accuracy": number(0, 1),
+    "unlearning_rate": number(0, 10, above=True),
+    "unlearning_epochs": whole(0, 1000),
+    "alpha": number(0, 1000),
+    "recovery_rate": number(0, 10, above=True),
+    "recovery_epochs": whole(0, 1000),
+    "allowed_drop": number(0, 1),
     "seed": whole(0, 2**31 - 1),
     "record": ("a file name, or an empty string", lambda value: isinstance(value, str)),
 }  # fmt: skip

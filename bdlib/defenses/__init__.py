@@ -14,6 +14,7 @@ from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.ft_sam import ft_sam
 from bdlib.defenses.nad import nad
 from bdlib.defenses.sau import sau
+from bdlib.defenses.rnp import rnp
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {
     # baselines
@@ -24,4 +25,5 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "nad": nad,
     "sau": sau,
     "ft_sam": ft_sam,
+    "rnp": rnp,
 }

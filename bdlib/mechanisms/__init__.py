@@ -14,3 +14,6 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "sau": sau,
     "ft_sam": ft_sam,
 }
+from bdlib.mechanisms.rnp import rnp
+
+MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {"rnp": rnp}

@@ -1,0 +1,100 @@
+"""Reconstructive neuron pruning (RNP). Li et al., ICML 2023, arXiv:2305.14876.
+
+A copy of the network forgets clean images by gradient ascent, while the trigger's path survives. A mask on every filter
+is trained to recover those images, which lowers the trigger's filters. These are pruned from the original network.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from torch import nn
+
+from bdlib.data import ImageSet
+from bdlib.evaluate import predict, share
+from bdlib.filters import Masked, PerFilter, pruned
+from bdlib.train import Schedule, cross_entropy, train
+from bdlib.types import Batch, Loss
+
+Masks = Mapping[str, PerFilter]  # a number in [0, 1] for each filter, by BatchNorm layer
+Watch = Callable[[nn.Module], None]  # is shown the network after every step, for figures
+THRESHOLDS = tuple(step / 20 for step in range(19))  # 0, 0.05, ..., 0.9: the released sweep
+
+
+def rnp(
+    model: nn.Module, clean: ImageSet, *,
+    stop_accuracy: float = 0.2,  # the paper's CA_min; here and below: released code, as the paper's value was not seen
+    unlearning_rate: float = 0.01, unlearning_epochs: int = 21,  # epochs: at most
+    alpha: float = 0.2, recovery_rate: float = 0.2, recovery_epochs: int = 20,  # alpha: weight of the recovery's loss
+    allowed_drop: float = 0.05,  # of accuracy on `clean`; ours: half of what backdoor-toolbox's sweep allows
+    batch_size: int = 128, pad: int | None = 4,  # pad: pixels of random crop, with mirroring
+    variant: Literal["paper", "released"] = "paper",  # released: unlearning ends otherwise, see there
+    seed: int = 0,
+) -> nn.Module:  # fmt: skip
+    """A pruned copy of `model`; `clean` is the defender's small trusted set. Nothing is trained after pruning."""
+    steps: dict[str, Any] = {"batch_size": batch_size, "pad": pad, "seed": seed}
+    unlearned = unlearn(model, clean, stop_accuracy=stop_accuracy, learning_rate=unlearning_rate,
+                        epochs=unlearning_epochs, variant=variant, **steps)  # fmt: skip
+    masks = recover_masks(unlearned, clean, alpha=alpha, learning_rate=recovery_rate, epochs=recovery_epochs, **steps)
+    return prune(model, masks, choose_threshold(model, masks, clean, allowed_drop=allowed_drop))
+
+
+def unlearn(
+    model: nn.Module, clean: ImageSet, *, stop_accuracy: float, learning_rate: float, epochs: int, batch_size: int,
+    pad: int | None, variant: str = "paper", seed: int = 0, watch: Watch = lambda network: None,
+) -> nn.Module:  # fmt: skip
+    """A copy of `model` after gradient ascent on all weights, until accuracy on `clean` is at most `stop_accuracy`.
+
+    Tested after each step; released: each epoch, in training mode, and the rate is cut tenfold at epochs 10 and 20.
+    """
+    drops = (10, 20) if variant == "released" else ()
+    schedule = Schedule(epochs, learning_rate, "constant", drops, batch_size, pad=pad, seed=seed)
+    unlearned, right = deepcopy(model).requires_grad_(True), list[bool]()
+    optimizer = schedule.sgd(unlearned.parameters())
+
+    def ascent(network: nn.Module, batch: Batch) -> Loss:
+        logits = network(batch.images)
+        right.extend((logits.argmax(1) == batch.labels).tolist())
+        return -F.cross_entropy(logits, batch.labels)
+
+    def after_step(*_: object) -> None:
+        watch(unlearned)
+        if variant == "paper" and share(predict(unlearned, clean) == clean.labels) <= stop_accuracy:
+            raise StopIteration
+
+    def after_epoch(*_: object) -> None:
+        if variant == "released" and sum(right[-len(clean) :]) / len(clean) <= stop_accuracy:
+            raise StopIteration
+
+    optimizer.register_step_post_hook(after_step)
+    with suppress(StopIteration):
+        train(unlearned, clean, schedule, loss_fn=ascent, optimizer=optimizer, on_epoch=after_epoch)
+    return unlearned.eval()
+
+
+def recover_masks(
+    unlearned: nn.Module, clean: ImageSet, *, alpha: float, learning_rate: float, epochs: int, batch_size: int,
+    pad: int | None, seed: int = 0, watch: Watch = lambda network: None,
+) -> dict[str, PerFilter]:  # fmt: skip
+    """Masks that, trained alone from one and clipped after every step, make `unlearned` fit `clean` again."""
+    masked = Masked(deepcopy(unlearned))
+    schedule = Schedule(epochs, learning_rate, "constant", batch_size=batch_size, weight_decay=0, pad=pad, seed=seed)
+    optimizer = schedule.sgd(masked.masks)
+    optimizer.register_step_post_hook(lambda *_: masked.clip())
+    optimizer.register_step_post_hook(lambda *_: watch(masked))
+    train(masked, clean, schedule, loss_fn=lambda m, batch: alpha * cross_entropy(m, batch), optimizer=optimizer)
+    return masked.values()
+
+
+def choose_threshold(model: nn.Module, masks: Masks, clean: ImageSet, *, allowed_drop: float) -> float:
+    """The largest threshold of the sweep that costs at most `allowed_drop` of accuracy on `clean`; -1 if none does."""
+    floor = share(predict(model, clean) == clean.labels) - allowed_drop
+    kept = (t for t in reversed(THRESHOLDS) if share(predict(prune(model, masks, t), clean) == clean.labels) >= floor)
+    return next(kept, -1.0)
+
+
+def prune(model: nn.Module, masks: Masks, threshold: float) -> nn.Module:
+    """A copy of `model` whose filters with a mask of at most `threshold` give out a constant, their BatchNorm bias."""
+    return pruned(model, {name: mask > threshold for name, mask in masks.items()})
