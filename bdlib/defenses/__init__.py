@@ -13,8 +13,8 @@ from bdlib.defenses.fine_prune import fine_prune
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.ft_sam import ft_sam
 from bdlib.defenses.nad import nad
-from bdlib.defenses.sau import sau
 from bdlib.defenses.rnp import rnp
+from bdlib.defenses.sau import sau
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {
     # baselines
@@ -23,7 +23,7 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "anp": anp,
     # papers
     "nad": nad,
+    "rnp": rnp,
     "sau": sau,
     "ft_sam": ft_sam,
-    "rnp": rnp,
 }
