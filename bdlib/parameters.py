@@ -70,6 +70,12 @@ RULES: dict[str, Rule] = {
     "drop_epoch": whole(0, 1000),
     "learning_rate": number(0, 10, above=True),
     "batch_size": whole(2, 4096),
+    "neuron_ratio": number(0, 1),
+    "weight_ratio": number(0, 1),
+    "alpha": number(0, 1),
+    "rho": number(0, 100),
+    "stop_accuracy": number(0, 1, above=True),
+    "unlearning_rate": number(0, 10, above=True),
     "seed": whole(0, 2**31 - 1),
     "record": ("a file name, or an empty string", lambda value: isinstance(value, str)),
 }  # fmt: skip

@@ -13,8 +13,8 @@ FILES = sorted(path for path in (ROOT / "bdlib").rglob("*.py") if path.name != "
 RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
     ("datasets", "poison", "train", "sharpness", "filters"),
-    ("evaluate", "analysis"), ("attacks", "defenses"), ("mechanisms",), ("victims", "records", "parameters"),
-    ("notebooks", "figures", "tables"), ("plots",), ("experiments",),
+    ("evaluate", "analysis"), ("unlearning",), ("attacks", "defenses"), ("mechanisms",),
+    ("victims", "records", "parameters"), ("notebooks", "figures", "tables"), ("plots",), ("experiments",),
 )) for name in names}  # fmt: skip
 BASELINES = {"fine_tune"}  # a paper's method may build on one
 

@@ -13,6 +13,9 @@ from bdlib.evaluate import evaluate
 FAST = {
     "fine_tune": dict(epochs=2, learning_rate=0.05, batch_size=32, pad=None),
     "nad": dict(teacher_epochs=1, student_epochs=2, learning_rate=0.05, beta=(10.0,) * 3, batch_size=32, pad=None),
+    "nwc": dict(
+        epochs=3, learning_rate=0.02, unlearning_rate=1e-3, stop_accuracy=0.3, neuron_ratio=0.2, batch_size=32, pad=None
+    ),
 }
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
 

@@ -10,5 +10,6 @@ from torch import nn
 
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.nad import nad
+from bdlib.defenses.nwc import nwc
 
-DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "nwc": nwc}

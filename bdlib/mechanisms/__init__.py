@@ -7,4 +7,6 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 
 from collections.abc import Callable
 
-MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {}
+from bdlib.mechanisms.nwc import nwc
+
+MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {"nwc": nwc}
