@@ -12,4 +12,10 @@ from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.nad import nad
 from bdlib.defenses.nwc import nwc
 
-DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "nwc": nwc}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {
+    # baselines
+    "fine_tune": fine_tune,
+    # papers
+    "nad": nad,
+    "nwc": nwc,
+}

@@ -9,4 +9,6 @@ from collections.abc import Callable
 
 from bdlib.mechanisms.nwc import nwc
 
-MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {"nwc": nwc}
+MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
+    "nwc": nwc,
+}

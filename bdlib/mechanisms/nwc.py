@@ -102,7 +102,10 @@ def overlap(model: nn.Module, change: dict[str, Tensor], test: ImageSet, trigger
 
 
 def activeness(model: nn.Module, data: ImageSet, schedule: Schedule) -> dict[str, PerFilter]:
-    """How large each filter's gradient is in the first epoch of unlearning: sum of absolute values, mean over batches."""
+    """How large each filter's gradient is when unlearning begins: the sum of its absolute values.
+
+    The mean over the batches of the first epoch.
+    """
     copy = deepcopy(model).requires_grad_(True)
     layers, seen = convolutions(copy), list[dict[str, Tensor]]()
     optimizer = schedule.sgd(copy.parameters())
