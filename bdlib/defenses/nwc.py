@@ -24,7 +24,7 @@ def nwc(
     model: nn.Module,
     clean: ImageSet,
     *,
-    neuron_ratio: float = 0.5,  # n; paper not seen; the released script tries 0.01 to 0.9 and chooses none
+    neuron_ratio: float = 0.4,  # n; paper not seen, none released; chosen by the rule of the chapter, section 9
     weight_ratio: float = 0.7,  # m; paper not seen; released code
     alpha: float = 0.7,  # the uphill gradient's share of a step; paper not seen; released code
     rho: float = 0.05,  # r, how far uphill it is taken; paper not seen; released code

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from bdlib.analysis import joined, precision_at, rank_correlation, triggered_change
 from bdlib.data import ImageSet, split
 from bdlib.defenses.nwc import clean_unlearn, convolutions, neuron_weight_change, reinitialise, weight_change
-from bdlib.evaluate import evaluate
+from bdlib.evaluate import Scores, evaluate
 from bdlib.filters import PerFilter
 from bdlib.poison import stamp, triggered
 from bdlib.train import Schedule, train
 from bdlib.types import Trigger
-from bdlib.unlearning import climb, unlearn
+from bdlib.unlearning import OnEpoch, climb, unlearn
 
 IMAGES = 500  # test images that the measures look at
 GONE = 0.05  # the attack success rate at which poison unlearning stops; released code
@@ -34,7 +34,7 @@ def nwc(
     trigger: Trigger,
     *,
     target_label: int,
-    neuron_ratio: float = 0.5,
+    neuron_ratio: float = 0.4,
     weight_ratio: float = 0.7,
     stop_accuracy: float = 0.1,
     unlearning_rate: float = 1e-4,
@@ -74,13 +74,19 @@ def some(test: ImageSet) -> ImageSet:
     return test if len(test) <= IMAGES else split(test, IMAGES / len(test), seed=0)[0]
 
 
+def watch(scores: list[Scores], test: ImageSet, trigger: Trigger, *, target_label: int) -> OnEpoch:
+    """What to hand to a stage as `on_epoch`, to append to `scores` those of every epoch."""
+    return lambda _, model: scores.append(evaluate(model, test, trigger, target_label=target_label))
+
+
 def poison_unlearn(
-    model: nn.Module, test: ImageSet, trigger: Trigger, schedule: Schedule, *, target_label: int
-) -> nn.Module:
+    model: nn.Module, test: ImageSet, trigger: Trigger, schedule: Schedule, *, target_label: int,
+    on_epoch: OnEpoch | None = None,
+) -> nn.Module:  # fmt: skip
     """`model` made to unlearn triggered test images with the attacker's label, until few are given it."""
     attacked = triggered(test, trigger, target_label=target_label)
     wanted = ImageSet(attacked.images, torch.full_like(attacked.labels, target_label))
-    return unlearn(model, wanted, schedule, stop_accuracy=GONE)
+    return unlearn(model, wanted, schedule, stop_accuracy=GONE, on_epoch=on_epoch)
 
 
 def agreement(change: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, float]:
