@@ -95,6 +95,8 @@ RULES: dict[str, Rule] = {
     "alpha": number(0, 1000),
     "recovery_rate": number(0, 10, above=True),
     "recovery_epochs": whole(0, 1000),
+    "neuron_ratio": number(0, 1),
+    "weight_ratio": number(0, 1),
     "seed": whole(0, 2**31 - 1),
     "record": ("a file name, or an empty string", lambda value: isinstance(value, str)),
 }  # fmt: skip

@@ -18,6 +18,9 @@ FAST = {
     "nad": dict(teacher_epochs=1, student_epochs=2, learning_rate=0.05, beta=(10.0,) * 3, batch_size=32, pad=None),
     "sau": dict(epochs=2, learning_rate=1e-3, inner_steps=2, batch_size=32),
     "rnp": dict(stop_accuracy=0.3, unlearning_rate=0.003, recovery_epochs=3, batch_size=64, pad=None),
+    "nwc": dict(
+        epochs=3, learning_rate=0.02, unlearning_rate=1e-3, stop_accuracy=0.3, neuron_ratio=0.2, batch_size=32, pad=None
+    ),
 }
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
 
