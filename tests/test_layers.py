@@ -12,16 +12,10 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / "bdlib").rglob("*.py") if path.name != "__init__.py")
 RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
-<<<<<<< HEAD
-    ("datasets", "poison", "train", "sharpness", "filters", "adversarial"),
-    ("evaluate", "analysis"), ("attacks", "defenses"), ("mechanisms",), ("victims", "records", "parameters"),
-    ("notebooks", "figures", "tables", "expressions"), ("plots", "ledger"), ("experiments",), ("claims",),
-=======
-    ("datasets", "poison", "train", "sharpness", "filters"),
-    ("evaluate", "analysis"), ("unlearning",), ("attacks", "defenses"), ("mechanisms",),
-    ("victims", "records", "parameters"), ("notebooks", "figures", "tables", "expressions"), ("plots", "ledger"),
-    ("experiments",), ("claims",),
->>>>>>> 6276051512118e7b9014dc8b5df00ba20480afaf
+    ("datasets", "poison", "train", "sharpness", "filters"), ("evaluate", "analysis"),
+    ("adversarial", "polarizer", "salience", "shaking", "targeted", "unlearning"), ("attacks", "defenses"),
+    ("mechanisms",), ("victims", "records", "parameters"), ("notebooks", "figures", "tables", "expressions"),
+    ("plots", "ledger"), ("experiments",), ("claims", "comparison"),
 )) for name in names}  # fmt: skip
 CLOSED = {"poison", "triggers", "analysis"}  # what holds the attack no defence may open,
 SCORING = {"predict", "share"}  # and nothing that scores it: a defender counts on the clean images alone
