@@ -4,6 +4,7 @@ Papermill itself only warns when it is given a parameter that a notebook does no
 """
 
 import ast
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -139,11 +140,22 @@ def check_layers(parameters: dict[str, Any]) -> None:
     if parameters.get("readout", linear[0]) not in linear:
         raise ParameterError(f"readout={parameters['readout']!r}: must be a linear layer of {model}: {linear[0]}")
     known = [name for name, _ in network.named_modules() if name]
+    layers, model = parameters["layers"], parameters["model"]
+    known = layers_of(model, parameters["dataset"])
     for layer in layers:
         if layer not in known:
             raise ParameterError(f"layers={layer!r}: must be layers of {model}, such as {', '.join(stages_of(known))}")
     if "beta" in parameters and len(parameters["beta"]) != len(layers):
         raise ParameterError(f"beta={parameters['beta']!r}: must have {len(layers)} numbers, one for each of layers")
+
+
+@functools.lru_cache
+def layers_of(model: str, dataset: str) -> list[str]:
+    """The names of all layers of a network; built once, since a study asks for each of its runs."""
+    facts = DATASETS[dataset]
+    with torch.device("meta"):
+        network = MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
+    return [name for name, _ in network.named_modules() if name]
 
 
 def stages_of(layers: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
     ("datasets", "poison", "train", "sharpness", "filters"),
     ("evaluate", "analysis"), ("attacks", "defenses"), ("mechanisms",), ("victims", "records", "parameters"),
-    ("notebooks", "figures", "tables"), ("plots",), ("experiments",), ("comparison",),
+    ("notebooks", "figures", "tables", "expressions"), ("plots", "ledger"), ("experiments",), ("claims", "comparison"),
 )) for name in names}  # fmt: skip
 CLOSED = {"poison", "triggers", "analysis"}  # what holds the attack no defence may open,
 SCORING = {"predict", "share"}  # and nothing that scores it: a defender counts on the clean images alone
