@@ -34,6 +34,11 @@ def victim_of(paper, profile):
     return str(Recipe.from_parameters(notebooks.parameters(paper, profile)).path)
 
 
+def reported_of(paper):
+    """A paper's published numbers; the comparison of all papers has none of its own."""
+    return [] if paper == "comparison" else [f"results/reported/{paper}.csv"]
+
+
 def kept_records(profile):
     """The records there are, whatever made them."""
     return sorted(map(str, Path("results", profile).glob("*/*.json")))
@@ -92,7 +97,7 @@ rule notebook:
         parameters="notebooks/params/{profile}/{paper}.yaml",
         victim=lambda wildcards: victim_of(wildcards.paper, wildcards.profile),
         records=lambda wildcards: kept_records(wildcards.profile),
-        reported="results/reported/{paper}.csv",
+        reported=lambda wildcards: reported_of(wildcards.paper),
     output:
         "results/{profile}/{paper}.ipynb",
     log:

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
-from bdlib import experiments, tables
+from bdlib import experiments, notebooks, tables
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
@@ -44,7 +44,7 @@ def stage(profile: str) -> None:
 def api_page() -> str:
     """The reference: every module's docstring and public members, in the order in which data flows through them."""
     rank = """types data datasets models triggers poison train evaluate attacks defenses victims records experiments
-        notebooks parameters figures tables provenance vision""".split()
+        notebooks parameters figures tables comparison provenance vision""".split()
     paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
     lines = [
         "# API reference",
@@ -67,7 +67,7 @@ def rank_of(path: Path, rank: list[str]) -> tuple[int, str]:
 
 def findings(profile: str) -> pd.DataFrame:
     """What the chapters' headline studies say, a row for each paper and attack."""
-    papers = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    papers = [paper for paper in notebooks.papers() if "headline" in notebooks.studies(paper, "quick")]
     studies = {tables.method_name(paper): experiments.study(paper, profile, "headline") for paper in papers}
     found = tables.findings_table(studies, control="fine-tuning")
     return found if len(found) else pd.DataFrame([["none", "not run yet", *[""] * 5]], columns=found.columns)
