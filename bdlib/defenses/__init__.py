@@ -19,5 +19,6 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "fine_prune": fine_prune,
     "anp": anp,
     # this book's papers
+    # papers
     "nad": nad,
 }
