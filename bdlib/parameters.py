@@ -129,18 +129,6 @@ def check_size(parameters: dict[str, Any]) -> None:
 
 
 def check_layers(parameters: dict[str, Any]) -> None:
-    """Every layer must exist in the model, and have its own weight; the one that reads the filters must be linear."""
-    if not {"layers", "readout"} & parameters.keys():
-        return
-    layers, model = parameters.get("layers", ()), parameters["model"]
-    facts = DATASETS[parameters["dataset"]]
-    with torch.device("meta"):
-        network = MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
-    linear = [name for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)]
-    if parameters.get("readout", linear[0]) not in linear:
-        raise ParameterError(f"readout={parameters['readout']!r}: must be a linear layer of {model}: {linear[0]}")
-    known = [name for name, _ in network.named_modules() if name]
-    layers, model = parameters["layers"], parameters["model"]
     """Every layer that a parameter names must exist in the model, and have its own weight; a readout is linear."""
     named = [(key, name) for key in ("layers", "layer", "readout") for name in listed(parameters.get(key, []))]
     if not named:

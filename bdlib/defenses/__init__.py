@@ -18,7 +18,6 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "fine_tune": fine_tune,
     "fine_prune": fine_prune,
     "anp": anp,
-    # this book's papers
     # papers
     "nad": nad,
 }
