@@ -84,9 +84,6 @@ def reported(paper: str, *, folder: Path = RESULTS) -> pd.DataFrame:
 
 
 def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
-    """The paper's own published row for this data set, network and attack, or None: baselines have no chapter."""
-    if not (RESULTS / "reported" / f"{paper}.csv").is_file():
-        return None
     """The paper's own published row for this data set, network, attack and defence, or None."""
     if not (RESULTS / "reported" / f"{paper}.csv").is_file():
         return None  # a page that is no paper, such as the comparison
