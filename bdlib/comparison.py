@@ -93,7 +93,7 @@ def table(runs: pd.DataFrame, score: str) -> pd.DataFrame:
     """Mean and interval of one of SCORES in per cent: a row for the victim and each method, a column an attack."""
     column, rows = SCORES[score], {}
     victims = runs.drop_duplicates(["attack", "seed"]).assign(method="victim")
-    if score != "der":  # doing nothing always scores one half
+    if score != "der" and len(runs):  # doing nothing always has a DER of one half
         rows["victim"] = cells(victims, f"{score}_before")
     for method, mine in runs.groupby("method", sort=False):
         rows[str(method)] = cells(mine, column)
