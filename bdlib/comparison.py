@@ -1,4 +1,4 @@
-"""All chapters' records on one page: the same victims, the same clean images, ten defences.
+"""All chapters' records on one page: the same victims, the same clean images, every defence.
 
 What is joined is checked: records that were not made on the same victim raise `Mismatch` rather than share a table.
 """
@@ -19,14 +19,15 @@ from bdlib.tables import EMPTY, method_name, summarised, with_interval
 
 PAPERS = ("nad", "rnp", "ar", "nwc", "sau", "npd", "ft_sam")  # post-training defences, in the book's order
 BASELINES = ("fine_tune", "fine_prune", "anp")
-METHODS = tuple(map(method_name, (*PAPERS, *BASELINES)))
+KEYS = {method_name(key): key for key in (*PAPERS, *BASELINES)} | {"ANP by accuracy": "anp"}
+METHODS = tuple(KEYS)
 SETTING = ("dataset", "data_fraction", "model", "target_label", "victim_epochs", "victim_batch_size", "clean_fraction")
 VICTIM = ("poison_rate", "clean_accuracy_before", "asr_before", "robust_accuracy_before")
 SCORES = {"asr": "asr_after", "clean_accuracy": "clean_accuracy_after", "robust_accuracy": "robust_accuracy_after",
           "der": "der"}  # fmt: skip
 # Okabe-Ito colours, and a shape of its own for each, so that no two depend on colour alone; baselines share one colour
-COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#000000", "#F0E442", *["#D55E00"] * 3)
-MARKS = dict(zip(METHODS, zip(COLOURS, "o^v<>p*sXP", strict=True), strict=True)) | {"victim": ("#767676", "D")}
+COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#000000", "#F0E442", *["#D55E00"] * 4)
+MARKS = dict(zip(METHODS, zip(COLOURS, "o^v<>p*sXPd", strict=True), strict=True)) | {"victim": ("#767676", "D")}
 
 
 class Mismatch(ValueError):
@@ -101,7 +102,9 @@ def table(runs: pd.DataFrame, score: str) -> pd.DataFrame:
 
 
 def cells(runs: pd.DataFrame, column: str) -> dict[str, str]:
-    return {row["attack"]: with_interval(row) for _, row in over_seeds(runs, ["attack"], column).iterrows()}
+    spans = over_seeds(runs, ["attack"], column)
+    spans = spans.assign(low=spans["low"].clip(lower=0), high=spans["high"].clip(upper=1))
+    return {row["attack"]: with_interval(row) for _, row in spans.iterrows()}
 
 
 def separations(runs: pd.DataFrame, score: str) -> pd.DataFrame:
@@ -149,21 +152,21 @@ def price(runs: pd.DataFrame) -> pd.DataFrame:
 def budgets(runs: pd.DataFrame, profile: str, *, images: int) -> pd.DataFrame:
     """What each method spends on `images` clean images: passes and steps by its settings, seconds as measured.
 
-    Passes are the sum of its settings that count epochs, steps the batches in them; a method that stops early takes
-    fewer of both.
+    Passes are its settings that count epochs, steps the batches in them; a method that stops early takes fewer.
     """
     rows = {}
-    for key, method in zip((*PAPERS, *BASELINES), METHODS, strict=True):
+    for method, key in KEYS.items():
         mine = runs[runs["method"] == method]["seconds"]
         if mine.empty:
             continue
         given = notebooks.parameters("comparison" if key in BASELINES else key, profile)
         own = {name: given[name] for name in experiments.settings(DEFENSES[key], given) if name in given}
-        passes = sum(value for name, value in own.items() if name.endswith("epochs"))
+        epochs = [value for name, value in own.items() if name.endswith("epochs")]
         rows[method] = {
-            "passes": passes,
-            "steps": passes * ceil(images / own["batch_size"]),
-            "settings": ", ".join(f"{n} {v}" for n, v in own.items() if n.endswith(("epochs", "steps", "batch_size"))),
+            "passes": " + ".join(map(str, epochs)),
+            "batch size": own["batch_size"],
+            "steps": sum(epochs) * ceil(images / own["batch_size"]),
+            "inner steps": own.get("inner_steps", EMPTY),
             "seconds (median)": f"{mine.median():.1f}",
             "seconds (range)": f"{mine.min():.1f} to {mine.max():.1f}",
         }

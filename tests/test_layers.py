@@ -13,7 +13,7 @@ FILES = sorted(path for path in (ROOT / "bdlib").rglob("*.py") if path.name != "
 RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
     ("datasets", "poison", "train", "sharpness", "filters"),
-    ("evaluate", "analysis"), ("attacks", "defenses"), ("mechanisms",), ("victims", "records", "parameters"),
+    ("evaluate", "analysis", "shaking"), ("attacks", "defenses"), ("mechanisms",), ("victims", "records", "parameters"),
     ("notebooks", "figures", "tables", "expressions"), ("plots", "ledger"), ("experiments",), ("claims", "comparison"),
 )) for name in names}  # fmt: skip
 CLOSED = {"poison", "triggers", "analysis"}  # what holds the attack no defence may open,
