@@ -34,6 +34,11 @@ def victim_of(paper, profile):
     return str(Recipe.from_parameters(notebooks.parameters(paper, profile)).path)
 
 
+def reported_of(paper):
+    """A paper's published numbers; the comparison of all papers has none of its own."""
+    return [] if paper == "comparison" else [f"results/reported/{paper}.csv"]
+
+
 def kept_records(profile):
     """The records there are, whatever made them."""
     return sorted(map(str, Path("results", profile).glob("*/*.json")))
@@ -99,9 +104,14 @@ rule notebook:
         notebook="notebooks/{paper}.ipynb",
         parameters="notebooks/params/{profile}/{paper}.yaml",
         victim=lambda wildcards: victim_of(wildcards.paper, wildcards.profile),
+<<<<<<< HEAD
         records=lambda wildcards: sorted({path for profile in {wildcards.profile, "quick", "paper"}
                                           for path in kept_records(profile)}),
         reported="results/reported/{paper}.csv",
+=======
+        records=lambda wildcards: kept_records(wildcards.profile),
+        reported=lambda wildcards: reported_of(wildcards.paper),
+>>>>>>> aa04abf6fb0c462a4b4acb3bf95d977f41889f84
     output:
         "results/{profile}/{paper}.ipynb",
     log:

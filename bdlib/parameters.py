@@ -69,7 +69,7 @@ RULES: dict[str, Rule] = {
     "allowed_drop": number(0, 1),
     "perturbation": number(0, 1),
     "trade_off": number(0, 1),
-    "mask_threshold": number(0, 1),
+    "mask_threshold": ("a number from 0 to 1, or None", lambda v: v is None or number(0, 1)[1](v)),
     "mask_epochs": whole(1, 1000),
     "mask_learning_rate": number(0, 10, above=True),
     "epochs": whole(0, 1000),

@@ -17,7 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
+<<<<<<< HEAD
 from bdlib import claims, experiments, figures, plots, tables
+=======
+from bdlib import experiments, notebooks, tables
+>>>>>>> aa04abf6fb0c462a4b4acb3bf95d977f41889f84
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
@@ -45,8 +49,13 @@ def stage(profile: str) -> None:
 
 def api_page() -> str:
     """The reference: every module's docstring and public members, in the order in which data flows through them."""
+<<<<<<< HEAD
     rank = """types data datasets models triggers poison train evaluate attacks defenses victims records
         parameters notebooks experiments expressions ledger claims figures plots tables provenance vision""".split()
+=======
+    rank = """types data datasets models triggers poison train evaluate attacks defenses victims records experiments
+        notebooks parameters figures tables comparison provenance vision""".split()
+>>>>>>> aa04abf6fb0c462a4b4acb3bf95d977f41889f84
     paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
     lines = [
         "# API reference",
@@ -69,7 +78,7 @@ def rank_of(path: Path, rank: list[str]) -> tuple[int, str]:
 
 def findings(profile: str) -> pd.DataFrame:
     """What the chapters' headline studies say, a row for each paper and attack."""
-    papers = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    papers = [paper for paper in notebooks.papers() if "headline" in notebooks.studies(paper, "quick")]
     studies = {tables.method_name(paper): experiments.study(paper, profile, "headline") for paper in papers}
     found = tables.findings_table(studies, control="fine-tuning")
     return found if len(found) else pd.DataFrame([["none", "not run yet", *[""] * 5]], columns=found.columns)

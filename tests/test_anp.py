@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from bdlib.analysis import joined
-from bdlib.defenses.anp import Shake, anp, robust_masks, shaken, worst_shake
+from bdlib.defenses.anp import THRESHOLDS, anp, choose_threshold, prune, robust_masks
+from bdlib.evaluate import predict
 from bdlib.filters import Masked, batch_norms, pruned
+from bdlib.shaking import Shake, shaken, worst_shake
 from bdlib.types import Batch
 
 FAST = dict(mask_epochs=3, mask_learning_rate=0.2, batch_size=50, pad=None)
@@ -146,6 +148,23 @@ def test_pruning_touches_the_masked_weights_alone_and_grows_with_the_threshold(b
     assert 0 < (joined(masks) <= low).sum() < (joined(masks) <= high).sum()
     nothing = pruned(backdoored, {name: mask > -1 for name, mask in masks.items()})
     assert all(torch.equal(a, b) for a, b in zip(nothing.parameters(), backdoored.parameters(), strict=True))
+
+
+def test_the_threshold_is_the_largest_that_costs_no_more_than_allowed(backdoored, clean):
+    generator = torch.Generator().manual_seed(0)
+    masks = {n: torch.rand(len(x.weight), generator=generator) for n, x in batch_norms(backdoored).items()}
+    right = {t: (predict(prune(backdoored, masks, t), clean) == clean.labels).double().mean() for t in THRESHOLDS}
+    before = (predict(backdoored, clean) == clean.labels).double().mean()
+    assert THRESHOLDS[0] == 0 and THRESHOLDS[4] == 0.2 and THRESHOLDS[-1] == 0.9
+    chosen = {drop: choose_threshold(backdoored, masks, clean, allowed_drop=drop) for drop in (0.02, 0.3, 1.0)}
+    for drop, threshold in chosen.items():
+        assert threshold == max((t for t in THRESHOLDS if right[t] >= before - drop), default=-1)
+    assert chosen[0.02] < chosen[1.0] == 0.9
+    assert choose_threshold(backdoored, masks, clean, allowed_drop=-1.0) == -1
+    by_rule = anp(backdoored, clean, mask_threshold=None, allowed_drop=0.02, **FAST)
+    masks = robust_masks(backdoored, clean, **FAST)
+    fixed = prune(backdoored, masks, choose_threshold(backdoored, masks, clean, allowed_drop=0.02))
+    assert all(torch.equal(a, b) for a, b in zip(by_rule.parameters(), fixed.parameters(), strict=True))
 
 
 def test_the_released_shaking_is_another(backdoored, clean):

@@ -5,57 +5,61 @@ class: backdoor filters are the sensitive ones. A mask on each filter is trained
 and the filters whose masks it pushes down are pruned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from copy import deepcopy
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
-from torch.func import functional_call
+from torch import Generator, nn
 from torch.optim import SGD
 
 from bdlib.data import ImageSet
-from bdlib.filters import Masked, PerFilter, batch_norms, pruned
+from bdlib.evaluate import predict, share
+from bdlib.filters import Masked, PerFilter, pruned
+from bdlib.shaking import shaken, worst_shake
 from bdlib.train import Schedule, train
-from bdlib.types import Batch, Images, Logits, Loss
+from bdlib.types import Batch, Loss
 
-
-class Shake(NamedTuple):
-    """Relative changes of BatchNorm, a number for each channel of each layer, in the masks' order."""
-
-    weights: list[Tensor]  # delta: added to the mask
-    biases: list[Tensor]  # xi: the bias is multiplied by 1 + xi
+Masks = Mapping[str, PerFilter]  # a number in [0, 1] for each filter, by BatchNorm layer
+THRESHOLDS = tuple(step / 20 for step in range(19))  # 0, 0.05, ..., 0.9: the released sweep
 
 
 def anp(
-    model: nn.Module,
-    clean: ImageSet,
-    *,
-    perturbation: float = 0.4,  # the largest relative change; paper and released code
-    trade_off: float = 0.2,  # the undisturbed loss's share; paper and released code
-    mask_threshold: float = 0.2,  # a mask up to here is pruned; paper
-    mask_epochs: int = 500,  # 2,000 steps of 128 on 500 images; released code
-    mask_learning_rate: float = 0.2,  # released code
-    batch_size: int = 128,  # released code
-    pad: int | None = 4,  # pixels of random crop, with mirroring; released code
-    variant: Literal["paper", "released"] = "paper",
+    model: nn.Module, clean: ImageSet, *,
+    perturbation: float = 0.4, trade_off: float = 0.2,  # epsilon and alpha, see below; paper and released code
+    mask_threshold: float | None = 0.2,  # a mask up to here is pruned; paper. None: as far as allowed_drop lets it
+    allowed_drop: float = 0.04,  # of accuracy on `clean`, where it chooses the threshold; ours
+    mask_epochs: int = 500, mask_learning_rate: float = 0.2,  # 2,000 steps of 128 on 500 images; released code
+    batch_size: int = 128, pad: int | None = 4,  # pad: pixels of random crop, with mirroring; released code
+    variant: Literal["paper", "released"] = "paper",  # released: see worst_shake
     seed: int = 0,
-) -> nn.Module:
-    """A copy of `model` without its sensitive filters; no other weight is changed.
-
-    `variant="released"`: changes start at random within the bound and take a step as large as it, and are not brought
-    back: some end twice as large as the paper allows.
-    """
+) -> nn.Module:  # fmt: skip
+    """A copy of `model` without its sensitive filters; no other weight is changed."""
     masks = robust_masks(model, clean, perturbation=perturbation, trade_off=trade_off, mask_epochs=mask_epochs,
                          mask_learning_rate=mask_learning_rate, batch_size=batch_size, pad=pad,
                          variant=variant, seed=seed)  # fmt: skip
-    return pruned(model, {name: mask > mask_threshold for name, mask in masks.items()})
+    if mask_threshold is None:
+        mask_threshold = choose_threshold(model, masks, clean, allowed_drop=allowed_drop)
+    return prune(model, masks, mask_threshold)
 
 
-def robust_masks(model: nn.Module, clean: ImageSet, *, perturbation: float = 0.4, trade_off: float = 0.2,
-                 mask_epochs: int = 500, mask_learning_rate: float = 0.2, batch_size: int = 128, pad: int | None = 4,
-                 variant: Literal["paper", "released"] = "paper", seed: int = 0) -> dict[str, PerFilter]:  # fmt: skip
+def choose_threshold(model: nn.Module, masks: Masks, clean: ImageSet, *, allowed_drop: float) -> float:
+    """The largest threshold of the sweep that costs at most `allowed_drop` of accuracy on `clean`; -1 if none does."""
+    floor = share(predict(model, clean) == clean.labels) - allowed_drop
+    kept = (t for t in reversed(THRESHOLDS) if share(predict(prune(model, masks, t), clean) == clean.labels) >= floor)
+    return next(kept, -1.0)
+
+
+def prune(model: nn.Module, masks: Masks, threshold: float) -> nn.Module:
+    """A copy of `model` in which filters with a mask of at most `threshold` give out their BatchNorm bias alone."""
+    return pruned(model, {name: mask > threshold for name, mask in masks.items()})
+
+
+def robust_masks(
+    model: nn.Module, clean: ImageSet, *, perturbation: float = 0.4, trade_off: float = 0.2, mask_epochs: int = 500,
+    mask_learning_rate: float = 0.2, batch_size: int = 128, pad: int | None = 4,
+    variant: Literal["paper", "released"] = "paper", seed: int = 0,
+) -> dict[str, PerFilter]:  # fmt: skip
     """The trained masks by BatchNorm layer, in [0, 1]. BatchNorm is in training mode throughout, as released.
 
     The released code draws its batches with replacement; here every epoch is a permutation of `clean`.
@@ -75,26 +79,3 @@ def robust_masks(model: nn.Module, clean: ImageSet, *, perturbation: float = 0.4
     train(masked, clean, schedule, loss_fn=loss_fn, optimizer=SGD(masked.masks, mask_learning_rate, momentum=0.9))
     masked.clip()
     return masked.values()
-
-
-def worst_shake(masked: Masked, batch: Batch, *, perturbation: float, variant: str, generator: Generator) -> Shake:
-    """One step of size `perturbation` up the gradient's sign from a random start: the changes that hurt most."""
-    counts = [len(mask) for mask in masked.masks]
-    drawn = [2 * perturbation * torch.rand(count, generator=generator) - perturbation for count in counts * 2]
-    start = [noise.to(batch.labels.device).requires_grad_() for noise in drawn]
-    loss = F.cross_entropy(shaken(masked, batch.images, halves(start)), batch.labels)
-    slopes = torch.autograd.grad(loss, start)
-    moved = [noise.detach() + perturbation * slope.sign() for noise, slope in zip(start, slopes, strict=True)]
-    return halves(moved if variant == "released" else [noise.clamp(-perturbation, perturbation) for noise in moved])
-
-
-def halves(noise: Sequence[Tensor]) -> Shake:
-    return Shake(list(noise[: len(noise) // 2]), list(noise[len(noise) // 2 :]))
-
-
-def shaken(masked: Masked, images: Images, shake: Shake) -> Logits:
-    """The masked network's logits when its BatchNorm weights are (m + delta) w and its biases (1 + xi) b."""
-    layers = batch_norms(masked.model)
-    factors = {name: m + d for name, m, d in zip(masked.names, masked.masks, shake.weights, strict=True)}
-    biases = {f"{n}.bias": layers[n].bias * (1 + xi) for n, xi in zip(masked.names, shake.biases, strict=True)}
-    return functional_call(masked.model, masked.scaled(factors) | biases, (images,))

@@ -1,0 +1,239 @@
+"""All chapters' records on one page: the same victims, the same clean images, every defence.
+
+What is joined is checked: records that were not made on the same victim raise `Mismatch` rather than share a table.
+"""
+
+from math import ceil, floor
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bdlib import experiments, notebooks
+from bdlib.defenses import DEFENSES
+from bdlib.evaluate import seed_interval
+from bdlib.figures import WIDTH
+from bdlib.records import over_seeds
+from bdlib.tables import EMPTY, method_name, summarised, with_interval
+
+PAPERS = ("nad", "rnp", "ar", "nwc", "sau", "npd", "ft_sam")  # post-training defences, in the book's order
+BASELINES = ("fine_tune", "fine_prune", "anp")
+KEYS = {method_name(key): key for key in (*PAPERS, *BASELINES)} | {"ANP by accuracy": "anp"}
+METHODS = tuple(KEYS)
+SETTING = ("dataset", "data_fraction", "model", "target_label", "victim_epochs", "victim_batch_size", "clean_fraction")
+VICTIM = ("poison_rate", "clean_accuracy_before", "asr_before", "robust_accuracy_before")
+SCORES = {"asr": "asr_after", "clean_accuracy": "clean_accuracy_after", "robust_accuracy": "robust_accuracy_after",
+          "der": "der"}  # fmt: skip
+# Okabe-Ito colours, and a shape of its own for each, so that no two depend on colour alone; baselines share one colour
+COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#000000", "#F0E442", *["#D55E00"] * 4)
+MARKS = dict(zip(METHODS, zip(COLOURS, "o^v<>p*sXPd", strict=True), strict=True)) | {"victim": ("#767676", "D")}
+
+
+class Mismatch(ValueError):
+    """Records that were to be compared were not made on the same victims with the same clean images."""
+
+
+def setting(paper: str, profile: str) -> tuple[object, ...]:
+    """What all compared runs of a notebook share at a profile."""
+    given = notebooks.parameters(paper, profile)
+    return tuple(given[name] for name in SETTING)
+
+
+def chapters(profile: str) -> list[str]:
+    """The papers that have a chapter, and whose runs at this profile share the comparison's setting."""
+    there = [paper for paper in PAPERS if paper in notebooks.papers()]
+    return [paper for paper in there if setting(paper, profile) == setting("comparison", profile)]
+
+
+def together(profile: str, study: str = "headline") -> pd.DataFrame:
+    """The records of all methods for one study, `headline` or `clean_twin`: a row a run, on the common seeds.
+
+    The methods come in the book's order, those without records not at all. Raises Mismatch.
+    """
+    own = "baselines" if study == "headline" else study
+    seeds = {point["seed"] for _, point in notebooks.study("comparison", profile, own)}
+    parts = [experiments.study("comparison", profile, own)]
+    for paper in chapters(profile):
+        runs = experiments.study(paper, profile, study)
+        parts.append(runs[(runs["method"] == method_name(paper)) & runs["seed"].isin(seeds)])
+    full = [part for part in parts if len(part)]
+    return same_victims(pd.concat(full, ignore_index=True)) if full else parts[0]
+
+
+def same_victims(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs` in the book's order of methods, once it is sure that those of an attack and seed share setting and victim.
+
+    Raises Mismatch, naming the column and the methods that differ, or a method that has two records for one place.
+    """
+    for (attack, seed), group in runs.groupby(["attack", "seed"], sort=False):
+        for column in (*SETTING, *VICTIM):
+            values = group.groupby("method", sort=False)[column].first()
+            if values.nunique(dropna=False) > 1:
+                told = ", ".join(f"{method} {value}" for method, value in values.items())
+                raise Mismatch(f"{attack}, seed {seed}: {column} differs: {told}")
+        if group["method"].duplicated().any():
+            twice = group.loc[group["method"].duplicated(), "method"].iloc[0]
+            raise Mismatch(f"{attack}, seed {seed}: two records of {twice}")
+    return runs.sort_values("method", key=lambda names: names.map(METHODS.index), kind="stable", ignore_index=True)
+
+
+def absent(profile: str) -> str:
+    """A sentence: which methods are not on the page yet, and why."""
+    runs = together(profile)
+    have = set(runs["method"])
+    elsewhere = [method_name(p) for p in PAPERS if p in notebooks.papers() and p not in chapters(profile)]
+    due = [m for m in METHODS if m not in have and m not in elsewhere]
+    words = [f"No records yet of {', '.join(due)}." if due else "",
+             f"Run at another setting, and so not joined: {', '.join(elsewhere)}." if elsewhere else ""]  # fmt: skip
+    said = " ".join(filter(None, words))
+    return said or f"All {len(METHODS)} methods are here, each on {runs['seed'].nunique()} seeds of every attack."
+
+
+def table(runs: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Mean and interval of one of SCORES in per cent: a row for the victim and each method, a column an attack."""
+    column, rows = SCORES[score], {}
+    victims = runs.drop_duplicates(["attack", "seed"]).assign(method="victim")
+    if score != "der" and len(runs):  # doing nothing always has a DER of one half
+        rows["victim"] = cells(victims, f"{score}_before")
+    for method, mine in runs.groupby("method", sort=False):
+        rows[str(method)] = cells(mine, column)
+    return pd.DataFrame(rows, index=list(dict.fromkeys(runs["attack"]))).T.fillna(EMPTY)
+
+
+def cells(runs: pd.DataFrame, column: str) -> dict[str, str]:
+    spans = over_seeds(runs, ["attack"], column)
+    spans = spans.assign(low=spans["low"].clip(lower=0), high=spans["high"].clip(upper=1))
+    return {row["attack"]: with_interval(row) for _, row in spans.iterrows()}
+
+
+def separations(runs: pd.DataFrame, score: str) -> pd.DataFrame:
+    """How many methods each one is better than, and worse than, their two intervals over seeds not touching.
+
+    Columns attack, method, mean, better, worse. Lower is better for `asr`, higher for the rest.
+    """
+    spans = over_seeds(runs, ["attack", "method"], SCORES[score])
+    rows = []
+    for _, mine in spans.iterrows():
+        others = spans[spans["attack"] == mine["attack"]]
+        above, below = int((others["low"] > mine["high"]).sum()), int((others["high"] < mine["low"]).sum())
+        better, worse = (above, below) if score == "asr" else (below, above)
+        rows.append({"attack": mine["attack"], "method": mine["method"], "mean": mine["mean"],
+                     "better": better, "worse": worse})  # fmt: skip
+    return pd.DataFrame(rows, columns=["attack", "method", "mean", "better", "worse"])
+
+
+def order(runs: pd.DataFrame, score: str) -> str:
+    """What the intervals say about rank, in Markdown: for each attack the methods that none is shown to beat."""
+    lines = []
+    for attack, group in separations(runs, score).groupby("attack", sort=False):
+        ranked = group.sort_values("mean", ascending=score == "asr")
+        if not ranked["better"].any():
+            lines.append(f"- **{attack}**: no two intervals separate; no order can be given.")
+            continue
+        beaten = ranked[ranked["worse"] > 0]
+        told = ", ".join(f"{row['method']} (by {row['worse']})" for _, row in beaten.iterrows())
+        unbeaten = ", ".join(ranked.loc[ranked["worse"] == 0, "method"])
+        lines.append(f"- **{attack}**: shown to be beaten: {told}. Not shown to be beaten by any: {unbeaten}.")
+    return "\n".join(lines) or "No records at this profile yet: nothing can be said."
+
+
+def price(runs: pd.DataFrame) -> pd.DataFrame:
+    """On never-poisoned twins: clean accuracy after each method and what it cost, in points; lowest cost first."""
+    parts = {"ACC after (%)": runs["clean_accuracy_after"],
+             "cost (points)": runs["clean_accuracy_before"] - runs["clean_accuracy_after"]}  # fmt: skip
+    over = {label: over_seeds(runs.assign(value=values), ["method"], "value") for label, values in parts.items()}
+    if runs.empty:
+        return summarised(over, ["method"])
+    cost = over["cost (points)"].sort_values("mean")["method"]
+    return summarised(over, ["method"]).loc[list(cost)]
+
+
+def budgets(runs: pd.DataFrame, profile: str, *, images: int) -> pd.DataFrame:
+    """What each method spends on `images` clean images: passes and steps by its settings, seconds as measured.
+
+    Passes are its settings that count epochs, steps the batches in them; a method that stops early takes fewer.
+    """
+    rows = {}
+    for method, key in KEYS.items():
+        mine = runs[runs["method"] == method]["seconds"]
+        if mine.empty:
+            continue
+        given = notebooks.parameters("comparison" if key in BASELINES else key, profile)
+        own = {name: given[name] for name in experiments.settings(DEFENSES[key], given) if name in given}
+        epochs = [value for name, value in own.items() if name.endswith("epochs")]
+        rows[method] = {
+            "passes": " + ".join(map(str, epochs)),
+            "batch size": own["batch_size"],
+            "steps": sum(epochs) * ceil(images / own["batch_size"]),
+            "inner steps": own.get("inner_steps", EMPTY),
+            "seconds (median)": f"{mine.median():.1f}",
+            "seconds (range)": f"{mine.min():.1f} to {mine.max():.1f}",
+        }
+    return pd.DataFrame(rows).T
+
+
+def scatter(runs: pd.DataFrame) -> Figure:
+    """A panel for each attack: clean accuracy against ASR, means as large marks, seeds as small ones."""
+    attacks = list(dict.fromkeys(runs["attack"]))
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6.2), sharex=True, sharey=True, layout="constrained")
+    bottom = floor(10 * runs["clean_accuracy_after"].min()) * 10 if len(runs) else 0
+    for ax, attack in zip(axes.flat, attacks, strict=False):
+        here = runs[runs["attack"] == attack]
+        victims = here.drop_duplicates("seed").assign(method="victim")
+        dot(ax, victims["asr_before"], victims["clean_accuracy_before"], "victim")
+        for method, mine in here.groupby("method", sort=False):
+            dot(ax, mine["asr_after"], mine["clean_accuracy_after"], str(method))
+        ax.set(title=attack.replace("_", "-"), xlim=(-4, 104), ylim=(bottom, 100))
+        ax.annotate("good", (0.02, 0.97), xycoords="axes fraction", va="top", style="italic", color="#555555")
+    for ax in axes[-1]:
+        ax.set_xlabel("attack success rate (%)")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("clean accuracy (%)")
+    key(figure, runs)
+    return figure
+
+
+def dot(ax: Axes, across: pd.Series, up: pd.Series, method: str) -> None:
+    """One method's seeds, faint, and their mean."""
+    tint, shape = MARKS[method]
+    ax.plot(100 * across, 100 * up, ".", color=tint, alpha=0.45, ms=4)
+    ax.plot(100 * across.mean(), 100 * up.mean(), shape, color=tint, ms=8, mec="#333333", mew=0.6)
+
+
+def key(figure: Figure, runs: pd.DataFrame) -> None:
+    """The marks below the panels."""
+    names = ["victim", *dict.fromkeys(runs["method"])]
+    marks = [plt.Line2D([], [], color=MARKS[n][0], marker=MARKS[n][1], ls="", ms=7, mec="#333333", mew=0.6)
+             for n in names]  # fmt: skip
+    figure.legend(marks, names, loc="outside lower center", ncols=6)
+
+
+def intervals(runs: pd.DataFrame, score: str, label: str) -> Figure:
+    """A panel for each attack, a line for each method: the seeds, their mean and its 95 % interval."""
+    attacks, names = list(dict.fromkeys(runs["attack"])), list(dict.fromkeys(runs["method"]))
+    figure, axes = plt.subplots(1, max(len(attacks), 1), figsize=(WIDTH, 0.6 + 0.27 * (len(names) + 1)), sharey=True,
+                                squeeze=False, layout="constrained")  # fmt: skip
+    for ax, attack in zip(axes[0], attacks, strict=False):
+        here = runs[runs["attack"] == attack]
+        for place, name in enumerate(names):
+            values = here.loc[here["method"] == name, SCORES[score]]
+            if len(values):
+                span(ax, 100 * values, place, name)
+        if score != "der":
+            ax.axvline(100 * here.drop_duplicates("seed")[f"{score}_before"].mean(), color=MARKS["victim"][0], lw=1,
+                       ls=":")  # fmt: skip
+        ax.set(title=attack.replace("_", "-"), xlim=(-4, 104))
+    axes[0][0].set(yticks=range(len(names)), ylim=(len(names) - 0.4, -0.6))
+    axes[0][0].set_yticklabels(names)
+    figure.supxlabel(label, fontsize=9)
+    return figure
+
+
+def span(ax: Axes, values: pd.Series, place: int, method: str) -> None:
+    """Seeds above, mean and interval below them; the interval ends where a share ends."""
+    tint, shape = MARKS[method]
+    ax.plot(values, [place - 0.22] * len(values), ".", color=tint, alpha=0.5, ms=4)
+    mean, low, high = seed_interval(values.tolist()) if len(values) > 1 else (values.iloc[0],) * 3
+    ends = [[mean - max(low, 0)], [min(high, 100) - mean]]
+    ax.errorbar([mean], [place + 0.08], xerr=ends, fmt=shape, color=tint, ms=6, mec="#333333", mew=0.5, capsize=2, lw=1)
