@@ -104,14 +104,9 @@ rule notebook:
         notebook="notebooks/{paper}.ipynb",
         parameters="notebooks/params/{profile}/{paper}.yaml",
         victim=lambda wildcards: victim_of(wildcards.paper, wildcards.profile),
-<<<<<<< HEAD
         records=lambda wildcards: sorted({path for profile in {wildcards.profile, "quick", "paper"}
                                           for path in kept_records(profile)}),
-        reported="results/reported/{paper}.csv",
-=======
-        records=lambda wildcards: kept_records(wildcards.profile),
         reported=lambda wildcards: reported_of(wildcards.paper),
->>>>>>> aa04abf6fb0c462a4b4acb3bf95d977f41889f84
     output:
         "results/{profile}/{paper}.ipynb",
     log:

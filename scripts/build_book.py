@@ -17,11 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
-<<<<<<< HEAD
-from bdlib import claims, experiments, figures, plots, tables
-=======
-from bdlib import experiments, notebooks, tables
->>>>>>> aa04abf6fb0c462a4b4acb3bf95d977f41889f84
+from bdlib import claims, experiments, figures, notebooks, plots, tables
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
@@ -49,13 +45,9 @@ def stage(profile: str) -> None:
 
 def api_page() -> str:
     """The reference: every module's docstring and public members, in the order in which data flows through them."""
-<<<<<<< HEAD
-    rank = """types data datasets models triggers poison train evaluate attacks defenses victims records
-        parameters notebooks experiments expressions ledger claims figures plots tables provenance vision""".split()
-=======
-    rank = """types data datasets models triggers poison train evaluate attacks defenses victims records experiments
-        notebooks parameters figures tables comparison provenance vision""".split()
->>>>>>> aa04abf6fb0c462a4b4acb3bf95d977f41889f84
+    rank = """types data datasets models triggers poison train sharpness filters evaluate analysis adversarial polarizer
+        salience shaking targeted unlearning attacks defenses mechanisms victims records parameters notebooks experiments
+        expressions ledger claims comparison figures plots tables provenance vision""".split()
     paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
     lines = [
         "# API reference",

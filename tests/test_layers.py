@@ -12,16 +12,10 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / "bdlib").rglob("*.py") if path.name != "__init__.py")
 RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
-<<<<<<< HEAD
     ("datasets", "poison", "train", "sharpness", "filters"), ("evaluate", "analysis"),
     ("adversarial", "polarizer", "salience", "shaking", "targeted", "unlearning"), ("attacks", "defenses"),
     ("mechanisms",), ("victims", "records", "parameters"), ("notebooks", "figures", "tables", "expressions"),
     ("plots", "ledger"), ("experiments",), ("claims", "comparison"),
-=======
-    ("datasets", "poison", "train", "sharpness", "filters"),
-    ("evaluate", "analysis", "shaking"), ("attacks", "defenses"), ("mechanisms",), ("victims", "records", "parameters"),
-    ("notebooks", "figures", "tables", "expressions"), ("plots", "ledger"), ("experiments",), ("claims", "comparison"),
->>>>>>> aa04abf6fb0c462a4b4acb3bf95d977f41889f84
 )) for name in names}  # fmt: skip
 CLOSED = {"poison", "triggers", "analysis"}  # what holds the attack no defence may open,
 SCORING = {"predict", "share"}  # and nothing that scores it: a defender counts on the clean images alone
