@@ -18,6 +18,8 @@ NAMED = (
     "beta",
     "variant",
     "seed",
+    "layer",
+    "loss_weights",
 )  # shown in a record's file name
 
 

@@ -13,6 +13,7 @@ from bdlib.evaluate import evaluate
 FAST = {
     "fine_tune": dict(epochs=2, learning_rate=0.05, batch_size=32, pad=None),
     "nad": dict(teacher_epochs=1, student_epochs=2, learning_rate=0.05, beta=(10.0,) * 3, batch_size=32, pad=None),
+    "npd": dict(layer="layer3.0.conv1", radius=1.5, warm_up_epochs=2, epochs=2, batch_size=32),
 }
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
 

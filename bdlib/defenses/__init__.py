@@ -10,5 +10,6 @@ from torch import nn
 
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.nad import nad
+from bdlib.defenses.npd import npd
 
-DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "npd": npd}

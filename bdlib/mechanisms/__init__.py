@@ -7,4 +7,6 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 
 from collections.abc import Callable
 
-MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {}
+from bdlib.mechanisms.npd import npd
+
+MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {"npd": npd}
