@@ -8,6 +8,8 @@ output appears only when the whole notebook ran; after a failure it is left as o
 
 import argparse
 import ast
+import copy
+import functools
 import itertools
 import tempfile
 import uuid
@@ -31,6 +33,12 @@ def papers() -> list[str]:
 
 def defaults(path: Path) -> dict[str, Any]:
     """The literals assigned in the notebook's one cell tagged `parameters`."""
+    return copy.deepcopy(defaults_at(path, path.stat().st_mtime_ns))
+
+
+@functools.lru_cache
+def defaults_at(path: Path, changed: int) -> dict[str, Any]:
+    """As `defaults`, read once for every time the file has `changed`: a study asks for each of its runs."""
     notebook = nbformat.read(path, as_version=4)
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
@@ -74,10 +82,15 @@ def study(paper: str, profile: str, name: str) -> list[tuple[str, dict[str, Any]
     return runs
 
 
+def studies(paper: str, profile: str) -> list[str]:
+    """The names of a paper's studies at a profile."""
+    return list(read_yaml(profile_file(paper, profile, ".records")) or {})
+
+
 def grid(paper: str, profile: str) -> list[dict[str, Any]]:
     """The parameters of every record of a paper at a profile: all its studies, without repeats."""
     points: list[dict[str, Any]] = []
-    for name in read_yaml(profile_file(paper, profile, ".records")) or {}:
+    for name in studies(paper, profile):
         points += [point for _, point in study(paper, profile, name) if point not in points]
     return points
 

@@ -14,8 +14,10 @@ RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
     ("datasets", "poison", "train", "sharpness", "filters", "polarizer", "targeted"),
     ("evaluate", "analysis"), ("attacks", "defenses"), ("mechanisms",), ("victims", "records", "parameters"),
-    ("notebooks", "figures", "tables"), ("plots",), ("experiments",),
+    ("notebooks", "figures", "tables", "expressions"), ("plots", "ledger"), ("experiments",), ("claims",),
 )) for name in names}  # fmt: skip
+CLOSED = {"poison", "triggers", "analysis"}  # what holds the attack no defence may open,
+SCORING = {"predict", "share"}  # and nothing that scores it: a defender counts on the clean images alone
 BASELINES = {"fine_tune"}  # a paper's method may build on one
 
 
@@ -30,6 +32,9 @@ def test_imports_point_down(path):
             words = node.module.split(".")
             if words[1] == room(path) and words[-1] in BASELINES:
                 continue
+            if room(path) == "defenses":
+                assert words[1] not in CLOSED, f"{path.name} must not import {node.module}"
+                assert words[1] != "evaluate" or {name.name for name in node.names} <= SCORING, path.name
             assert RANK[words[1]] < RANK[room(path)], f"{path.name} must not import {node.module}"
 
 

@@ -13,3 +13,9 @@ from bdlib.defenses.nad import nad
 from bdlib.defenses.npd import npd
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "npd": npd}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {
+    # baselines
+    "fine_tune": fine_tune,
+    # papers
+    "nad": nad,
+}
