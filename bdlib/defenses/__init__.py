@@ -13,6 +13,7 @@ from bdlib.defenses.fine_prune import fine_prune
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.ft_sam import ft_sam
 from bdlib.defenses.nad import nad
+from bdlib.defenses.npd import npd
 from bdlib.defenses.nwc import nwc
 from bdlib.defenses.rnp import rnp
 from bdlib.defenses.sau import sau
@@ -27,5 +28,6 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "rnp": rnp,
     "nwc": nwc,
     "sau": sau,
+    "npd": npd,
     "ft_sam": ft_sam,
 }

@@ -8,6 +8,7 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 from collections.abc import Callable
 
 from bdlib.mechanisms.ft_sam import ft_sam
+from bdlib.mechanisms.npd import npd
 from bdlib.mechanisms.nwc import nwc
 from bdlib.mechanisms.rnp import rnp
 from bdlib.mechanisms.sau import sau
@@ -16,5 +17,6 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "rnp": rnp,
     "nwc": nwc,
     "sau": sau,
+    "npd": npd,
     "ft_sam": ft_sam,
 }

@@ -1,0 +1,160 @@
+"""What a neural polarizer does to features, and what its stand-in attacks aim at. Zhu et al. 2023, arXiv:2306.16697."""
+
+from math import inf, isfinite
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bdlib.analysis import rank_correlation, triggered_change
+from bdlib.data import ImageSet
+from bdlib.defenses.npd import warm_up
+from bdlib.evaluate import predict, share
+from bdlib.models import tap
+from bdlib.poison import stamp
+from bdlib.polarizer import Polarized, insert
+from bdlib.targeted import runner_up, targeted_examples
+from bdlib.types import Images, Labels, Logits, Trigger
+
+Features = Float[Tensor, "n d"]  # a row for each image
+PLACES = ("polarizer", "head")  # where features are read: behind the filter, and before the last linear layer
+
+
+def npd(
+    model: nn.Module,
+    defended: Polarized,
+    clean: ImageSet,
+    test: ImageSet,
+    trigger: Trigger,
+    *,
+    target_label: int,
+    layer: str,
+    radius: float,
+    step_size: float,
+    inner_steps: int,
+    warm_up_epochs: int,
+    batch_size: int,
+    seed: int,
+) -> dict[str, float]:
+    """Shares in [0, 1], but for the number of learned parameters, changes of logits, and a rank correlation.
+
+    `before` is the victim with a polarizer that does nothing yet, `after` the defended network. What is not defined,
+    such as the correlation on a model without a trigger, is left out.
+    """
+    start = insert(model, clean, layer=layer)
+    warm = warm_up(start, clean, epochs=warm_up_epochs, batch_size=batch_size, seed=seed)
+    reference, probes = two_parts(test)
+    probes = probes[probes.labels != target_label]
+    found = {"learned_parameters": float(learned_parameters(defended))}
+    for when, network in (("before", start), ("after", defended)):
+        for place in PLACES:
+            near = nearest_class(network, reference, stamp(probes.images, trigger), place)
+            found[f"{place}_nearest_true_{when}"] = share(near == probes.labels)
+            found[f"{place}_nearest_target_{when}"] = share(near == target_label)
+            found[f"{place}_trigger_shift_{when}"] = trigger_shift(network, probes.images, trigger, place)
+        found |= {f"{name}_{when}": value for name, value in aims(
+            network, clean, target_label, radius=radius, step_size=step_size, steps=inner_steps).items()}  # fmt: skip
+    found["change_follows_trigger"] = change_follows_trigger(start, defended, probes, trigger)
+    found["warm_up_logit_change"] = (logits_of(warm, reference) - logits_of(start, reference)).abs().mean().item()
+    right = [share(predict(network, reference) == reference.labels) for network in (start, warm)]
+    found["warm_up_accuracy_change"] = right[1] - right[0]
+    return {name: value for name, value in found.items() if isfinite(value)}
+
+
+def two_parts(test: ImageSet, most: int = 500) -> tuple[ImageSet, ImageSet]:
+    """Two disjoint parts of the test set, of at most `most` images each."""
+    half = min(most, len(test) // 2)
+    return test[torch.arange(half)], test[torch.arange(half, 2 * half)]
+
+
+def learned_parameters(network: nn.Module) -> int:
+    """How many numbers can still be trained."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, data: ImageSet) -> Logits:
+    """The network's answers to a few images, as it stands in evaluation mode."""
+    return network.eval()(data.images.float() / 255)
+
+
+@torch.no_grad()
+def features(network: Polarized, images: Images, place: str) -> Features:
+    """What leaves the polarizer, averaged over its grid; or, at the `head`, what enters the last linear layer."""
+    if place == "polarizer":
+        with tap(network, place) as seen:
+            network(images)
+        return seen[place].flatten(2).mean(2)
+    rows: list[Tensor] = []
+    head = [module for module in network.model.modules() if isinstance(module, nn.Linear)][-1]
+    handle = head.register_forward_pre_hook(lambda module, inputs: rows.append(inputs[0]))
+    network(images)
+    handle.remove()
+    return rows[0].flatten(1)
+
+
+def centroids(rows: Features, labels: Labels) -> dict[int, Float[Tensor, " d"]]:
+    """The mean features of every class that there is."""
+    return {int(label): rows[labels == label].mean(0) for label in labels.unique()}
+
+
+def nearest_class(network: Polarized, reference: ImageSet, images: Tensor, place: str) -> Labels:
+    """For each of the stored `images`, the class whose clean `reference` images are nearest in the mean."""
+    middles = centroids(features(network, reference.images.float() / 255, place), reference.labels)
+    distances = torch.cdist(features(network, images.float() / 255, place), torch.stack(list(middles.values())))
+    return torch.tensor(list(middles), device=distances.device)[distances.argmin(1)]
+
+
+def trigger_shift(network: Polarized, images: Tensor, trigger: Trigger, place: str) -> float:
+    """How far the trigger moves features, over how far those of clean images lie from their mean; root mean squares."""
+    plain = features(network, images.float() / 255, place)
+    moved = features(network, stamp(images, trigger).float() / 255, place)
+    return ((moved - plain).square().sum(1).mean() / (plain - plain.mean(0)).square().sum(1).mean()).sqrt().item()
+
+
+def aims(
+    network: Polarized, clean: ImageSet, target_label: int, *, radius: float, step_size: float, steps: int
+) -> dict[str, float]:
+    """Of the defender's images of other classes: the share whose runner-up is the attacker's target class.
+
+    And of all: the share that the small attack brings to its runner-up, and the shares at which a finite mask, the
+    MindSpore port's and the PyTorch code's, would have let the true class be chosen.
+    """
+    images, labels = clean.images[:500].float() / 255, clean.labels[:500]
+    with torch.no_grad():
+        logits = network(images)
+    targets = runner_up(logits, labels, mask=-inf)
+    attacked = targeted_examples(network, images, targets, radius=radius, step_size=step_size, steps=steps)
+    with torch.no_grad():
+        reached = network(attacked).argmax(1) == targets
+    return {
+        "runner_up_is_target": share(targets[labels != target_label] == target_label),
+        "small_attack_succeeds": share(reached),
+        "mask_1e-10_misses": share(runner_up(logits, labels, mask=-1e-10) == labels),
+        "mask_10_misses": share(runner_up(logits, labels, mask=-10.0) == labels),
+    }
+
+
+def channel_changes(
+    start: Polarized, defended: Polarized, images: ImageSet, trigger: Trigger
+) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """For each channel: how much the trigger changes it, and how much the polarizer changes it on triggered images."""
+    tac = triggered_change(start, images, trigger, ["polarizer"])["polarizer"]
+    pixels = stamp(images.images, trigger).float() / 255
+    with torch.no_grad(), tap(start, "polarizer") as before, tap(defended, "polarizer") as after:
+        start(pixels), defended(pixels)
+    return tac, (after["polarizer"] - before["polarizer"]).abs().mean((0, 2, 3))
+
+
+def change_follows_trigger(start: Polarized, defended: Polarized, images: ImageSet, trigger: Trigger) -> float:
+    """Rank correlation over channels of the two `channel_changes`; nan without a trigger."""
+    tac, change = channel_changes(start, defended, images, trigger)
+    return rank_correlation(tac, change) if tac.amax() > 0 else float("nan")
+
+
+def plane(rows: Features) -> tuple[Float[Tensor, " d"], Float[Tensor, "d 2"]]:
+    """Mean and the two directions of largest variance, each turned so that its largest entry is positive."""
+    mean = rows.mean(0)
+    directions = torch.linalg.svd(rows - mean, full_matrices=False).Vh[:2].T
+    largest = directions.abs().argmax(0)
+    return mean, directions * directions[largest, torch.arange(2)].sign()
