@@ -65,6 +65,12 @@ RULES: dict[str, Rule] = {
     "beta": ("a list of numbers from 0 to 1e6", lambda v: isinstance(v, (list, tuple))
              and all(is_number(x) and 0 <= x <= 1e6 for x in v)),
     "power": number(1, 8),
+    "alpha": number(0, 1000),
+    "regulariser": one_of("adaptive", "l1", "l2"),
+    "select": one_of("bottom", "top", "bottom_abs"),
+    "initial_share": number(0, 1),
+    "decay": number(0, 1),
+    "momentum": number(0, 0.999),
     "epochs": whole(0, 1000),
     "teacher_epochs": whole(1, 1000),
     "student_epochs": whole(1, 1000),

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / "bdlib").rglob("*.py") if path.name != "__init__.py")
 RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
-    ("datasets", "poison", "train", "sharpness", "filters"),
+    ("datasets", "poison", "train", "sharpness", "filters", "salience"),
     ("evaluate", "analysis"), ("attacks", "defenses"), ("mechanisms",), ("victims", "records", "parameters"),
     ("notebooks", "figures", "tables", "expressions"), ("plots", "ledger"), ("experiments",), ("claims",),
 )) for name in names}  # fmt: skip

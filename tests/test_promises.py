@@ -13,6 +13,7 @@ from bdlib.evaluate import evaluate
 FAST = {
     "fine_tune": dict(epochs=2, learning_rate=0.05, batch_size=32, pad=None),
     "nad": dict(teacher_epochs=1, student_epochs=2, learning_rate=0.05, beta=(10.0,) * 3, batch_size=32, pad=None),
+    "ar": dict(alpha=1e-3, layers=("layer2", "head"), epochs=2, learning_rate=0.02, batch_size=32, pad=None),
 }
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
 

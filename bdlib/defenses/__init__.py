@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from bdlib.defenses.ar import ar
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.nad import nad
 
@@ -16,4 +17,5 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "fine_tune": fine_tune,
     # papers
     "nad": nad,
+    "ar": ar,
 }

@@ -7,4 +7,8 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 
 from collections.abc import Callable
 
-MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {}
+from bdlib.mechanisms.ar import ar
+
+MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
+    "ar": ar,
+}
