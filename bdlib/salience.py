@@ -14,14 +14,17 @@ from torch import Generator, Tensor, nn
 
 from bdlib.data import ImageSet, batches
 
+Kinds = tuple[type[nn.Module], ...]
+WEIGHTED: Kinds = (nn.Conv2d, nn.Linear)
 
-def weights_inside(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.Parameter]:
-    """Weights and biases, by name, of the convolutions and linear layers inside `layers`; never BatchNorm's.
+
+def weights_inside(model: nn.Module, layers: Sequence[str], kinds: Kinds = WEIGHTED) -> dict[str, nn.Parameter]:
+    """Weights and biases, by name, of all layers of these `kinds` inside `layers`; BatchNorm's are not by default.
 
     Raises AttributeError for a layer that does not exist.
     """
     modules = [pair for layer in layers for pair in model.get_submodule(layer).named_modules(prefix=layer)]
-    kept = [(name, module) for name, module in modules if isinstance(module, nn.Conv2d | nn.Linear)]
+    kept = [(name, module) for name, module in modules if isinstance(module, kinds)]
     return {key: weight for name, module in kept for key, weight in module.named_parameters(prefix=name)}
 
 
@@ -30,6 +33,7 @@ def benign_salience(
     clean: ImageSet,
     *,
     layers: Sequence[str],
+    kinds: Kinds = WEIGHTED,
     decay: float = 0.9,  # of the moving average; released code
     batch_size: int = 128,  # released code
     pad: int | None = 4,  # pixels of random crop, with mirroring; released code
@@ -41,7 +45,7 @@ def benign_salience(
     Raises AttributeError for a layer that does not exist.
     """
     probe, generator = deepcopy(model).requires_grad_(True).train(), Generator().manual_seed(seed)
-    weights = weights_inside(probe, layers)
+    weights = weights_inside(probe, layers, kinds)
     salience = {name: torch.zeros_like(weight, requires_grad=False) for name, weight in weights.items()}
     for batch in batches(clean, batch_size, pad=pad, generator=generator):
         loss = F.cross_entropy(probe(batch.images), batch.labels)

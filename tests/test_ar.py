@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from bdlib.data import batches
 from bdlib.defenses.ar import REGULARISERS, Interrupted, adaptive_penalty, ar, masked_share, released_penalty
 from bdlib.mechanisms.ar import ar as measure
-from bdlib.mechanisms.ar import backdoor_salience, chance, change, outputs, precision
-from bdlib.models import vgg19_bn
+from bdlib.mechanisms.ar import backdoor_salience, chance, change, outputs, precision, salience_of
+from bdlib.models import tap, vgg19_bn
 from bdlib.salience import benign_salience, mask, updated, weights_inside
 from bdlib.train import Schedule, train
 from bdlib.triggers import TRIGGERS
@@ -118,6 +118,34 @@ def test_salience_of_a_filter_before_batch_norm_sums_to_zero(backdoored, clean):
             assert (sums <= 2e-3 * sizes.max()).all(), name
         else:
             assert sums.max() > 0.05 * sizes.max(), name
+
+
+def test_what_epsilon_leaves_of_the_sum_is_the_salience_of_the_gain(backdoored, clean):
+    """With variance v, a filter's signed sum is eps / (v + eps) of the salience of the BatchNorm weight behind it."""
+    network, layer = deepcopy(backdoored), "layer2.0.conv1"
+    network.get_submodule("layer2.0.bn1").eps = 0.1
+    whole = dict(batch_size=len(clean), pad=None)
+    salience, gains = salience_of(network, clean, **whole)
+    with torch.no_grad(), tap(network.train(), layer) as seen:
+        network(clean.images.float() / 255)
+    variance = seen[layer].var((0, 2, 3), unbiased=False)
+    sums = salience[layer].flatten(1).sum(1)
+    assert torch.allclose(sums, gains[layer] * 0.1 / (variance + 0.1), atol=1e-5 * gains[layer].abs().max())
+    assert torch.equal(gains["stem"], salience["stem"].flatten(1).sum(1))
+
+
+def test_the_salience_of_a_gain_predicts_what_removing_the_filter_does(backdoored, clean):
+    """To first order: a small part of the gain removed raises the loss by that part of the salience."""
+    network, whole = deepcopy(backdoored), dict(batch_size=len(clean), pad=None, decay=0.0)
+    _, gains = salience_of(network, clean, **whole)
+    score, worst = gains["layer3.0.conv1"], gains["layer3.0.conv1"].abs().argmax()
+    losses = []
+    for factor in (1.0, 0.99):
+        changed = deepcopy(network).train()
+        changed.get_parameter("layer3.0.bn1.weight").data[worst] *= factor
+        with torch.no_grad():
+            losses.append(F.cross_entropy(changed(clean.images.float() / 255), clean.labels).item())
+    assert losses[1] - losses[0] == pytest.approx(0.01 * score[worst].item(), rel=0.1)
 
 
 def test_alpha_zero_is_fine_tuning_bit_for_bit(backdoored, clean):

@@ -5,7 +5,7 @@ on a weight. The detectors see only the model and clean images. Layers are never
 one scale: each detector names a share of every layer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -49,13 +49,12 @@ def ar(
     sizes = {when: sizes_inside(network, layers) for when, network in (("before", model), ("after", defended))}
     measured = {f"mean_weight_{when}": size.mean().item() for when, size in sizes.items()}
     measured |= {f"share_above_one_{when}": (size > 1).double().mean().item() for when, size in sizes.items()}
-    others = test[test.labels != target_label]
-    images = others[torch.arange(min(IMAGES, len(others)), device=others.labels.device)]
+    images = some(test, target_label)
     truth = change(model, images, trigger)
     if not any(moved.any() for moved in truth.values()):
         return measured
-    salience = salience_of(model, clean, decay=decay, batch_size=batch_size, pad=pad, seed=seed)
-    suspected = detectors(model, clean, salience)
+    salience, gains = salience_of(model, clean, decay=decay, batch_size=batch_size, pad=pad, seed=seed)
+    suspected = detectors(model, clean, salience, gains)
     measured |= {f"precision_{name}": precision(found, truth, SHARE) for name, found in suspected.items()}
     hanging = backdoor_salience(model, images, trigger, target_label=target_label)
     suspected = weight_detectors(model, salience)
@@ -65,6 +64,12 @@ def ar(
     return measured | {"precision_chance": chance(truth, SHARE), "change_left": left.mean().item()}
 
 
+def some(test: ImageSet, target_label: int) -> ImageSet:
+    """The first test images of classes other than the target, at most `IMAGES`."""
+    others = test[test.labels != target_label]
+    return others[torch.arange(min(IMAGES, len(others)), device=others.labels.device)]
+
+
 def sizes_inside(model: nn.Module, layers: list[str]) -> Tensor:
     """The absolute values of all weights inside `layers`, as one vector."""
     return torch.cat([weight.detach().abs().flatten() for weight in weights_inside(model, layers).values()])
@@ -72,25 +77,36 @@ def sizes_inside(model: nn.Module, layers: list[str]) -> Tensor:
 
 def salience_of(
     model: nn.Module, clean: ImageSet, *, decay: float = 0.9, batch_size: int = 128, pad: int | None = 4, seed: int = 0
-) -> dict[str, Tensor]:
-    """The benign salience of every weight of every convolution, by the convolution's name."""
-    names = list(outputs(model))
-    found = benign_salience(model, clean, layers=names, decay=decay, batch_size=batch_size, pad=pad, seed=seed)
-    return {name: found[f"{name}.weight"] for name in names}
+) -> tuple[dict[str, Tensor], PerLayer]:
+    """The benign salience of every convolution's weights, and of its filters' gains, by the convolution's name.
+
+    A filter's gain is the weight of the BatchNorm behind it: to first order its salience is what the clean loss would
+    gain, were all that varies in the filter's output gone. Without BatchNorm that is the sum over the filter's weights.
+    """
+    heard = outputs(model)
+    places, kinds = list({*heard, *heard.values()}), (nn.Conv2d, nn.BatchNorm2d)
+    found = benign_salience(
+        model, clean, layers=places, kinds=kinds, decay=decay, batch_size=batch_size, pad=pad, seed=seed
+    )
+    salience = {name: found[f"{name}.weight"] for name in heard}
+    gains = {name: per_filter(found[f"{place}.weight"]) if place == name else found[f"{place}.weight"]
+             for name, place in heard.items()}  # fmt: skip
+    return salience, gains
 
 
-def detectors(model: nn.Module, clean: ImageSet, salience: Mapping[str, Tensor]) -> dict[str, PerLayer]:
+def detectors(
+    model: nn.Module, clean: ImageSet, salience: Mapping[str, Tensor], gains: Mapping[str, Tensor]
+) -> dict[str, PerLayer]:
     """How suspect every filter is by each detector, higher being worse; from the model and clean images alone.
 
-    salience: the least sum of its weights' absolute salience. marks: the largest share of its weights in the least
-    salient half of the layer, which is what AR penalises first. signed_salience: the least sum of the salience as it
-    stands; BatchNorm behind the filter makes it zero but for rounding, so it ranks noise. activation: the least mean
-    absolute output, as in fine-pruning. weight: the least sum of absolute weights.
+    salience: the least salient gain. absolute: the least sum of its weights' absolute salience. marks: the largest
+    share of its weights in the least salient half of the layer, which is what AR penalises first. activation: the
+    least mean absolute output, as in fine-pruning. weight: the least sum of absolute weights.
     """
     return {
-        "salience": {name: -per_filter(score.abs()) for name, score in salience.items()},
+        "salience": {name: -score for name, score in gains.items()},
+        "absolute": {name: -per_filter(score.abs()) for name, score in salience.items()},
         "marks": {name: per_filter(mask(score, 0.5, "bottom").float()) for name, score in salience.items()},
-        "signed_salience": {name: -per_filter(score) for name, score in salience.items()},
         "activation": {name: -size for name, size in activation(model, clean).items()},
         "weight": {name: -per_filter(size) for name, size in sizes_of(model, salience).items()},
     }
@@ -123,6 +139,11 @@ def backdoor_salience(model: nn.Module, images: ImageSet, trigger: Trigger, *, t
     loss = F.cross_entropy(logits, torch.full_like(images.labels, target_label))
     gradients = torch.autograd.grad(loss, list(weights.values()))
     return {n: -(g * w.detach()).flatten() for (n, w), g in zip(weights.items(), gradients, strict=True)}
+
+
+def cancelled(salience: Mapping[str, Tensor]) -> dict[str, float]:
+    """For each convolution the mean over its filters of the signed sum's size over the absolute sum, in [0, 1]."""
+    return {name: (per_filter(s).abs() / per_filter(s.abs())).nanmean().item() for name, s in salience.items()}
 
 
 def per_filter(values: Tensor) -> PerFilter:
@@ -175,3 +196,14 @@ def chance(truth: Mapping[str, Tensor], share: float) -> float:
     """What `precision` is on average when the named are drawn at random."""
     counts = {name: chosen(len(values), share) for name, values in truth.items()}
     return sum(count**2 / len(truth[name]) for name, count in counts.items()) / sum(counts.values())
+
+
+def precision_curves(
+    suspected: Mapping[str, Mapping[str, Tensor]],
+    truth: Mapping[str, Tensor],
+    shares: Sequence[float] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0),
+) -> dict[str, tuple[list[float], list[float]]]:
+    """For each detector, and for chance: the shares named and the precision at each, all in per cent."""
+    curves = {name: [precision(found, truth, share) for share in shares] for name, found in suspected.items()}
+    curves["chance"] = [chance(truth, share) for share in shares]
+    return {name: ([100 * s for s in shares], [100 * y for y in heights]) for name, heights in curves.items()}
