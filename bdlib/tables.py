@@ -136,6 +136,17 @@ def gap(runs: pd.DataFrame, score: str, method: str, control: str) -> pd.DataFra
     return over_seeds(difference, ["attack"], "gap").set_index("attack")
 
 
+def compared(runs: pd.DataFrame, one_column: str, other: str, *, names: tuple[str, str]) -> str:
+    """A sentence: by how much one measured share exceeds another, attack by attack, paired by seed, in points."""
+    if runs.empty or one_column not in runs:
+        return f"No record has measured {names[0]} at this profile yet."
+    gaps = over_seeds(runs.assign(gap=runs[one_column] - runs[other]).dropna(subset="gap"), ["attack"], "gap")
+    shown = ", ".join(f"{row['attack']} {with_interval(row)}" for _, row in gaps.iterrows())
+    higher, lower = int((gaps["low"] > 0).sum()), int((gaps["high"] < 0).sum())
+    doubt = f"beyond doubt higher on {higher} of {len(gaps)} attacks, lower on {lower}"
+    return f"**{names[0].capitalize()}** minus **{names[1]}**, in points: {shown}; {doubt}."
+
+
 def same_or_not(runs: pd.DataFrame, one_method: str, other: str) -> str:
     """A sentence: whether two methods gave the same scores on every seed, and if not how far apart they are."""
     scored = ["asr_after", "clean_accuracy_after", "robust_accuracy_after"]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from torch import nn
 
 from bdlib.defenses.anp import anp
+from bdlib.defenses.ar import ar
 from bdlib.defenses.fine_prune import fine_prune
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.ft_sam import ft_sam
@@ -26,6 +27,7 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     # papers
     "nad": nad,
     "rnp": rnp,
+    "ar": ar,
     "nwc": nwc,
     "sau": sau,
     "npd": npd,

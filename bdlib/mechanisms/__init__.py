@@ -7,6 +7,7 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 
 from collections.abc import Callable
 
+from bdlib.mechanisms.ar import ar
 from bdlib.mechanisms.ft_sam import ft_sam
 from bdlib.mechanisms.npd import npd
 from bdlib.mechanisms.nwc import nwc
@@ -15,6 +16,7 @@ from bdlib.mechanisms.sau import sau
 
 MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "rnp": rnp,
+    "ar": ar,
     "nwc": nwc,
     "sau": sau,
     "npd": npd,
