@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bdlib.evaluate import Scores, defence_effectiveness
+from bdlib.evaluate import Scores, defence_effectiveness, seed_interval
 from bdlib.records import over_seeds
 
 EMPTY = ""  # a number that was never run or never published stays empty
@@ -155,6 +155,30 @@ def price(runs: pd.DataFrame) -> pd.DataFrame:
                "cost (points)": runs["clean_accuracy_before"] - runs["clean_accuracy_after"]}  # fmt: skip
     parts = {label: over_seeds(runs.assign(value=values), ["method"], "value") for label, values in columns.items()}
     return summarised(parts, ["method"])
+
+
+def inside(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[str], *, digits: int = 2) -> pd.DataFrame:
+    """Means over seeds, with 95 % intervals, of what records measured inside the models: column -> heading.
+
+    A cell is empty where nothing was measured; a column that no record has is left out.
+    """
+    known = {column: heading for column, heading in columns.items() if column in runs}
+    rows = {
+        key if isinstance(key, tuple) else (key,): {
+            heading: interval_of(group[column].dropna().tolist(), digits) for column, heading in known.items()
+        }
+        for key, group in runs.groupby(list(by), sort=False)
+    }
+    index = pd.MultiIndex.from_tuples(list(rows), names=list(by)) if rows else None
+    return pd.DataFrame(list(rows.values()), index=index, columns=list(known.values()))
+
+
+def interval_of(values: list[float], digits: int) -> str:
+    """Mean and 95 % interval of a few seeds as text; the mean alone of one seed; empty for none."""
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}" if values else EMPTY
+    mean, low, high = (f"{number:.{digits}f}" for number in seed_interval(values))
+    return f"{mean} [{low}, {high}]"
 
 
 def summarised(parts: Mapping[str, pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
