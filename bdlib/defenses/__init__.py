@@ -13,3 +13,9 @@ from bdlib.defenses.ft_sam import ft_sam
 from bdlib.defenses.nad import nad
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "ft_sam": ft_sam}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {
+    # baselines
+    "fine_tune": fine_tune,
+    # papers
+    "nad": nad,
+}
