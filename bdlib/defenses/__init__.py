@@ -12,10 +12,10 @@ from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.ft_sam import ft_sam
 from bdlib.defenses.nad import nad
 
-DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "ft_sam": ft_sam}
 DEFENSES: dict[str, Callable[..., nn.Module]] = {
     # baselines
     "fine_tune": fine_tune,
     # papers
     "nad": nad,
+    "ft_sam": ft_sam,
 }
