@@ -159,7 +159,7 @@ def test_figures_and_tables_with_and_without_runs():
 
 
 def test_what_was_measured_inside_keeps_missing_cells_empty():
-    """A mean with its interval where seeds measured it, the mean of one seed, nothing where none did; no such column."""
+    """A mean with its interval where seeds measured it, the mean of one seed, nothing where none did."""
     runs = runs_of(0.1, 0.2, 0.3).assign(height=[1.0, None, 2.0, None, 3.0, None], width=[5.0, 7.0, *[None] * 4])
     told = tables.inside(runs, {"height": "how high", "width": "how wide", "depth": "how deep"}, ["attack", "method"])
     assert list(told.columns) == ["how high", "how wide"]
