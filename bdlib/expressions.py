@@ -93,7 +93,8 @@ def name_of(call: ast.Call) -> str:
 
 def measures(text: str) -> list[str]:
     """The names of all `measured` columns that an expression reads."""
-    return [node.args[0].value for node in calls(parse(text)) if name_of(node) == "measured"]  # type: ignore[attr-defined]
+    names = [node.args[0].value for node in calls(parse(text)) if name_of(node) == "measured"]  # type: ignore[attr-defined]
+    return list(dict.fromkeys(names))
 
 
 def evaluate(text: str, runs: pd.DataFrame, each: str) -> pd.Series:

@@ -182,7 +182,8 @@ def inside(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[str], *,
         for key, group in runs.groupby(list(by), sort=False)
     }
     index = pd.MultiIndex.from_tuples(list(rows), names=list(by)) if rows else None
-    return pd.DataFrame(list(rows.values()), index=index, columns=list(known.values()))
+    table = pd.DataFrame(list(rows.values()), index=index, columns=list(known.values()))
+    return table.loc[list(dict.fromkeys(table.index.get_level_values(0)))]  # what belongs together, together
 
 
 def interval_of(values: list[float], digits: int) -> str:

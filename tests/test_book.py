@@ -158,6 +158,16 @@ def test_figures_and_tables_with_and_without_runs():
     figures.plt.close("all")
 
 
+def test_what_was_measured_inside_keeps_missing_cells_empty():
+    """A mean with its interval where seeds measured it, the mean of one seed, nothing where none did."""
+    runs = runs_of(0.1, 0.2, 0.3).assign(height=[1.0, None, 2.0, None, 3.0, None], width=[5.0, 7.0, *[None] * 4])
+    told = tables.inside(runs, {"height": "how high", "width": "how wide", "depth": "how deep"}, ["attack", "method"])
+    assert list(told.columns) == ["how high", "how wide"]
+    assert told.loc[("badnets", "NAD")].tolist() == ["2.00 [-0.48, 4.48]", "5.00"]
+    assert told.loc[("badnets", "fine-tuning")].tolist() == ["", "7.00"]
+    assert tables.inside(runs.iloc[:0], {"height": "how high"}, ["attack", "method"]).empty
+
+
 def test_the_comparison_keeps_unrun_and_unpublished_cells_empty():
     here = {"victim": Scores(0.9, 1.0, 0.0, 0.9), "NAD": Scores(0.85, 0.05, 0.8, 0.85)}
     table = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="badnets")

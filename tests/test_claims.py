@@ -138,6 +138,8 @@ def test_what_was_measured_inside():
             judged(runs=runs, quantity=wrong)
     none = runs_of(("a", "fine-tuning", 0.1, 0.2))
     assert judged(runs=none, quantity='measured("drift", "NAD")').verdict == "not run"
+    twice = 'measured("drift", "NAD") - measured("drift", "fine-tuning")'
+    check(read(ENTRY | {"quantity": twice}))  # planned runs have one column of that name, though it is read twice
 
 
 @pytest.mark.parametrize(
