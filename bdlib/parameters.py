@@ -5,7 +5,7 @@ Papermill itself only warns when it is given a parameter that a notebook does no
 
 import ast
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -130,28 +130,37 @@ def check_size(parameters: dict[str, Any]) -> None:
 
 
 def check_layers(parameters: dict[str, Any]) -> None:
-    """Every layer must exist in the model, and have its own weight."""
-    if "layers" not in parameters:
+    """Every layer that a parameter names must exist in the model, and have its own weight; a readout is linear."""
+    named = [(key, name) for key in ("layers", "layer", "readout") for name in listed(parameters.get(key, []))]
+    if not named:
         return
-    layers, model = parameters["layers"], parameters["model"]
+    model = parameters["model"]
     known = layers_of(model, parameters["dataset"])
-    for layer in layers:
+    for key, layer in named:
         if layer not in known:
-            raise ParameterError(f"layers={layer!r}: must be layers of {model}, such as {', '.join(stages_of(known))}")
-    if "beta" in parameters and len(parameters["beta"]) != len(layers):
-        raise ParameterError(f"beta={parameters['beta']!r}: must have {len(layers)} numbers, one for each of layers")
+            raise ParameterError(f"{key}={layer!r}: must be layers of {model}, such as {', '.join(stages_of(known))}")
+        if key == "readout" and known[layer] != "Linear":
+            linear = [name for name, kind in known.items() if kind == "Linear"]
+            raise ParameterError(f"readout={layer!r}: must be a linear layer of {model}: {', '.join(linear)}")
+    if "beta" in parameters and len(parameters["beta"]) != len(parameters["layers"]):
+        count = len(parameters["layers"])
+        raise ParameterError(f"beta={parameters['beta']!r}: must have {count} numbers, one for each of layers")
+
+
+def listed(names: Any) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 @functools.lru_cache
-def layers_of(model: str, dataset: str) -> list[str]:
-    """The names of all layers of a network; built once, since a study asks for each of its runs."""
+def layers_of(model: str, dataset: str) -> dict[str, str]:
+    """Every layer of a network and what kind it is; built once, since a study asks for each of its runs."""
     facts = DATASETS[dataset]
     with torch.device("meta"):
         network = MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
-    return [name for name, _ in network.named_modules() if name]
+    return {name: type(module).__name__ for name, module in network.named_modules() if name}
 
 
-def stages_of(layers: list[str]) -> list[str]:
+def stages_of(layers: Iterable[str]) -> list[str]:
     return [name for name in layers if "." not in name]
 
 

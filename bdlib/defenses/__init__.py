@@ -13,3 +13,9 @@ from bdlib.defenses.nad import nad
 from bdlib.defenses.sau import sau
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "sau": sau}
+DEFENSES: dict[str, Callable[..., nn.Module]] = {
+    # baselines
+    "fine_tune": fine_tune,
+    # papers
+    "nad": nad,
+}
