@@ -9,4 +9,6 @@ from collections.abc import Callable
 
 from bdlib.mechanisms.sau import sau
 
-MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {"sau": sau}
+MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
+    "sau": sau,
+}
