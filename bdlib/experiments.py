@@ -84,7 +84,7 @@ def recorded(
     kept = {name: value for name, value in parameters.items() if name != "record"}
     poisoned = parameters["attack"] != "none"
     premises = broken_premises(before, after) if poisoned else []
-    answered = records.answers(kept.get("defense", paper), kept)
+    answered = records.answers(paper, kept)
     return Record(paper, kept, before, after, answered, premises, facts, measured or {})
 
 

@@ -84,10 +84,12 @@ def reported(paper: str, *, folder: Path = RESULTS) -> pd.DataFrame:
 
 
 def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
-    """The paper's own published row for this data set, network and attack, or None."""
+    """The paper's own published row for this data set, network, attack and defence, or None."""
+    if not (RESULTS / "reported" / f"{paper}.csv").is_file():
+        return None  # a page that is no paper, such as the comparison
     rows = reported(paper)
     keys = ("dataset", "model", "attack")
-    own = rows[(rows["own"]) & (rows["defense_key"] == paper)]
+    own = rows[(rows["own"]) & (rows["defense_key"] == parameters.get("defense", paper))]
     for key in keys:
         own = own[own[f"{key}_key"] == parameters[key]]
     if own.empty:

@@ -50,6 +50,8 @@ def test_a_paper_scale_run_answers_its_published_row_and_a_quick_one_none():
     asked = {"dataset": "cifar10", "model": "wrn_16_1", "attack": "badnets"}
     assert records.answers("nad", asked)["asr"] == pytest.approx(0.0357)
     assert records.answers("nad", asked | {"dataset": "fashion"}) is None
+    assert records.answers("nad", asked | {"defense": "fine_tune"})["asr"] == pytest.approx(0.1813)
+    assert records.answers("no_paper", asked) is None
 
 
 @pytest.mark.filterwarnings("ignore::bdlib.evaluate.PremiseWarning")
