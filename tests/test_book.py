@@ -152,6 +152,7 @@ def test_figures_and_tables_with_and_without_runs():
         assert len(figures.by_attack(runs, attacks).axes) == 2
         assert len(figures.sweep(runs, "clean_fraction", "share").axes) == 2
         assert len(tables.means(runs, ["attack", "method"])) == 2 * bool(len(runs))
+        assert list(tables.means(runs, ["method"], tables.ALL_SCORES)) == ["ACC (%)", "ASR (%)", "RA (%)", "seeds"]
         assert len(tables.price(runs)) == 2 * bool(len(runs))
         assert len(tables.findings_table({"NAD": runs}, control="fine-tuning")) == bool(len(runs))
         assert isinstance(tables.findings(runs, method="NAD", control="fine-tuning"), str)
@@ -174,5 +175,7 @@ def test_the_comparison_keeps_unrun_and_unpublished_cells_empty():
     assert table.loc["NAD", ("this run", "ASR (%)")] == "5.0"
     assert (table["paper scale"] == "").all().all()
     assert table.loc["NAD", ("reported: NAD released code, README table", "ASR (%)")] == "3.6"
+    robust = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="badnets", robust=True)
+    assert robust.loc["NAD", ("this run", "RA (%)")] == "80.0" and ("paper scale", "RA (%)") in robust
     unknown = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="none")
     assert not [name for name in unknown.columns.get_level_values(0) if name.startswith("reported")]
