@@ -21,5 +21,4 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "sau": sau,
     "npd": npd,
     "ft_sam": ft_sam,
-    "sau": sau,
 }
