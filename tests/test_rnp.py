@@ -15,7 +15,7 @@ from bdlib.evaluate import evaluate, predict, share
 from bdlib.filters import Masked, batch_norms
 from bdlib.mechanisms.rnp import Course, backdoor_filters, exposure, kept, lowest, oracle, threshold_sweep
 from bdlib.mechanisms.rnp import rnp as measure
-from bdlib.models import MODELS, seeded, small_resnet
+from bdlib.models import seeded, small_resnet
 from bdlib.train import Schedule, train
 from bdlib.triggers import NoTrigger
 
@@ -43,11 +43,6 @@ def unlearned(backdoored, clean):
 @pytest.fixture(scope="module")
 def masks(unlearned, clean):
     return recover_masks(unlearned, clean, **RECOVER)
-
-
-def test_as_many_masks_as_batch_norm_channels():
-    with torch.device("meta"):
-        assert sum(len(m) for m in Masked(MODELS["resnet18"](3, 10, (0.5,) * 3, (0.5,) * 3)).masks) == 4800
 
 
 def test_unlearned_weights_fit_the_masked_network(backdoored, unlearned):
@@ -194,7 +189,7 @@ def test_what_is_measured_with_a_trigger_and_without(backdoored, unlearned, clea
     defended = rnp(backdoored, clean, **SETTINGS, allowed_drop=0.05)
     facts = dict(target_label=0, variant="paper", seed=0, **SETTINGS)
     measured = measure(backdoored, defended, clean, test_set, trigger, **facts)
-    twin = measure(backdoored, defended, clean, test_set, NoTrigger(), **facts)
+    twin = measure(backdoored, defended, clean, test_set, NoTrigger(), **facts | {"unlearning_epochs": 1})
     assert all(isinstance(v, float) and torch.tensor(v).isfinite() for v in measured.values())
     assert measured["exposure"] == exposure(unlearned, clean)[0] and measured["unlearned_asr"] > 0.9
     assert measured["pruned_filters"] == (~kept(backdoored, defended)).sum() > 0
