@@ -131,7 +131,7 @@ def planned(claim: Claim, profile: str) -> pd.DataFrame:
     points = notebooks.study(claim.paper, profile, claim.study)
     rows = [{name: tuple(value) if isinstance(value, list) else value for name, value in point.items()}
             for _, point in points]  # fmt: skip
-    columns = [*no_runs(notebooks.parameters(claim.paper, profile)).columns, *measures(claim.quantity)]
+    columns = [*no_runs(notebooks.parameters(claim.paper, profile)).columns, *dict.fromkeys(measures(claim.quantity))]
     scored = pd.DataFrame(rows, columns=columns).drop(columns="record").fillna(1.0)
     return scored.assign(method=[method for method, _ in points])
 
