@@ -15,7 +15,7 @@ from bdlib.figures import WIDTH, colour
 Numbers = Sequence[float] | Tensor
 MEANING = {"clean": "#009E73", "triggered": "#CC79A7", "ACC": "#009E73", "ASR": "#CC79A7", "RA": "#56B4E9",
            "backdoor": "#CC79A7", "other": "#999999", "reproduced": "#009E73", "partly": "#F0E442",
-           "not reproduced": "#E69F00", "not run": "#DDDDDD"}  # fmt: skip
+           "not reproduced": "#E69F00", "not run": "#DDDDDD", "chance": "#999999"}  # fmt: skip
 OTHERS = ("#0072B2", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#000000")  # Okabe-Ito
 LINES = ("-", "--", ":", "-.")
 
@@ -61,7 +61,10 @@ def curves(
         ax.set(xlabel=x, ylabel=label if number == 0 or not isinstance(y, str) else "", ylim=limits)
         if log_x:
             ax.set_xscale("log")
-    axes[-1].legend()
+    said = set(list(content.values())[-1])
+    for ax, lines in zip(axes, content.values(), strict=True):
+        if ax is axes[-1] or not set(lines) <= said:  # what the last panel's legend does not say
+            ax.legend()
     return figure
 
 
