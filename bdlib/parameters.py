@@ -66,8 +66,8 @@ RULES: dict[str, Rule] = {
     "loss_weights": ("four numbers from 0 to 100", lambda v: isinstance(v, (list, tuple)) and len(v) == 4
                      and all(is_number(x) and 0 <= x <= 100 for x in v)),
     "radius": number(0, 100),
-    "step_size": number(0, 10, above=True),
-    "inner_steps": whole(1, 100),
+    "step_size": number(0, 1, above=True),
+    "inner_steps": whole(1, 1000),
     "warm_up_epochs": whole(0, 1000),
     "beta": ("a list of numbers from 0 to 1e6", lambda v: isinstance(v, (list, tuple))
              and all(is_number(x) and 0 <= x <= 1e6 for x in v)),
@@ -129,20 +129,6 @@ def check_size(parameters: dict[str, Any]) -> None:
 
 
 def check_layers(parameters: dict[str, Any]) -> None:
-    """Every layer must exist in the model, and have its own weight."""
-    layers = [*parameters.get("layers", []), *([parameters["layer"]] if "layer" in parameters else [])]
-    if not layers:
-        return
-    model = parameters["model"]
-    facts = DATASETS[parameters["dataset"]]
-    with torch.device("meta"):
-        network = MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
-    known = [name for name, _ in network.named_modules() if name]
-    for layer in layers:
-        if layer not in known:
-            raise ParameterError(f"layers={layer!r}: must be layers of {model}, such as {', '.join(stages_of(known))}")
-    if "layers" in parameters and "beta" in parameters and len(parameters["beta"]) != len(layers):
-        raise ParameterError(f"beta={parameters['beta']!r}: must have {len(layers)} numbers, one for each of layers")
     """Every layer that a parameter names must exist in the model, and have its own weight; a readout is linear."""
     named = [(key, name) for key in ("layers", "layer", "readout") for name in listed(parameters.get(key, []))]
     if not named:

@@ -10,17 +10,6 @@ import pandas as pd
 from bdlib.evaluate import Scores, defence_effectiveness, seed_interval
 from bdlib.provenance import RESULTS, digest, write_whole
 
-NAMED = (
-    "defense",
-    "attack",
-    "poison_rate",
-    "clean_fraction",
-    "beta",
-    "variant",
-    "seed",
-    "layer",
-    "loss_weights",
-)  # shown in a record's file name
 # What is shown in a record's file name, in this order: the attack, what studies vary, the seed.
 NAMED = """defense attack poison_rate clean_fraction beta rho alpha neuron_ratio unlearning_epochs allowed_drop layer
     loss_weights lambda_2 lambda_3 beta_2 epsilon select regulariser variant seed""".split()

@@ -362,6 +362,7 @@ def measured(backdoored, defended, clean, test_set, trigger):
 def test_what_is_measured(backdoored, defended, clean, test_set, trigger):
     found = measured(backdoored, defended, clean, test_set, trigger)
     assert found["learned_parameters"] == 64**2 + 2 * 64
+    assert found["learned_share"] == pytest.approx((64**2 + 2 * 64) / sum(p.numel() for p in backdoored.parameters()))
     assert found["mask_10_misses_after"] <= found["mask_1e-10_misses_after"]
     assert found["warm_up_logit_change"] > 0.01 and -1 <= found["change_follows_trigger"] <= 1
     changed = deepcopy(defended)

@@ -12,10 +12,10 @@ from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.nad import nad
 from bdlib.defenses.npd import npd
 
-DEFENSES: dict[str, Callable[..., nn.Module]] = {"fine_tune": fine_tune, "nad": nad, "npd": npd}
 DEFENSES: dict[str, Callable[..., nn.Module]] = {
     # baselines
     "fine_tune": fine_tune,
     # papers
     "nad": nad,
+    "npd": npd,
 }
