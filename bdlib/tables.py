@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bdlib.evaluate import Scores, defence_effectiveness
+from bdlib.evaluate import Scores, defence_effectiveness, seed_interval
 from bdlib.records import over_seeds
 
+SCORES = {"clean_accuracy_after": "ACC (%)", "asr_after": "ASR (%)"}
+ALL_SCORES = SCORES | {"robust_accuracy_after": "RA (%)"}
 EMPTY = ""  # a number that was never run or never published stays empty
 
 
@@ -31,16 +33,20 @@ def scores(models: Mapping[str, Scores]) -> pd.DataFrame:
 
 
 def against_reported(
-    here: Mapping[str, Scores], paper_scale: pd.DataFrame, published: pd.DataFrame, *, attack: str
+    here: Mapping[str, Scores], paper_scale: pd.DataFrame, published: pd.DataFrame, *, attack: str, robust: bool = False
 ) -> pd.DataFrame:
     """This run | paper scale | reported, a row a method; cells that nobody has run or published are empty.
 
     `paper_scale` holds records made at the paper profile, with a column `method`; `published` the reported rows.
+    `robust` adds RA to what was measured here.
     """
     rows, published = {}, published.dropna(subset="defense_key")
     for method, own in here.items():
         cells = {("this run", "ACC (%)"): one(own.clean_accuracy), ("this run", "ASR (%)"): one(own.asr)}
-        for name, score in (("ACC (%)", "clean_accuracy"), ("ASR (%)", "asr")):
+        if robust:
+            cells["this run", "RA (%)"] = one(own.robust_accuracy)
+        scored = {"ACC (%)": "clean_accuracy", "ASR (%)": "asr"} | ({"RA (%)": "robust_accuracy"} if robust else {})
+        for name, score in scored.items():
             cells["paper scale", name] = measured(paper_scale, attack, method, score)
         for source, rows_of in published[published["attack_key"] == attack].groupby("source", sort=False):
             row = rows_of[rows_of["defense_key"].map(method_name) == method]
@@ -59,9 +65,11 @@ def measured(runs: pd.DataFrame, attack: str, method: str, score: str) -> str:
     return one(mine[column].mean()) if len(mine) else EMPTY
 
 
-def means(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean ACC and ASR over seeds with 95 % intervals, for every value of the columns `by`."""
-    columns = {"clean_accuracy_after": "ACC (%)", "asr_after": "ASR (%)"}
+def means(runs: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str] = SCORES) -> pd.DataFrame:
+    """Means over seeds with 95 % intervals, for every value of the columns `by`: ACC and ASR, or other shares.
+
+    `columns` says which, column -> heading; what records measured inside the models can be among them.
+    """
     parts = {}
     for score, label in columns.items():
         part = over_seeds(runs, list(by), score)
@@ -155,6 +163,31 @@ def price(runs: pd.DataFrame) -> pd.DataFrame:
                "cost (points)": runs["clean_accuracy_before"] - runs["clean_accuracy_after"]}  # fmt: skip
     parts = {label: over_seeds(runs.assign(value=values), ["method"], "value") for label, values in columns.items()}
     return summarised(parts, ["method"])
+
+
+def inside(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[str], *, digits: int = 2) -> pd.DataFrame:
+    """Means over seeds, with 95 % intervals, of what records measured inside the models: column -> heading.
+
+    A cell is empty where nothing was measured; a column that no record has is left out.
+    """
+    known = {column: heading for column, heading in columns.items() if column in runs}
+    rows = {
+        key if isinstance(key, tuple) else (key,): {
+            heading: interval_of(group[column].dropna().tolist(), digits) for column, heading in known.items()
+        }
+        for key, group in runs.groupby(list(by), sort=False)
+    }
+    index = pd.MultiIndex.from_tuples(list(rows), names=list(by)) if rows else None
+    table = pd.DataFrame(list(rows.values()), index=index, columns=list(known.values()))
+    return table.loc[list(dict.fromkeys(table.index.get_level_values(0)))]  # what belongs together, together
+
+
+def interval_of(values: list[float], digits: int) -> str:
+    """Mean and 95 % interval of a few seeds as text; the mean alone of one seed; empty for none."""
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}" if values else EMPTY
+    mean, low, high = (f"{number:.{digits}f}" for number in seed_interval(values))
+    return f"{mean} [{low}, {high}]"
 
 
 def summarised(parts: Mapping[str, pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
