@@ -66,8 +66,8 @@ RULES: dict[str, Rule] = {
     "loss_weights": ("four numbers from 0 to 100", lambda v: isinstance(v, (list, tuple)) and len(v) == 4
                      and all(is_number(x) and 0 <= x <= 100 for x in v)),
     "radius": number(0, 100),
-    "step_size": number(0, 10, above=True),
-    "inner_steps": whole(1, 100),
+    "step_size": number(0, 1, above=True),
+    "inner_steps": whole(1, 1000),
     "warm_up_epochs": whole(0, 1000),
     "beta": ("a list of numbers from 0 to 1e6", lambda v: isinstance(v, (list, tuple))
              and all(is_number(x) and 0 <= x <= 1e6 for x in v)),

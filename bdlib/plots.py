@@ -4,11 +4,12 @@ A panel is named by its title; what it holds is named by the legend. One colour 
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from bdlib.figures import WIDTH, colour
 
@@ -138,6 +139,63 @@ def stacked(content: Mapping[str, Mapping[str, Mapping[str, int]]], *, x: str) -
         ax.invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
     return figure
+
+
+ARROW = {"arrowstyle": "-|>", "lw": 0.8, "color": "black", "shrinkA": 0}
+
+
+def diagram(model: nn.Module, layer: str, *, inserted: str) -> Figure:
+    """The network's stages in a row, and its block around `layer` opened below, with what is `inserted` before it."""
+    chain, block = route(model, layer, inserted)
+    figure, ax = plt.subplots(figsize=(WIDTH, 2.2 if block else 0.6), layout="constrained")
+    ax.set(xlim=(-0.05, 1.05), ylim=(-0.3 if block else 1.75, 2.25))
+    ax.axis("off")
+    places = boxes(ax, chain, 2.0, (0.0, 1.0), inserted)
+    if block:
+        stage = places[layer.split(".")[0]]
+        for side in (-1, 1):  # lines of sight from the stage to the block drawn large
+            ax.plot([stage + side * 0.05, 0.5 + side * 0.55], [1.8, 1.35], ":", color="#999999", lw=1)
+            ax.plot([0.5 + side * 0.4] * 2, [0, 1], color="black", lw=0.8)
+        for height, steps in zip((1.0, 0.0), block.values(), strict=True):
+            boxes(ax, ["", *steps, ""], height, (0.1, 0.9), inserted)
+        for tail, head in ((0.03, 0.1), (0.92, 0.99)):
+            ax.annotate("", (head, 0.5), (tail, 0.5), arrowprops=ARROW)
+        ax.plot([0.9], [0.5], "o", ms=12, mfc="white", mec="black", mew=0.8)
+        ax.text(0.9, 0.5, "+", ha="center", va="center", fontsize=9)
+    return figure
+
+
+def route(model: nn.Module, layer: str, inserted: str) -> tuple[list[str], dict[str, list[str]]]:
+    """The names behind a diagram: the network's stages in a row, and the two branches of the block that `layer` is in.
+
+    No branches where `layer` is a stage by itself: `inserted` then stands in the row, before it.
+    """
+    chain = [name for name, _ in model.named_children() if name not in ("normalise", "flatten")]
+    outer, _, last = layer.rpartition(".")
+    if not outer:
+        return [name for step in chain for name in ([inserted, step] if step == last else [step])], {}
+    steps = [name for name, _ in model.get_submodule(outer).named_children() if name != "shortcut"]
+    steps.insert(steps.index(last), inserted)
+    return chain, {"residual": steps, "shortcut": ["shortcut"]}
+
+
+def boxes(ax: Axes, names: Sequence[str], y: float, ends: tuple[float, float], marked: str) -> dict[str, float]:
+    """Named boxes from left to right, joined by arrows, `marked` filled; an empty name has no box. Returns places."""
+    first, last = ends
+    centres = [first + (last - first) * i / max(len(names) - 1, 1) for i in range(len(names))]
+    for (left, right), name in zip(pairwise(centres), names[1:], strict=True):
+        ax.annotate("", (right, y), (left, y), arrowprops=ARROW | ({"shrinkB": 20} if name else {"arrowstyle": "-"}))
+    for name, x in zip(names, centres, strict=True):
+        style = {
+            "boxstyle": "round,pad=0.4",
+            "lw": 0.8,
+            "ec": "black",
+            "fc": colour(name) if name == marked else "white",
+        }
+        if name:
+            ax.text(x, y, name, ha="center", va="center", fontsize=8, bbox=style,
+                    color="white" if name == marked else "black")  # fmt: skip
+    return dict(zip(names, centres, strict=True))
 
 
 def listed(numbers: Numbers) -> list[float]:

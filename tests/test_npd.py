@@ -3,11 +3,13 @@
 from copy import deepcopy
 from math import inf, log
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import toy
 
+from bdlib import plots
 from bdlib.data import split
 from bdlib.defenses.npd import npd, polarize, polarizer_loss, warm_up
 from bdlib.evaluate import evaluate, predict
@@ -362,6 +364,7 @@ def measured(backdoored, defended, clean, test_set, trigger):
 def test_what_is_measured(backdoored, defended, clean, test_set, trigger):
     found = measured(backdoored, defended, clean, test_set, trigger)
     assert found["learned_parameters"] == 64**2 + 2 * 64
+    assert found["learned_share"] == pytest.approx((64**2 + 2 * 64) / sum(p.numel() for p in backdoored.parameters()))
     assert found["mask_10_misses_after"] <= found["mask_1e-10_misses_after"]
     assert found["warm_up_logit_change"] > 0.01 and -1 <= found["change_follows_trigger"] <= 1
     changed = deepcopy(defended)
@@ -402,3 +405,23 @@ def test_one_image_a_class_is_enough_to_run(backdoored):
     few, _ = split(toy(40, 7), 0.001, seed=0)
     assert len(few) == 4
     assert torch.isfinite(weights(npd(backdoored, few, layer=LAYER, warm_up_epochs=1, epochs=1, radius=1.5))).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "chain", "residual"),
+    [("small_resnet", LAYER, ["layer3", "relu"], ["polarizer", "conv1", "bn1"]),
+     ("preact_resnet18", "layer4.1.conv1", ["layer4", "bn"], ["bn1", "polarizer", "conv1"]),
+     ("small_resnet", "pool", ["relu", "polarizer", "pool"], None)],
+)  # fmt: skip
+def test_the_diagram_names_the_networks_own_layers(model, layer, chain, residual):
+    network = MODELS[model](1, 4, (0.5,), (0.2,))
+    stages, block = plots.route(network, layer, "polarizer")
+    assert " ".join(chain) in " ".join(stages)
+    assert (
+        (block["residual"][: len(residual)] == residual and block["shortcut"] == ["shortcut"])
+        if residual
+        else not block
+    )
+    drawn = {text.get_text() for text in plots.diagram(network, layer, inserted="polarizer").axes[0].texts}
+    assert {*stages, "polarizer"} <= drawn
+    plt.close("all")

@@ -36,7 +36,7 @@ def npd(
     batch_size: int,
     seed: int,
 ) -> dict[str, float]:
-    """Shares in [0, 1], but for the number of learned parameters, changes of logits, and a rank correlation.
+    """Mostly shares in [0, 1]; also a number of parameters, changes of features and logits, and a rank correlation.
 
     `before` is the victim with a polarizer that does nothing yet, `after` the defended network. What is not defined,
     such as the correlation on a model without a trigger, is left out.
@@ -45,7 +45,8 @@ def npd(
     warm = warm_up(start, clean, epochs=warm_up_epochs, batch_size=batch_size, seed=seed)
     reference, probes = two_parts(test)
     probes = probes[probes.labels != target_label]
-    found = {"learned_parameters": float(learned_parameters(defended))}
+    learned, given = learned_parameters(defended), sum(p.numel() for p in model.parameters())
+    found = {"learned_parameters": float(learned), "learned_share": learned / given}
     for when, network in (("before", start), ("after", defended)):
         for place in PLACES:
             near = nearest_class(network, reference, stamp(probes.images, trigger), place)
