@@ -32,5 +32,4 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "sau": sau,
     "npd": npd,
     "ft_sam": ft_sam,
-    "npd": npd,
 }
