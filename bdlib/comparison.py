@@ -25,8 +25,8 @@ SETTING = ("dataset", "data_fraction", "model", "target_label", "victim_epochs",
 VICTIM = ("poison_rate", "clean_accuracy_before", "asr_before", "robust_accuracy_before")
 SCORES = {"asr": "asr_after", "clean_accuracy": "clean_accuracy_after", "robust_accuracy": "robust_accuracy_after",
           "der": "der"}  # fmt: skip
-# Okabe-Ito colours, and a shape of its own for each, so that no two depend on colour alone; baselines share one colour
-COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#000000", "#F0E442", *["#D55E00"] * 4)
+# Okabe-Ito colours, wine for its faint yellow; a shape for each, as colour alone does not tell eleven apart
+COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#000000", "#882255", *["#D55E00"] * 4)
 MARKS = dict(zip(METHODS, zip(COLOURS, "o^v<>p*sXPd", strict=True), strict=True)) | {"victim": ("#767676", "D")}
 
 
@@ -177,14 +177,15 @@ def scatter(runs: pd.DataFrame) -> Figure:
     """A panel for each attack: clean accuracy against ASR, means as large marks, seeds as small ones."""
     attacks = list(dict.fromkeys(runs["attack"]))
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6.2), sharex=True, sharey=True, layout="constrained")
-    bottom = floor(10 * runs["clean_accuracy_after"].min()) * 10 if len(runs) else 0
+    seen = 20 * runs[["clean_accuracy_before", "clean_accuracy_after"]]
+    ends = (5 * floor(seen.min().min()), 5 * ceil(seen.max().max())) if len(runs) else (0, 100)
     for ax, attack in zip(axes.flat, attacks, strict=False):
         here = runs[runs["attack"] == attack]
         victims = here.drop_duplicates("seed").assign(method="victim")
         dot(ax, victims["asr_before"], victims["clean_accuracy_before"], "victim")
         for method, mine in here.groupby("method", sort=False):
             dot(ax, mine["asr_after"], mine["clean_accuracy_after"], str(method))
-        ax.set(title=attack.replace("_", "-"), xlim=(-4, 104), ylim=(bottom, 100))
+        ax.set(title=attack.replace("_", "-"), xlim=(-4, 104), ylim=ends)
         ax.annotate("good", (0.02, 0.97), xycoords="axes fraction", va="top", style="italic", color="#555555")
     for ax in axes[-1]:
         ax.set_xlabel("attack success rate (%)")
@@ -210,7 +211,10 @@ def key(figure: Figure, runs: pd.DataFrame) -> None:
 
 
 def intervals(runs: pd.DataFrame, score: str, label: str) -> Figure:
-    """A panel for each attack, a line for each method: the seeds, their mean and its 95 % interval."""
+    """A panel for each attack, a line for each method: the seeds, their mean and its 95 % interval.
+
+    The dotted line is the undefended victim.
+    """
     attacks, names = list(dict.fromkeys(runs["attack"])), list(dict.fromkeys(runs["method"]))
     figure, axes = plt.subplots(1, max(len(attacks), 1), figsize=(WIDTH, 0.6 + 0.27 * (len(names) + 1)), sharey=True,
                                 squeeze=False, layout="constrained")  # fmt: skip
@@ -220,9 +224,8 @@ def intervals(runs: pd.DataFrame, score: str, label: str) -> Figure:
             values = here.loc[here["method"] == name, SCORES[score]]
             if len(values):
                 span(ax, 100 * values, place, name)
-        if score != "der":
-            ax.axvline(100 * here.drop_duplicates("seed")[f"{score}_before"].mean(), color=MARKS["victim"][0], lw=1,
-                       ls=":")  # fmt: skip
+        idle = 0.5 if score == "der" else here.drop_duplicates("seed")[f"{score}_before"].mean()
+        ax.axvline(100 * idle, color=MARKS["victim"][0], lw=1, ls=":")
         ax.set(title=attack.replace("_", "-"), xlim=(-4, 104))
     axes[0][0].set(yticks=range(len(names)), ylim=(len(names) - 0.4, -0.6))
     axes[0][0].set_yticklabels(names)
@@ -236,4 +239,5 @@ def span(ax: Axes, values: pd.Series, place: int, method: str) -> None:
     ax.plot(values, [place - 0.22] * len(values), ".", color=tint, alpha=0.5, ms=4)
     mean, low, high = seed_interval(values.tolist()) if len(values) > 1 else (values.iloc[0],) * 3
     ends = [[mean - max(low, 0)], [min(high, 100) - mean]]
-    ax.errorbar([mean], [place + 0.08], xerr=ends, fmt=shape, color=tint, ms=6, mec="#333333", mew=0.5, capsize=2, lw=1)
+    ax.errorbar([mean], [place + 0.08], xerr=ends, fmt=shape, color=tint, ecolor="#555555", ms=6, mec="#333333",
+                mew=0.5, capsize=2, lw=1)  # fmt: skip
