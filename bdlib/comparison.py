@@ -3,6 +3,7 @@
 What is joined is checked: records that were not made on the same victim raise `Mismatch` rather than share a table.
 """
 
+from itertools import combinations
 from math import ceil, floor
 
 import matplotlib.pyplot as plt
@@ -108,34 +109,43 @@ def cells(runs: pd.DataFrame, column: str) -> dict[str, str]:
 
 
 def separations(runs: pd.DataFrame, score: str) -> pd.DataFrame:
-    """How many methods each one is better than, and worse than, their two intervals over seeds not touching.
+    """Every pair of methods on every attack, compared seed by seed: columns attack, better, worse, separate.
 
-    Columns attack, method, mean, better, worse. Lower is better for `asr`, higher for the rest.
+    Two methods separate where the 95 % interval of their paired difference excludes zero; `better` is then the one
+    with the lower `asr`, or the higher of any other score. Pairs without two common seeds are left out.
     """
-    spans = over_seeds(runs, ["attack", "method"], SCORES[score])
-    rows = []
-    for _, mine in spans.iterrows():
-        others = spans[spans["attack"] == mine["attack"]]
-        above, below = int((others["low"] > mine["high"]).sum()), int((others["high"] < mine["low"]).sum())
-        better, worse = (above, below) if score == "asr" else (below, above)
-        rows.append({"attack": mine["attack"], "method": mine["method"], "mean": mine["mean"],
-                     "better": better, "worse": worse})  # fmt: skip
-    return pd.DataFrame(rows, columns=["attack", "method", "mean", "better", "worse"])
+    rows, sign = [], -1 if score == "asr" else 1
+    for attack, group in runs.groupby("attack", sort=False):
+        by_seed = sign * group.pivot(index="seed", columns="method", values=SCORES[score])
+        for one, other in combinations(dict.fromkeys(group["method"]), 2):
+            gaps = (by_seed[one] - by_seed[other]).dropna().tolist()
+            if len(gaps) > 1:
+                mean, low, high = seed_interval(gaps)
+                better, worse = (one, other) if mean > 0 else (other, one)
+                rows.append({"attack": attack, "better": better, "worse": worse, "separate": low > 0 or high < 0})
+    return pd.DataFrame(rows, columns=["attack", "better", "worse", "separate"])
 
 
 def order(runs: pd.DataFrame, score: str) -> str:
-    """What the intervals say about rank, in Markdown: for each attack the methods that none is shown to beat."""
-    lines = []
-    for attack, group in separations(runs, score).groupby("attack", sort=False):
-        ranked = group.sort_values("mean", ascending=score == "asr")
-        if not ranked["better"].any():
-            lines.append(f"- **{attack}**: no two intervals separate; no order can be given.")
-            continue
-        beaten = ranked[ranked["worse"] > 0]
-        told = ", ".join(f"{row['method']} (by {row['worse']})" for _, row in beaten.iterrows())
-        unbeaten = ", ".join(ranked.loc[ranked["worse"] == 0, "method"])
-        lines.append(f"- **{attack}**: shown to be beaten: {told}. Not shown to be beaten by any: {unbeaten}.")
-    return "\n".join(lines) or "No records at this profile yet: nothing can be said."
+    """What the paired intervals say about rank, in Markdown: for each attack, who is shown to be beaten, and by whom.
+
+    It begins with how many pairs separate, and how many of as many equal pairs would by chance.
+    """
+    pairs = separations(runs, score)
+    if pairs.empty:
+        return "No two methods have records on two common seeds at this profile yet: nothing can be said."
+    sure = pairs[pairs["separate"].astype(bool)]
+    chance = f"{len(pairs) / 20:.0f} would, one in twenty, if all methods were equal"
+    lines = [f"Of {len(pairs)} pairs, {len(sure)} separate; {chance}.", ""]
+    for attack, group in runs.groupby("attack", sort=False):
+        ranked = group.groupby("method")[SCORES[score]].mean().sort_values(ascending=score == "asr").index
+        here = sure[sure["attack"] == attack]
+        told = [f"{method} (by {', '.join(m for m in ranked if m in set(here.loc[here['worse'] == method, 'better']))})"
+                for method in ranked if method in set(here["worse"])]  # fmt: skip
+        unbeaten = ", ".join(method for method in ranked if method not in set(here["worse"]))
+        lines.append(f"- **{attack}**: " + (f"shown to be beaten: {'; '.join(told)}. Shown to be beaten by none: "
+                     f"{unbeaten}." if told else "no two methods separate; no order can be given."))  # fmt: skip
+    return "\n".join(lines)
 
 
 def price(runs: pd.DataFrame) -> pd.DataFrame:
