@@ -3,7 +3,7 @@ PYTHON ?= python3
 PROFILE ?= quick
 SNAKEMAKE = PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --quiet host --config profile=$(PROFILE) --profile
 
-.PHONY: help env book test records paper benchmark lint clean
+.PHONY: help env book test verify records paper benchmark lint clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -21,6 +21,9 @@ book: env ## train what is missing, run the notebooks, build the book
 test: env ## lint, types, unit tests, notebooks at smoke scale
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+verify: env ## every claim with its verdict; fails where one is worse than the accepted one
+	.venv/bin/python -m bdlib.claims
 
 records: env ## every run behind the chapters' intervals that is missing (an hour for one paper, on two cores)
 	@$(SNAKEMAKE) profiles/local records

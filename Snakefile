@@ -44,6 +44,12 @@ def kept_records(profile):
     return sorted(map(str, Path("results", profile).glob("*/*.json")))
 
 
+def studies(paper):
+    """The files that say which runs a paper's studies consist of."""
+    paths = [notebooks.profile_file(paper, profile, ".records") for profile in notebooks.PROFILES]
+    return [str(path) for path in paths if path.is_file()]
+
+
 def grid_records(profile):
     """The records there should be."""
     return [f"results/{profile}/{paper}/{records.name(point)}.json"
@@ -93,10 +99,13 @@ rule victim:
 rule notebook:
     input:
         CODE,
+        "book/claims.yaml",  # a chapter's head shows the verdicts at quick and paper scale, whatever its profile
+        lambda wildcards: studies(wildcards.paper),
         notebook="notebooks/{paper}.ipynb",
         parameters="notebooks/params/{profile}/{paper}.yaml",
         victim=lambda wildcards: victim_of(wildcards.paper, wildcards.profile),
-        records=lambda wildcards: kept_records(wildcards.profile),
+        records=lambda wildcards: sorted({path for profile in {wildcards.profile, "quick", "paper"}
+                                          for path in kept_records(profile)}),
         reported=lambda wildcards: reported_of(wildcards.paper),
     output:
         "results/{profile}/{paper}.ipynb",

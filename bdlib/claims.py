@@ -21,6 +21,7 @@ from bdlib.evaluate import seed_interval
 from bdlib.ledger import PROFILES, Claim, ClaimError, check, load, values
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "not run")  # from best to worst
+NOT_ASKED = "not asked"  # at this profile
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Group:
     high: float
     seeds: int
     verdict: str
+
+    def text(self, claim: Claim) -> str:
+        """Name, mean and interval, in the claim's unit."""
+        if math.isnan(self.mean):
+            return f"{self.name} undefined"
+        between = f"[{claim.shown(self.low)}, {claim.shown(self.high)}]" if self.seeds > 1 else "(one seed)"
+        return f"{self.name} {claim.shown(self.mean)} {between}"
 
 
 @dataclass(frozen=True)
@@ -47,17 +55,8 @@ class Judgement:
     @property
     def measured(self) -> list[str]:
         """A piece of text for each group: name, mean, interval; and its own verdict where the groups differ."""
-        mixed = self.verdict == "partly"
-        return [
-            f"{group.name} {self.claim.shown(group.mean)}"
-            + (
-                f" [{self.claim.shown(group.low)}, {self.claim.shown(group.high)}]"
-                if group.seeds > 1
-                else " (one seed)"
-            )
-            + (f" ({group.verdict})" if mixed else "")
-            for group in self.groups
-        ]
+        mixed = self.verdict == "partly" and len(self.groups) > 1
+        return [one.text(self.claim) + (f" ({one.verdict})" if mixed else "") for one in self.groups]
 
 
 def judge(claim: Claim, profile: str) -> Judgement:
@@ -71,19 +70,29 @@ def over_runs(claim: Claim, profile: str, runs: pd.DataFrame) -> Judgement:
     """As `judge`, from given runs."""
     by_seed = values(claim, runs)
     groups = tuple(group(claim, str(name), part.tolist()) for name, part in by_seed.groupby(level=0, sort=False))
-    found = {one.verdict for one in groups}
-    verdict = "partly" if groups else "not run"
-    verdict = {"yes": "reproduced", "no": "not reproduced"}.get(found.pop(), "partly") if len(found) == 1 else verdict
+    said = {one.verdict for one in groups}
+    if not said:
+        verdict = "not run"
+    elif said == {"yes"}:
+        verdict = "reproduced"
+    else:
+        verdict = "not reproduced" if said == {"no"} else "partly"
     return Judgement(claim, profile, verdict, groups)
 
 
 def group(claim: Claim, name: str, by_seed: list[float]) -> Group:
-    """Yes if the whole interval keeps to the bound, leaning if only the mean does or there is one seed, else no."""
-    mean, low, high = seed_interval(by_seed) if len(by_seed) > 1 else (by_seed[0], math.nan, math.nan)
-    if claim.is_share:  # whatever Student's interval says
-        low, high = max(low, 0.0), min(high, 1.0)
-    all_in = len(by_seed) > 1 and keeps(claim, low) and keeps(claim, high)
-    verdict = "yes" if all_in else "leaning" if keeps(claim, mean) else "no"
+    """Yes if the whole interval keeps to the bound, leaning if only the mean does or there is one seed, else no.
+
+    Where a seed has divided by zero there is no mean, and the answer is no.
+    """
+    mean, low, high = sum(by_seed) / len(by_seed), math.nan, math.nan
+    if not math.isfinite(mean):
+        mean = math.nan
+    elif len(by_seed) > 1:
+        mean, low, high = (float(number) for number in seed_interval(by_seed))
+        if claim.is_share:  # whatever Student's interval says
+            low, high = max(low, 0.0), min(high, 1.0)
+    verdict = "yes" if keeps(claim, low) and keeps(claim, high) else "leaning" if keeps(claim, mean) else "no"
     return Group(name, mean, low, high, len(by_seed), verdict)
 
 
@@ -96,29 +105,45 @@ def keeps(claim: Claim, value: float) -> bool:
 
 
 def table(claims: list[Claim]) -> pd.DataFrame:
-    """A row a claim, as text: what it says and where, what was expected, and at each profile measured and verdict."""
+    """A row a claim, as text: what it says and where, verdict at each profile, what was expected and measured.
+
+    The column of what was measured at a profile is there only where something was.
+    """
     rows = []
     for claim in claims:
-        row = {"paper": claim.paper, "claim": claim.statement, "where": claim.source, "expected": claim.expectation}
-        for profile in PROFILES:
-            found = judge(claim, profile)
-            row[f"measured, {profile} scale"] = "\n".join(found.measured)
-            row[f"{profile} scale"] = found.verdict if profile in claim.profiles else "not asked"
+        found = {profile: judge(claim, profile) for profile in PROFILES}
+        row = {"paper": claim.paper, "claim": claim.statement, "where": claim.source}
+        row |= {f"verdict, {p}": found[p].verdict if p in claim.profiles else NOT_ASKED for p in PROFILES}
+        row |= {"expected": claim.expectation}
+        row |= {f"measured, {p}": "\n".join(found[p].measured) for p in PROFILES}
         rows.append(row)
-    return pd.DataFrame(rows)
+    verdict, measured = ([f"{what}, {p}" for p in PROFILES] for what in ("verdict", "measured"))
+    shown = pd.DataFrame(rows, columns=["paper", "claim", "where", *verdict, "expected", *measured])
+    return shown.drop(columns=[name for name in measured if not shown[name].any()])
 
 
 def verdicts(paper: str) -> Any:
     """The claims of one paper and what became of them, to be shown at the head of its chapter."""
-    found = table([claim for claim in load() if claim.paper == paper])
+    found = table([claim for claim in load() if claim.paper == paper]).drop(columns="paper")
     if found.empty:
-        found = pd.DataFrame([{"claim": f"No claim of {paper} has been written down yet.", "where": ""}])
-    else:
-        found = found.drop(columns="paper")
-        found = found.loc[:, [not name.startswith("measured") or found[name].any() for name in found]]
-    shown = found.style.hide(axis="index").format(escape="html").set_uuid(f"verdicts-{paper}")
-    shown = shown.set_table_attributes('class="dataframe verdicts"')
-    return shown.set_properties(**{"text-align": "left", "vertical-align": "top", "white-space": "pre-line"})
+        found.loc[0] = [f"No claim of {paper} has been written down yet.", *[""] * (len(found.columns) - 1)]
+    return styled(found, paper)
+
+
+def styled(found: pd.DataFrame, name: str) -> Any:
+    """A table of claims as a page shows it: nothing cut off, the place in the paper under each claim, a line a group.
+
+    `name` tells it from the other tables of a page.
+    """
+    together = [
+        f"{text}\n({place})" if place else text for text, place in zip(found["claim"], found["where"], strict=True)
+    ]
+    shown = found.assign(claim=together).drop(columns="where").style.hide(axis="index").format(escape="html")
+    layout = {"text-align": "left", "vertical-align": "top", "font-size": "0.8em", "padding": "0.3em 0.5em"}
+    shown = shown.set_uuid(f"verdicts-{name}").set_properties(**layout, **{"white-space": "pre-line"})
+    shown = shown.set_properties(subset=["claim"], **{"min-width": "14em"})
+    whole = [column for column in found if column.startswith(("measured", "verdict"))]
+    return shown.set_properties(subset=whole, **{"white-space": "pre"}).set_table_attributes('class="table dataframe"')
 
 
 def scoreboard(profile: str) -> pd.DataFrame:
@@ -130,6 +155,13 @@ def scoreboard(profile: str) -> pd.DataFrame:
         for one in judged
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["paper", "id", "statement", "source", "expected", "measured", "verdict"])
+
+
+def counts(found: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """How many claims of each paper came to each verdict at a profile, out of what `table` gives."""
+    asked = found[found[f"verdict, {profile}"] != NOT_ASKED]
+    kinds = pd.crosstab(asked["paper"], asked[f"verdict, {profile}"])
+    return kinds.reindex(index=list(dict.fromkeys(found["paper"])), columns=list(VERDICTS), fill_value=0)
 
 
 def accepted(profile: str) -> dict[str, str]:

@@ -14,7 +14,8 @@ from bdlib.figures import WIDTH, colour
 
 Numbers = Sequence[float] | Tensor
 MEANING = {"clean": "#009E73", "triggered": "#CC79A7", "ACC": "#009E73", "ASR": "#CC79A7", "RA": "#56B4E9",
-           "backdoor": "#CC79A7", "other": "#999999"}  # fmt: skip
+           "backdoor": "#CC79A7", "other": "#999999", "reproduced": "#009E73", "partly": "#F0E442",
+           "not reproduced": "#E69F00", "not run": "#DDDDDD"}  # fmt: skip
 OTHERS = ("#0072B2", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#000000")  # Okabe-Ito
 LINES = ("-", "--", ":", "-.")
 
@@ -113,6 +114,26 @@ def bars(content: Mapping[str, Mapping[str, float]], *, y: str, limits: tuple[fl
     axes[0].set_xticklabels(list(content))
     if len(names) > 1:
         axes[0].legend()
+    return figure
+
+
+def stacked(content: Mapping[str, Mapping[str, Mapping[str, int]]], *, x: str) -> Figure:
+    """A panel for each entry; in it a lying bar for each row, made of the counts of each name, written into it."""
+    rows = [row for panel in content.values() for row in panel]
+    figure, axes = panels(list(content), 0.9 + 0.3 * len(set(rows)))
+    names = list(dict.fromkeys(name for panel in content.values() for counts in panel.values() for name in counts))
+    tints = colours(names)
+    for ax, bar in zip(axes, content.values(), strict=True):
+        start = [0] * len(bar)
+        for name in names:
+            counts = [row.get(name, 0) for row in bar.values()]
+            drawn = ax.barh(list(bar), counts, 0.7, left=start, color=tints[name], label=name)
+            ax.bar_label(drawn, [str(count or "") for count in counts], label_type="center", fontsize=8, color="black")
+            start = [before + count for before, count in zip(start, counts, strict=True)]
+        ax.set(xlabel=x, xticks=[])
+        ax.spines["bottom"].set_visible(False)
+        ax.invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
     return figure
 
 

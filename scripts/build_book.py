@@ -7,6 +7,7 @@ do, so that every edit and launch button leads to the file that a reader should 
 """
 
 import argparse
+import io
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
-from bdlib import experiments, notebooks, tables
+from bdlib import claims, experiments, figures, notebooks, plots, tables
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
@@ -31,6 +32,7 @@ def stage(profile: str) -> None:
         wanted[Path("notebooks") / path.name] = path.read_bytes()
     wanted[Path("book/api.md")] = api_page().encode()
     wanted[Path("book/_generated/findings.csv")] = findings(profile).to_csv(index=False).encode()
+    wanted |= {Path("book/_generated") / name: content for name, content in scoreboard().items()}
     for path in STAGE.rglob("*"):
         if path.is_file() and "_build" not in path.parts and path.relative_to(STAGE) not in wanted:
             path.unlink()
@@ -43,8 +45,8 @@ def stage(profile: str) -> None:
 
 def api_page() -> str:
     """The reference: every module's docstring and public members, in the order in which data flows through them."""
-    rank = """types data datasets models triggers poison train evaluate attacks defenses victims records experiments
-        notebooks parameters figures tables comparison provenance vision""".split()
+    rank = """types data datasets models triggers poison train evaluate attacks defenses victims records parameters
+        notebooks experiments expressions ledger claims figures plots tables comparison provenance vision""".split()
     paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
     lines = [
         "# API reference",
@@ -71,6 +73,45 @@ def findings(profile: str) -> pd.DataFrame:
     studies = {tables.method_name(paper): experiments.study(paper, profile, "headline") for paper in papers}
     found = tables.findings_table(studies, control="fine-tuning")
     return found if len(found) else pd.DataFrame([["none", "not run yet", *[""] * 5]], columns=found.columns)
+
+
+def scoreboard() -> dict[str, bytes]:
+    """The files of the scoreboard page: every claim with its verdict, the counts, and their picture."""
+    found = claims.table(claims.load())
+    counts = {profile: claims.counts(found, profile) for profile in claims.PROFILES}
+    ran = {scale: kinds for scale, kinds in counts.items() if kinds.drop(columns="not run").to_numpy().any()}
+    rows = [
+        [tables.method_name(paper), scale, *row] for scale, kinds in ran.items() for paper, *row in kinds.itertuples()
+    ]
+    rows += [["all", scale, *kinds.sum()] for scale, kinds in counts.items()]
+    csv = pd.DataFrame(rows, columns=["paper", "scale", *claims.VERDICTS]).to_csv(index=False)
+    bars = {
+        f"{scale} scale": {tables.method_name(paper): kinds.loc[paper].to_dict() for paper in kinds.index}
+        for scale, kinds in (ran or counts).items()
+    }
+    return {
+        "scoreboard.txt": claim_tables(found).encode(),
+        "verdict_counts.csv": csv.encode(),
+        "verdicts.svg": svg(bars),
+    }
+
+
+def claim_tables(found: pd.DataFrame) -> str:
+    """Under the name of each paper, the table of its claims that heads its chapter."""
+    parts = []
+    for paper, rows in found.groupby("paper", sort=False):
+        parts.append(f"### [{tables.method_name(paper)}](../notebooks/{paper}.ipynb)\n")
+        parts.append(claims.styled(rows.drop(columns="paper").reset_index(drop=True), paper).to_html())
+    return "\n".join(parts)
+
+
+def svg(bars: dict[str, dict[str, dict[str, int]]]) -> bytes:
+    """The counts of verdicts as a picture; the same counts give the same bytes."""
+    figures.style()
+    drawn = io.BytesIO()
+    x = "claims" if len(bars) > 1 else f"claims at {next(iter(bars))}"
+    plots.stacked(bars, x=x).savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()
 
 
 def build() -> None:
