@@ -3,6 +3,7 @@
 What is joined is checked: records that were not made on the same victim raise `Mismatch` rather than share a table.
 """
 
+from itertools import combinations
 from math import ceil, floor
 
 import matplotlib.pyplot as plt
@@ -25,8 +26,8 @@ SETTING = ("dataset", "data_fraction", "model", "target_label", "victim_epochs",
 VICTIM = ("poison_rate", "clean_accuracy_before", "asr_before", "robust_accuracy_before")
 SCORES = {"asr": "asr_after", "clean_accuracy": "clean_accuracy_after", "robust_accuracy": "robust_accuracy_after",
           "der": "der"}  # fmt: skip
-# Okabe-Ito colours, and a shape of its own for each, so that no two depend on colour alone; baselines share one colour
-COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#000000", "#F0E442", *["#D55E00"] * 4)
+# Okabe-Ito colours, wine for its faint yellow; a shape for each, as colour alone does not tell eleven apart
+COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#000000", "#882255", *["#D55E00"] * 4)
 MARKS = dict(zip(METHODS, zip(COLOURS, "o^v<>p*sXPd", strict=True), strict=True)) | {"victim": ("#767676", "D")}
 
 
@@ -108,34 +109,43 @@ def cells(runs: pd.DataFrame, column: str) -> dict[str, str]:
 
 
 def separations(runs: pd.DataFrame, score: str) -> pd.DataFrame:
-    """How many methods each one is better than, and worse than, their two intervals over seeds not touching.
+    """Every pair of methods on every attack, compared seed by seed: columns attack, better, worse, separate.
 
-    Columns attack, method, mean, better, worse. Lower is better for `asr`, higher for the rest.
+    Two methods separate where the 95 % interval of their paired difference excludes zero; `better` is then the one
+    with the lower `asr`, or the higher of any other score. Pairs without two common seeds are left out.
     """
-    spans = over_seeds(runs, ["attack", "method"], SCORES[score])
-    rows = []
-    for _, mine in spans.iterrows():
-        others = spans[spans["attack"] == mine["attack"]]
-        above, below = int((others["low"] > mine["high"]).sum()), int((others["high"] < mine["low"]).sum())
-        better, worse = (above, below) if score == "asr" else (below, above)
-        rows.append({"attack": mine["attack"], "method": mine["method"], "mean": mine["mean"],
-                     "better": better, "worse": worse})  # fmt: skip
-    return pd.DataFrame(rows, columns=["attack", "method", "mean", "better", "worse"])
+    rows, sign = [], -1 if score == "asr" else 1
+    for attack, group in runs.groupby("attack", sort=False):
+        by_seed = sign * group.pivot(index="seed", columns="method", values=SCORES[score])
+        for one, other in combinations(dict.fromkeys(group["method"]), 2):
+            gaps = (by_seed[one] - by_seed[other]).dropna().tolist()
+            if len(gaps) > 1:
+                mean, low, high = seed_interval(gaps)
+                better, worse = (one, other) if mean > 0 else (other, one)
+                rows.append({"attack": attack, "better": better, "worse": worse, "separate": low > 0 or high < 0})
+    return pd.DataFrame(rows, columns=["attack", "better", "worse", "separate"])
 
 
 def order(runs: pd.DataFrame, score: str) -> str:
-    """What the intervals say about rank, in Markdown: for each attack the methods that none is shown to beat."""
-    lines = []
-    for attack, group in separations(runs, score).groupby("attack", sort=False):
-        ranked = group.sort_values("mean", ascending=score == "asr")
-        if not ranked["better"].any():
-            lines.append(f"- **{attack}**: no two intervals separate; no order can be given.")
-            continue
-        beaten = ranked[ranked["worse"] > 0]
-        told = ", ".join(f"{row['method']} (by {row['worse']})" for _, row in beaten.iterrows())
-        unbeaten = ", ".join(ranked.loc[ranked["worse"] == 0, "method"])
-        lines.append(f"- **{attack}**: shown to be beaten: {told}. Not shown to be beaten by any: {unbeaten}.")
-    return "\n".join(lines) or "No records at this profile yet: nothing can be said."
+    """What the paired intervals say about rank, in Markdown: for each attack, who is shown to be beaten, and by whom.
+
+    It begins with how many pairs separate, and how many of as many equal pairs would by chance.
+    """
+    pairs = separations(runs, score)
+    if pairs.empty:
+        return "No two methods have records on two common seeds at this profile yet: nothing can be said."
+    sure = pairs[pairs["separate"].astype(bool)]
+    chance = f"{len(pairs) / 20:.0f} would, one in twenty, if all methods were equal"
+    lines = [f"Of {len(pairs)} pairs, {len(sure)} separate; {chance}.", ""]
+    for attack, group in runs.groupby("attack", sort=False):
+        ranked = group.groupby("method")[SCORES[score]].mean().sort_values(ascending=score == "asr").index
+        here = sure[sure["attack"] == attack]
+        told = [f"{method} (by {', '.join(m for m in ranked if m in set(here.loc[here['worse'] == method, 'better']))})"
+                for method in ranked if method in set(here["worse"])]  # fmt: skip
+        unbeaten = ", ".join(method for method in ranked if method not in set(here["worse"]))
+        lines.append(f"- **{attack}**: " + (f"shown to be beaten: {'; '.join(told)}. Shown to be beaten by none: "
+                     f"{unbeaten}." if told else "no two methods separate; no order can be given."))  # fmt: skip
+    return "\n".join(lines)
 
 
 def price(runs: pd.DataFrame) -> pd.DataFrame:
@@ -177,14 +187,15 @@ def scatter(runs: pd.DataFrame) -> Figure:
     """A panel for each attack: clean accuracy against ASR, means as large marks, seeds as small ones."""
     attacks = list(dict.fromkeys(runs["attack"]))
     figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6.2), sharex=True, sharey=True, layout="constrained")
-    bottom = floor(10 * runs["clean_accuracy_after"].min()) * 10 if len(runs) else 0
+    seen = 20 * runs[["clean_accuracy_before", "clean_accuracy_after"]]
+    ends = (5 * floor(seen.min().min()), 5 * ceil(seen.max().max())) if len(runs) else (0, 100)
     for ax, attack in zip(axes.flat, attacks, strict=False):
         here = runs[runs["attack"] == attack]
         victims = here.drop_duplicates("seed").assign(method="victim")
         dot(ax, victims["asr_before"], victims["clean_accuracy_before"], "victim")
         for method, mine in here.groupby("method", sort=False):
             dot(ax, mine["asr_after"], mine["clean_accuracy_after"], str(method))
-        ax.set(title=attack.replace("_", "-"), xlim=(-4, 104), ylim=(bottom, 100))
+        ax.set(title=attack.replace("_", "-"), xlim=(-4, 104), ylim=ends)
         ax.annotate("good", (0.02, 0.97), xycoords="axes fraction", va="top", style="italic", color="#555555")
     for ax in axes[-1]:
         ax.set_xlabel("attack success rate (%)")
@@ -210,7 +221,10 @@ def key(figure: Figure, runs: pd.DataFrame) -> None:
 
 
 def intervals(runs: pd.DataFrame, score: str, label: str) -> Figure:
-    """A panel for each attack, a line for each method: the seeds, their mean and its 95 % interval."""
+    """A panel for each attack, a line for each method: the seeds, their mean and its 95 % interval.
+
+    The dotted line is the undefended victim.
+    """
     attacks, names = list(dict.fromkeys(runs["attack"])), list(dict.fromkeys(runs["method"]))
     figure, axes = plt.subplots(1, max(len(attacks), 1), figsize=(WIDTH, 0.6 + 0.27 * (len(names) + 1)), sharey=True,
                                 squeeze=False, layout="constrained")  # fmt: skip
@@ -220,9 +234,8 @@ def intervals(runs: pd.DataFrame, score: str, label: str) -> Figure:
             values = here.loc[here["method"] == name, SCORES[score]]
             if len(values):
                 span(ax, 100 * values, place, name)
-        if score != "der":
-            ax.axvline(100 * here.drop_duplicates("seed")[f"{score}_before"].mean(), color=MARKS["victim"][0], lw=1,
-                       ls=":")  # fmt: skip
+        idle = 0.5 if score == "der" else here.drop_duplicates("seed")[f"{score}_before"].mean()
+        ax.axvline(100 * idle, color=MARKS["victim"][0], lw=1, ls=":")
         ax.set(title=attack.replace("_", "-"), xlim=(-4, 104))
     axes[0][0].set(yticks=range(len(names)), ylim=(len(names) - 0.4, -0.6))
     axes[0][0].set_yticklabels(names)
@@ -236,4 +249,5 @@ def span(ax: Axes, values: pd.Series, place: int, method: str) -> None:
     ax.plot(values, [place - 0.22] * len(values), ".", color=tint, alpha=0.5, ms=4)
     mean, low, high = seed_interval(values.tolist()) if len(values) > 1 else (values.iloc[0],) * 3
     ends = [[mean - max(low, 0)], [min(high, 100) - mean]]
-    ax.errorbar([mean], [place + 0.08], xerr=ends, fmt=shape, color=tint, ms=6, mec="#333333", mew=0.5, capsize=2, lw=1)
+    ax.errorbar([mean], [place + 0.08], xerr=ends, fmt=shape, color=tint, ecolor="#555555", ms=6, mec="#333333",
+                mew=0.5, capsize=2, lw=1)  # fmt: skip

@@ -88,21 +88,31 @@ def test_the_join_takes_the_methods_own_rows_and_the_common_seeds(monkeypatch):
     assert "fine-pruning" in comparison.absent("quick") and "NAD" not in comparison.absent("quick")
 
 
-def test_an_order_is_given_only_where_intervals_separate(three):
-    spans = comparison.separations(three, "asr").set_index("method")
-    assert spans[["better", "worse"]].T.to_dict("list") == {"ANP": [0, 0], "NAD": [1, 0], "fine-tuning": [0, 1]}
+def test_an_order_is_given_only_where_paired_intervals_separate(three):
+    pairs = comparison.separations(three, "asr").set_index(["better", "worse"])["separate"]
+    assert pairs.to_dict() == {("NAD", "ANP"): False, ("NAD", "fine-tuning"): True, ("ANP", "fine-tuning"): False}
     told = comparison.order(three, "asr")
-    assert "shown to be beaten: fine-tuning (by 1)" in told and "by any: NAD, ANP" in told
-    turned = comparison.separations(three, "der").set_index("method")
-    assert turned.loc["NAD", "better"] == 1 and turned.loc["fine-tuning", "worse"] == 1
-    apart = comparison.separations(three.assign(clean_accuracy_after=0.5), "clean_accuracy")
-    assert not apart[["better", "worse"]].any().any()
+    assert told.startswith("Of 3 pairs, 1 separate;")
+    assert "shown to be beaten: fine-tuning (by NAD). Shown to be beaten by none: NAD, ANP." in told
+    turned = comparison.separations(three, "der").set_index(["better", "worse"])["separate"]
+    assert turned["NAD", "fine-tuning"] and "beaten: fine-tuning (by NAD)" in comparison.order(three, "der")
     doubtful = pd.concat([runs_of("NAD", (0.1, 0.9, 0.5)), runs_of("ANP", (0.2, 0.8, 0.6))])
     assert "no order can be given" in comparison.order(doubtful, "asr")
 
 
-def test_one_seed_separates_nothing(three):
-    assert not comparison.separations(three[three["seed"] == 0], "asr")[["better", "worse"]].any().any()
+def test_methods_are_compared_seed_by_seed():
+    """A difference that every victim shows is seen, however far the victims lie apart."""
+    both = pd.concat([runs_of("NAD", (0.10, 0.50, 0.90)), runs_of("SAU", (0.04, 0.45, 0.84))])
+    assert comparison.separations(both, "asr").to_dict("records") == [
+        {"attack": "badnets", "better": "SAU", "worse": "NAD", "separate": True}
+    ]
+    shuffled = pd.concat([runs_of("NAD", (0.10, 0.50, 0.90)), runs_of("SAU", (0.45, 0.84, 0.04))])
+    assert not comparison.separations(shuffled, "asr")["separate"].any()
+
+
+def test_one_common_seed_separates_nothing(three):
+    assert comparison.separations(three[three["seed"] == 0], "asr").empty
+    assert "nothing can be said" in comparison.order(three[three["seed"] == 0], "asr")
 
 
 def test_tables_show_every_method_and_leave_what_was_not_run_empty(three):
