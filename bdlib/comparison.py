@@ -162,8 +162,8 @@ def price(runs: pd.DataFrame) -> pd.DataFrame:
 def budgets(runs: pd.DataFrame, profile: str, *, images: int) -> pd.DataFrame:
     """What each method spends on `images` clean images: passes and steps by its settings, seconds the least measured.
 
-    Passes are its settings that count epochs, steps the batches in them; a method that stops early takes fewer. The least of
-    the seconds is the run that the machine disturbed least.
+    Passes are its settings that count epochs, steps the batches in them; a method that stops early takes fewer. The
+    least of the seconds is the run that the machine disturbed least.
     """
     rows = {}
     for method, key in KEYS.items():
