@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("paper", choices=notebooks.papers())
     parser.add_argument("records", type=Path, nargs="*", help="files named after runs of the grid; none: all missing")
     parser.add_argument("--profile", default="quick", choices=notebooks.PROFILES)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # files may stand before or behind --profile
     grid = {records.name(point): point for point in notebooks.grid(options.paper, options.profile)}
     folder = RESULTS / options.profile / options.paper
     paths = options.records or [folder / f"{name}.json" for name in grid if not (folder / f"{name}.json").is_file()]

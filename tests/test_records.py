@@ -66,6 +66,15 @@ def test_equal_runs_give_byte_identical_records(tmp_path, monkeypatch):
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize("words", ["nad {} --profile smoke", "--profile smoke nad {}", "nad --profile smoke {}"])
+def test_records_are_named_before_or_behind_the_profile(words, tmp_path, capsys, monkeypatch):
+    """A file that no run of the grid is called after is refused by its name, wherever it stands."""
+    monkeypatch.setattr("sys.argv", ["experiments", *words.format(tmp_path / "other.json").split()])
+    with pytest.raises(SystemExit):
+        experiments.main()
+    assert "record other.json: not in the grid of nad at profile smoke" in capsys.readouterr().err
+
+
 def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
     """Every record that a chapter reads is here, under the name that its own parameters give, and in metrics.csv."""
     for path in RESULTS.glob("*/metrics.csv"):
