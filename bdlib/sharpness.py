@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 class SharpnessAware(Optimizer):
     """A base optimiser that steps from w by the gradient at w + e, mixed with the gradient at w.
 
-    Plain: e = rho g / ||g||. `adaptive`: e = rho w^2 g / || |w| g ||, so that large weights are moved most. The norm is
+    Plain: e = rho g / norm(g). `adaptive`: e = rho w^2 g / norm(abs(w) g), so that large weights are moved most. The norm is
     taken over all tensors together, or for each by itself (`per_tensor`). `mix` is the share of the uphill gradient in
     the step. BatchNorm's running statistics are those of the first pass. With `rho` or `mix` zero the second pass is
     left out, and every step is the base optimiser's own.
@@ -68,7 +68,7 @@ def perturbation(
 ) -> list[Tensor]:
     """The first-order worst step e within radius `rho`, a tensor for each of `weights`.
 
-    ||e|| = rho; adaptive: ||e / |w| || = rho over the weights that are not zero, and e = 0 where w = 0.
+    norm(e) = rho; adaptive: norm(e / abs(w)) = rho over the weights that are not zero, and e = 0 where w = 0.
     """
     scaled = [w.abs() * g if adaptive else g for w, g in zip(weights, gradients, strict=True)]
     lengths = [s.norm() for s in scaled]
