@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 class SharpnessAware(Optimizer):
     """A base optimiser that steps from w by the gradient at w + e, mixed with the gradient at w.
 
-    Plain: e = rho g / norm(g). `adaptive`: e = rho w^2 g / norm(abs(w) g), so that large weights are moved most. The norm is
-    taken over all tensors together, or for each by itself (`per_tensor`). `mix` is the share of the uphill gradient in
-    the step. BatchNorm's running statistics are those of the first pass. With `rho` or `mix` zero the second pass is
-    left out, and every step is the base optimiser's own.
+    Plain: e = rho g / norm(g). `adaptive`: e = rho w^2 g / norm(abs(w) g), so that large weights are moved most. The
+    norm is taken over all tensors together, or for each by itself (`per_tensor`). `mix` is the share of the uphill
+    gradient in the step. BatchNorm's running statistics are those of the first pass. With `rho` or `mix` zero the
+    second pass is left out, and every step is the base optimiser's own.
 
     Foret et al. 2021, arXiv:2010.01412, equations 2 and 3.
     """
