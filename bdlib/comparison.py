@@ -80,7 +80,7 @@ def same_victims(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def absent(profile: str) -> str:
-    """A sentence: which methods are not on the page yet, and why."""
+    """A sentence: which methods are not on the page yet and why, and which have fewer seeds than the others."""
     runs = together(profile)
     have = set(runs["method"])
     elsewhere = [method_name(p) for p in PAPERS if p in notebooks.papers() and p not in chapters(profile)]
@@ -88,7 +88,9 @@ def absent(profile: str) -> str:
     words = [f"No records yet of {', '.join(due)}." if due else "",
              f"Run at another setting, and so not joined: {', '.join(elsewhere)}." if elsewhere else ""]  # fmt: skip
     said = " ".join(filter(None, words))
-    return said or f"All {len(METHODS)} methods are here, each on {runs['seed'].nunique()} seeds of every attack."
+    seeds = runs.groupby("method")["seed"].nunique()
+    fewer = "".join(f" {m} has {n} of them." for m, n in seeds.items() if n < runs["seed"].nunique())
+    return (said or f"All {len(METHODS)} methods are here, on {runs['seed'].nunique()} seeds of every attack.") + fewer
 
 
 def table(runs: pd.DataFrame, score: str) -> pd.DataFrame:

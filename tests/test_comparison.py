@@ -152,3 +152,11 @@ def test_the_committed_records_agree_on_every_victim(study):
     mine = joined[joined["method"] == "fine-tuning"].set_index(["attack", "seed"])["asr_after"]
     theirs = nad[nad["method"] == "fine-tuning"].set_index(["attack", "seed"])["asr_after"]
     assert "NAD" in set(joined["method"]) and mine.to_dict() == theirs.reindex(mine.index).to_dict()
+
+
+def test_a_method_with_fewer_seeds_is_named():
+    """The committed records: one seed of ANP by accuracy beside three of the rest."""
+    runs = comparison.together("quick")
+    seeds = runs.groupby("method")["seed"].nunique()
+    for method, count in seeds.items():
+        assert (f"{method} has {count} of them" in comparison.absent("quick")) == (count < seeds.max())
