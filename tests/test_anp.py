@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from bdlib.analysis import joined
-from bdlib.defenses.anp import THRESHOLDS, anp, choose_threshold, prune, robust_masks
+from bdlib.defenses.anp import anp, robust_masks
+from bdlib.pruning import THRESHOLDS, choose_threshold, prune
 from bdlib.evaluate import predict
 from bdlib.filters import Masked, batch_norms, pruned
 from bdlib.shaking import Shake, shaken, worst_shake

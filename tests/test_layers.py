@@ -13,7 +13,7 @@ FILES = sorted(path for path in (ROOT / "bdlib").rglob("*.py") if path.name != "
 RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
     ("datasets", "poison", "train", "sharpness", "filters"), ("evaluate", "analysis"),
-    ("adversarial", "polarizer", "salience", "shaking", "targeted", "unlearning"), ("attacks", "defenses"),
+    ("adversarial", "polarizer", "pruning", "salience", "shaking", "targeted", "unlearning"), ("attacks", "defenses"),
     ("mechanisms",), ("victims", "records", "parameters"), ("notebooks", "figures", "tables", "expressions"),
     ("plots", "ledger"), ("experiments",), ("claims", "comparison"),
 )) for name in names}  # fmt: skip

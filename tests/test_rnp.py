@@ -10,13 +10,14 @@ from conftest import STATISTICS, toy
 
 from bdlib.analysis import joined
 from bdlib.data import batches
-from bdlib.defenses.rnp import THRESHOLDS, choose_threshold, prune, recover_masks, rnp, unlearn
+from bdlib.defenses.rnp import recover_masks, rnp, unlearn
 from bdlib.evaluate import evaluate, predict, share
 from bdlib.filters import Masked, batch_norms
 from bdlib.mechanisms.rnp import Course, backdoor_filters, exposure, kept, lowest, oracle, threshold_sweep
 from bdlib.mechanisms.rnp import rnp as measure
 from bdlib.models import seeded, small_resnet
 from bdlib.train import Schedule, train
+from bdlib.pruning import THRESHOLDS, choose_threshold, prune
 from bdlib.triggers import NoTrigger
 
 STEPS = dict(batch_size=64, pad=None)

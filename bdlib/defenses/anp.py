@@ -5,7 +5,6 @@ class: backdoor filters are the sensitive ones. A mask on each filter is trained
 and the filters whose masks it pushes down are pruned.
 """
 
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import Literal
 
@@ -14,14 +13,11 @@ from torch import Generator, nn
 from torch.optim import SGD
 
 from bdlib.data import ImageSet
-from bdlib.evaluate import predict, share
-from bdlib.filters import Masked, PerFilter, pruned
+from bdlib.filters import Masked, PerFilter
+from bdlib.pruning import choose_threshold, prune
 from bdlib.shaking import shaken, worst_shake
 from bdlib.train import Schedule, train
 from bdlib.types import Batch, Loss
-
-Masks = Mapping[str, PerFilter]  # a number in [0, 1] for each filter, by BatchNorm layer
-THRESHOLDS = tuple(step / 20 for step in range(19))  # 0, 0.05, ..., 0.9: the released sweep
 
 
 def anp(
@@ -41,18 +37,6 @@ def anp(
     if mask_threshold is None:
         mask_threshold = choose_threshold(model, masks, clean, allowed_drop=allowed_drop)
     return prune(model, masks, mask_threshold)
-
-
-def choose_threshold(model: nn.Module, masks: Masks, clean: ImageSet, *, allowed_drop: float) -> float:
-    """The largest threshold of the sweep that costs at most `allowed_drop` of accuracy on `clean`; -1 if none does."""
-    floor = share(predict(model, clean) == clean.labels) - allowed_drop
-    kept = (t for t in reversed(THRESHOLDS) if share(predict(prune(model, masks, t), clean) == clean.labels) >= floor)
-    return next(kept, -1.0)
-
-
-def prune(model: nn.Module, masks: Masks, threshold: float) -> nn.Module:
-    """A copy of `model` in which filters with a mask of at most `threshold` give out their BatchNorm bias alone."""
-    return pruned(model, {name: mask > threshold for name, mask in masks.items()})
 
 
 def robust_masks(

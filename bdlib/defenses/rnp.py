@@ -4,7 +4,7 @@ A copy of the network forgets clean images by gradient ascent, while the trigger
 is trained to recover those images, which lowers the trigger's filters. These are pruned from the original network.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any, Literal
@@ -14,13 +14,12 @@ from torch import nn
 
 from bdlib.data import ImageSet
 from bdlib.evaluate import predict, share
-from bdlib.filters import Masked, PerFilter, pruned
+from bdlib.filters import Masked, PerFilter
+from bdlib.pruning import choose_threshold, prune
 from bdlib.train import Schedule, cross_entropy, train
 from bdlib.types import Batch, Loss
 
-Masks = Mapping[str, PerFilter]  # a number in [0, 1] for each filter, by BatchNorm layer
 Watch = Callable[[nn.Module], None]  # is shown the network after every step, for figures
-THRESHOLDS = tuple(step / 20 for step in range(19))  # 0, 0.05, ..., 0.9: the released sweep
 
 
 def rnp(
@@ -86,15 +85,3 @@ def recover_masks(
     optimizer.register_step_post_hook(lambda *_: watch(masked))
     train(masked, clean, schedule, loss_fn=lambda m, batch: alpha * cross_entropy(m, batch), optimizer=optimizer)
     return masked.values()
-
-
-def choose_threshold(model: nn.Module, masks: Masks, clean: ImageSet, *, allowed_drop: float) -> float:
-    """The largest threshold of the sweep that costs at most `allowed_drop` of accuracy on `clean`; -1 if none does."""
-    floor = share(predict(model, clean) == clean.labels) - allowed_drop
-    kept = (t for t in reversed(THRESHOLDS) if share(predict(prune(model, masks, t), clean) == clean.labels) >= floor)
-    return next(kept, -1.0)
-
-
-def prune(model: nn.Module, masks: Masks, threshold: float) -> nn.Module:
-    """A copy of `model` whose filters with a mask of at most `threshold` give out a constant, their BatchNorm bias."""
-    return pruned(model, {name: mask > threshold for name, mask in masks.items()})

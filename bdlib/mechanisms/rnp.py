@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from bdlib.analysis import joined, triggered_change
 from bdlib.data import ImageSet, split
-from bdlib.defenses.rnp import THRESHOLDS, Masks, prune, recover_masks, unlearn
+from bdlib.defenses.rnp import recover_masks, unlearn
 from bdlib.evaluate import Scores, defence_effectiveness, evaluate, predict, share
 from bdlib.filters import batch_norms
+from bdlib.pruning import THRESHOLDS, Masks, prune
 from bdlib.types import Trigger
 
 FIXED_THRESHOLD = 0.7  # BackdoorBench's final model, whatever the data
