@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from bdlib.analysis import joined
 from bdlib.defenses.anp import anp, robust_masks
-from bdlib.pruning import THRESHOLDS, choose_threshold, prune
 from bdlib.evaluate import predict
 from bdlib.filters import Masked, batch_norms, pruned
+from bdlib.pruning import THRESHOLDS, choose_threshold, prune
 from bdlib.shaking import Shake, shaken, worst_shake
 from bdlib.types import Batch
 

@@ -16,8 +16,8 @@ from bdlib.filters import Masked, batch_norms
 from bdlib.mechanisms.rnp import Course, backdoor_filters, exposure, kept, lowest, oracle, threshold_sweep
 from bdlib.mechanisms.rnp import rnp as measure
 from bdlib.models import seeded, small_resnet
-from bdlib.train import Schedule, train
 from bdlib.pruning import THRESHOLDS, choose_threshold, prune
+from bdlib.train import Schedule, train
 from bdlib.triggers import NoTrigger
 
 STEPS = dict(batch_size=64, pad=None)
