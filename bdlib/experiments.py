@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from bdlib import notebooks, records
+from bdlib.attacks.selection import SELECTIONS
 from bdlib.data import ImageSet, split
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
@@ -38,28 +39,79 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     compute, for a parameter out of range.
     """
     recipe = Recipe.from_parameters(validated(parameters))
-    defense = parameters.get("defense", paper)
-    train, test = recipe.data()
-    backdoored = victim(recipe)
-    clean, _ = split(train, parameters["clean_fraction"], seed=parameters["seed"])
+    _, test = recipe.data()
+    backdoored, stages = victim(recipe), Stages()
     start = time.perf_counter()
-    defended = DEFENSES[defense](backdoored, clean, **settings(DEFENSES[defense], parameters))
+    defended = defend(paper, parameters, backdoored, stages)
     seconds = time.perf_counter() - start
-    before, after = (
-        evaluate(model, test, recipe.trigger, target_label=recipe.target_label) for model in (backdoored, defended)
-    )
-    measured = mechanism(paper, parameters, backdoored, defended, clean, test)
+    before, after = (recipe.scores(model, test) for model in (backdoored, defended))
+    clean = reserved(recipe, parameters)[0]
+    measured = mechanism(paper, parameters, backdoored, defended, clean, test, stages)
     return recorded(paper, parameters, before, after, seconds, measured)
 
 
+class Stages(dict[str, Any]):
+    """What a defence that is watched has shown on its way, by the name of the stage; the last showing counts."""
+
+    def __call__(self, name: str, made: Any) -> None:
+        self[name] = made
+
+
+def defend(paper: str, parameters: dict[str, Any], backdoored: nn.Module, stages: Stages | None = None) -> nn.Module:
+    """The model after the defence of these parameters, which is handed what its signature asks for, and no more.
+
+    Repairs ask for the backdoored `model` and `clean` images; defences that train ask for `make_model` and the
+    `poisoned` set. One that asks for both sets gets disjoint ones: the attacker never had the clean images.
+    """
+    defense = parameters.get("defense", paper)
+    if defense == "none":
+        return backdoored
+    recipe, function = Recipe.from_parameters(parameters), DEFENSES[defense]
+    watched = {"watch": stages if stages is not None else Stages()}
+    return function(*handed(function, recipe, parameters, model=backdoored),
+                    **settings(function, parameters | watched))  # fmt: skip
+
+
+def handed(function: Callable[..., Any], recipe: Recipe, parameters: dict[str, Any], **there: Any) -> list[Any]:
+    """The positional arguments of a defence or a measure, by their names; `there` are those already made."""
+    asked = [p.name for p in inspect.signature(function).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    there |= {"make_model": recipe.untrained, "trigger": recipe.trigger}
+    if {"clean", "poisoned", "truth"} & set(asked) - set(there):
+        clean, rest = reserved(recipe, parameters)
+        there.setdefault("clean", clean)
+        if {"poisoned", "truth"} & set(asked):
+            there["truth"] = recipe.poisoned(rest if "clean" in asked else None)
+            there["poisoned"] = there["truth"].data
+    return [there[name] for name in asked]
+
+
+def reserved(recipe: Recipe, parameters: dict[str, Any]) -> tuple[ImageSet, ImageSet]:
+    """The defender's clean images, and the rest of the clean training set; no images where no share is given."""
+    train, _ = recipe.data()
+    if "clean_fraction" not in parameters:
+        return train[torch.zeros_like(train.labels, dtype=torch.bool)], train
+    return split(train, parameters["clean_fraction"], seed=parameters["seed"])
+
+
 def mechanism(
-    paper: str, parameters: dict[str, Any], model: nn.Module, defended: nn.Module, clean: ImageSet, test: ImageSet
+    paper: str,
+    parameters: dict[str, Any],
+    model: nn.Module,
+    defended: nn.Module,
+    clean: ImageSet,
+    test: ImageSet,
+    stages: Stages | None = None,
 ) -> dict[str, float]:
-    """What the paper says happens inside, measured; nothing where it has no such measure or another defence ran."""
-    if paper not in MECHANISMS or parameters.get("defense", paper) != paper:
+    """What the paper says happens inside, measured; nothing where it has no such measure or another defence ran.
+
+    A measure is handed what its signature asks for; `truth` is the poisoned set with its flags, `stages` what the
+    defence has shown on its way.
+    """
+    if paper not in MECHANISMS or parameters.get("defense", paper) not in (paper, "none"):
         return {}
     measure, recipe = MECHANISMS[paper], Recipe.from_parameters(parameters)
-    return measure(model, defended, clean, test, recipe.trigger, **settings(measure, parameters))
+    there = {"model": model, "defended": defended, "clean": clean, "test": test, "stages": stages}
+    return measure(*handed(measure, recipe, parameters, **there), **settings(measure, parameters))
 
 
 def settings(function: Callable[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
@@ -91,9 +143,13 @@ def recorded(
 def code_of(paper: str, parameters: dict[str, Any]) -> str:
     """A digest of the code behind a record's numbers; a record that holds another one is out of date."""
     defense = parameters.get("defense", paper)
-    files = imported(DEFENSES[defense].__module__)
-    if paper in MECHANISMS and defense == paper:
+    files = imported(DEFENSES[defense].__module__) if defense != "none" else []
+    if paper in MECHANISMS and defense in (paper, "none"):
         files = sorted({*files, *imported(MECHANISMS[paper].__module__)})
+    if parameters.get("selection", "random") != "random":
+        files = sorted({*files, *imported(SELECTIONS[parameters["selection"]].__module__)})
+    if parameters.get("label_map", "all_to_one") != "all_to_one":
+        files = sorted({*files, *imported("bdlib.all_to_all")})
     trigger = type(TRIGGERS[parameters["attack"]])
     return code_digest(*files, trigger, poison, triggered, stamp, evaluate, predict)
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from bdlib.attacks.selection import SELECTIONS
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.models import MODELS
-from bdlib.triggers import TRIGGERS
+from bdlib.triggers import CLEAN_LABEL, TRIGGERS
 
 Rule = tuple[str, Callable[[Any], bool]]  # what is allowed, in words, and the test of it
 
@@ -58,7 +59,9 @@ RULES: dict[str, Rule] = {
     "victim_epochs": whole(1, 1000),
     "victim_batch_size": whole(2, 4096),
     "clean_fraction": number(0, 0.5, above=True),
-    "defense": one_of(*DEFENSES),
+    "label_map": one_of("all_to_one", "all_to_all"),
+    "selection": one_of(*SELECTIONS),
+    "defense": one_of("none", *DEFENSES),
     "variant": one_of("paper", "released"),
     "layers": ("a list of layer names", lambda v: isinstance(v, (list, tuple)) and len(v) > 0
                and all(isinstance(name, str) for name in v)),
@@ -138,6 +141,7 @@ def validated(parameters: dict[str, Any]) -> dict[str, Any]:
     check_target(parameters)
     check_size(parameters)
     check_layers(parameters)
+    check_label_map(parameters)
     return parameters
 
 
@@ -155,6 +159,15 @@ def check_size(parameters: dict[str, Any]) -> None:
         raise ParameterError(
             f"model='vgg19_bn': must have images of 32 pixels or more, {parameters['dataset']} has {size}"
         )
+
+
+def check_label_map(parameters: dict[str, Any]) -> None:
+    """All-to-all has no single target: what leaves labels alone, or chooses images for one target, cannot have it."""
+    if parameters.get("label_map") == "all_to_all":
+        if parameters["attack"] in CLEAN_LABEL:
+            raise ParameterError(f"label_map='all_to_all': attack {parameters['attack']} changes no labels")
+        if parameters.get("selection", "random") != "random":
+            raise ParameterError("label_map='all_to_all': must be all_to_one where selection is not random")
 
 
 def check_layers(parameters: dict[str, Any]) -> None:

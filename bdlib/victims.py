@@ -8,7 +8,7 @@ A victim's file is named by the hash of all that shaped it: its recipe, the data
 import argparse
 import json
 import warnings
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,14 @@ import bdlib.data
 import bdlib.models
 import bdlib.poison
 import bdlib.train
+from bdlib.all_to_all import evaluate_all, poison_all
+from bdlib.attacks.selection import SELECTIONS, poison_at
 from bdlib.data import ImageSet, split
 from bdlib.datasets import DATASETS, load
+from bdlib.evaluate import Scores, evaluate
 from bdlib.models import MODELS, seeded
 from bdlib.poison import Poisoned, poison
-from bdlib.provenance import CACHE, best_device, code_digest, digest, runtime_facts, write_whole
+from bdlib.provenance import CACHE, best_device, code_digest, digest, imported, runtime_facts, write_whole
 from bdlib.train import Schedule, train
 from bdlib.triggers import CLEAN_LABEL, TRIGGERS
 from bdlib.types import Trigger
@@ -46,6 +49,9 @@ class Recipe:
     victim_epochs: int = 8
     victim_batch_size: int = 64
     seed: int = 0  # of the choice of images, the initial weights, the shuffles and the augmentation
+    # Not in `repr`, so that recipes without them keep the names of their victims; see `path`.
+    label_map: str = field(default="all_to_one", repr=False)  # or "all_to_all": every class to the next
+    selection: str = field(default="random", repr=False)  # a key of SELECTIONS: which images are poisoned
 
     @classmethod
     def from_parameters(cls, parameters: dict[str, Any]) -> "Recipe":
@@ -67,7 +73,11 @@ class Recipe:
         """Where the trained victim is kept."""
         code = code_digest(bdlib.data, bdlib.models, bdlib.poison, bdlib.train, type(self.trigger))
         name = f"{self.dataset}-{self.model}-{self.attack}-{self.poison_rate:g}-seed{self.seed}"
-        shaped_by = digest(self, self.trigger, self.schedule, DATASETS[self.dataset], code)
+        special = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
+        special = [word for word in special if word.split("=")[0] in ("label_map", "selection")]
+        files = imported(SELECTIONS[self.selection].__module__) if self.selection != "random" else []
+        shaped_by = digest(self, self.trigger, self.schedule, DATASETS[self.dataset], code, *special,
+                           *([code_digest(*files)] if files else []))  # fmt: skip
         return CACHE / "victims" / f"{name}-{shaped_by}.safetensors"
 
     def data(self) -> tuple[ImageSet, ImageSet]:
@@ -77,11 +87,25 @@ class Recipe:
             parts = [split(part, self.data_fraction, seed=0)[0] for part in parts]
         return parts[0], parts[1]
 
-    def poisoned(self) -> Poisoned:
-        """The training set as the attacker hands it over."""
-        rate = 0.0 if self.attack == "none" else self.poison_rate
-        return poison(self.data()[0], self.trigger, target_label=self.target_label, poison_rate=rate,
+    def poisoned(self, data: ImageSet | None = None) -> Poisoned:
+        """The training set as the attacker hands it over; `data` takes the place of the whole clean one."""
+        data = self.data()[0] if data is None else data
+        rate, classes = 0.0 if self.attack == "none" else self.poison_rate, DATASETS[self.dataset].num_classes
+        if self.label_map == "all_to_all":
+            return poison_all(data, self.trigger, num_classes=classes, poison_rate=rate, seed=self.seed)
+        if self.selection != "random":
+            select = SELECTIONS[self.selection]
+            ids = select(data, self.trigger, target_label=self.target_label, poison_rate=rate,
+                         make_model=self.untrained, seed=self.seed)  # fmt: skip
+            return poison_at(data, self.trigger, ids, target_label=self.target_label)
+        return poison(data, self.trigger, target_label=self.target_label, poison_rate=rate,
                       seed=self.seed, clean_label=self.attack in CLEAN_LABEL)  # fmt: skip
+
+    def scores(self, model: nn.Module, test: ImageSet) -> Scores:
+        """How accurate and how backdoored a model is under this recipe's attack."""
+        if self.label_map == "all_to_all":
+            return evaluate_all(model, test, self.trigger, num_classes=DATASETS[self.dataset].num_classes)
+        return evaluate(model, test, self.trigger, target_label=self.target_label)
 
     def untrained(self) -> nn.Module:
         """The network before training."""

@@ -43,7 +43,15 @@ def test_set():
 
 
 @pytest.fixture(scope="session")
-def backdoored(trigger):
-    data = poison(toy(1000, seed=0), trigger, target_label=0, poison_rate=0.1, seed=0).data
-    model = seeded(lambda: small_resnet(3, 4, *STATISTICS), seed=0)
-    return train(model, data, Schedule(4, 0.05, batch_size=64, pad=None))
+def poisoned(trigger):
+    return poison(toy(1000, seed=0), trigger, target_label=0, poison_rate=0.1, seed=0)
+
+
+@pytest.fixture(scope="session")
+def make_model():
+    return lambda: seeded(lambda: small_resnet(3, 4, *STATISTICS), seed=0)
+
+
+@pytest.fixture(scope="session")
+def backdoored(poisoned, make_model):
+    return train(make_model(), poisoned.data, Schedule(4, 0.05, batch_size=64, pad=None))

@@ -12,12 +12,13 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / "bdlib").rglob("*.py") if path.name != "__init__.py")
 RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
-    ("datasets", "poison", "train", "sharpness", "filters"), ("evaluate", "analysis"),
-    ("adversarial", "polarizer", "pruning", "salience", "shaking", "targeted", "unlearning"), ("attacks", "defenses"),
+    ("datasets", "poison", "train", "sharpness", "filters", "in_training"), ("evaluate", "analysis"),
+    ("adversarial", "all_to_all", "polarizer", "pruning", "salience", "shaking", "targeted", "unlearning"),
+    ("attacks",), ("defenses",),
     ("mechanisms",), ("victims", "records", "parameters"), ("notebooks", "figures", "tables", "expressions"),
     ("plots", "ledger"), ("experiments",), ("claims", "comparison"),
 )) for name in names}  # fmt: skip
-CLOSED = {"poison", "triggers", "analysis"}  # what holds the attack no defence may open,
+CLOSED = {"poison", "triggers", "analysis", "all_to_all", "attacks"}  # what holds the attack no defence may open,
 SCORING = {"predict", "share"}  # and nothing that scores it: a defender counts on the clean images alone
 BASELINES = {"fine_tune"}  # a paper's method may build on one
 

@@ -9,6 +9,7 @@ import torch
 from bdlib.data import ImageSet
 from bdlib.defenses import DEFENSES
 from bdlib.evaluate import evaluate
+from bdlib.in_training import MakeModel
 
 FAST = {
     "fine_tune": dict(epochs=2, learning_rate=0.05, batch_size=32, pad=None),
@@ -31,31 +32,47 @@ def test_every_defence_has_a_fast_setting():
     assert FAST.keys() == DEFENSES.keys()
 
 
+def asked(key):
+    """The names of what a defence takes: `model` and `clean`, or `make_model`, `poisoned` and perhaps `clean`."""
+    return [p.name for p in inspect.signature(DEFENSES[key]).parameters.values() if p.kind != p.KEYWORD_ONLY]
+
+
+@pytest.fixture
+def given(backdoored, clean, make_model, poisoned):
+    there = {"model": backdoored, "clean": clean, "make_model": make_model, "poisoned": poisoned.data}
+    return lambda key: [there[name] for name in asked(key)]
+
+
 @pytest.mark.parametrize("key", DEFENSES)
-def test_it_leaves_its_input_alone_and_repeats_itself(key, backdoored, clean):
-    before, images = deepcopy(backdoored.state_dict()), clean.images.clone()
+def test_it_leaves_its_input_alone_and_repeats_itself(key, given, backdoored, clean, poisoned):
+    before, sets = deepcopy(backdoored.state_dict()), [clean, poisoned.data]
+    copies = [(data.images.clone(), data.labels.clone()) for data in sets]
     torch.manual_seed(1)
-    once = DEFENSES[key](backdoored, clean, **FAST[key])
+    once = DEFENSES[key](*given(key), **FAST[key])
     torch.manual_seed(2)  # nothing may depend on the global generator
-    twice = DEFENSES[key](backdoored, clean, **FAST[key])
-    other = DEFENSES[key](backdoored, clean, **FAST[key], seed=5)
+    twice = DEFENSES[key](*given(key), **FAST[key])
+    other = DEFENSES[key](*given(key), **FAST[key], seed=5)
     assert all(torch.equal(value, before[name]) for name, value in backdoored.state_dict().items())
-    assert torch.equal(clean.images, images) and not backdoored.training
+    assert not backdoored.training
+    for data, (images, labels) in zip(sets, copies, strict=True):
+        assert torch.equal(data.images, images) and torch.equal(data.labels, labels)
     assert all(torch.equal(a, b) for a, b in zip(once.parameters(), twice.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(once.parameters(), other.parameters(), strict=True))
     assert all(torch.isfinite(p).all() for p in once.parameters()) and not once.training
 
 
 @pytest.mark.parametrize("key", DEFENSES)
-def test_it_keeps_accuracy_on_the_toy_task(key, backdoored, clean, test_set, trigger):
-    scores = evaluate(DEFENSES[key](backdoored, clean, **FAST[key]), test_set, trigger, target_label=0)
+def test_it_keeps_accuracy_on_the_toy_task(key, given, test_set, trigger):
+    scores = evaluate(DEFENSES[key](*given(key), **FAST[key]), test_set, trigger, target_label=0)
     assert scores.clean_accuracy > 0.9
 
 
 @pytest.mark.parametrize("key", DEFENSES)
 def test_its_signature_admits_nothing_of_the_attack(key):
     parameters = inspect.signature(DEFENSES[key]).parameters
-    assert not [name for name in parameters if any(word in name for word in FORBIDDEN)]
-    positional = [p for p in parameters.values() if p.kind != p.KEYWORD_ONLY]
-    assert [p.annotation for p in positional] == [torch.nn.Module, ImageSet]
+    assert asked(key) in (["model", "clean"], ["make_model", "poisoned"], ["make_model", "poisoned", "clean"])
+    types = {"model": torch.nn.Module, "clean": ImageSet, "make_model": MakeModel, "poisoned": ImageSet}
+    assert all(parameters[name].annotation == types[name] for name in asked(key))
+    known = [name for name in parameters if name not in asked(key)]
+    assert not [name for name in known if any(word in name for word in FORBIDDEN)]
     assert "seed" in parameters and all(p.kind != p.VAR_KEYWORD for p in parameters.values())

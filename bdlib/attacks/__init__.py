@@ -1,1 +1,4 @@
-"""Attacks that steer training. Static triggers are in bdlib.triggers."""
+"""Attacks that do more than stamp images at random: they choose which, learn the trigger, or steer training.
+
+Static triggers are in bdlib.triggers.
+"""
