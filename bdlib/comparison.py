@@ -4,41 +4,36 @@ What is joined is checked: records that were not made on the same victim raise `
 """
 
 from itertools import combinations
-from math import ceil, floor
+from math import ceil
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bdlib import experiments, notebooks
 from bdlib.defenses import DEFENSES
 from bdlib.evaluate import seed_interval
-from bdlib.figures import WIDTH
 from bdlib.records import over_seeds
 from bdlib.tables import EMPTY, method_name, summarised, with_interval
 
 PAPERS = ("nad", "rnp", "ar", "nwc", "sau", "npd", "ft_sam")  # post-training defences, in the book's order
 BASELINES = ("fine_tune", "fine_prune", "anp")
+IN_TRAINING = ("abl", "pdb")  # these repair nothing: they train a model of their own on the poisoned set
 KEYS = {method_name(key): key for key in (*PAPERS, *BASELINES)} | {"ANP by accuracy": "anp"}
+KEYS |= {method_name(key): key for key in IN_TRAINING}
 METHODS = tuple(KEYS)
 SETTING = ("dataset", "data_fraction", "model", "target_label", "victim_epochs", "victim_batch_size", "clean_fraction")
 VICTIM = ("poison_rate", "clean_accuracy_before", "asr_before", "robust_accuracy_before")
 SCORES = {"asr": "asr_after", "clean_accuracy": "clean_accuracy_after", "robust_accuracy": "robust_accuracy_after",
           "der": "der"}  # fmt: skip
-# Okabe-Ito colours, wine for its faint yellow; a shape for each, as colour alone does not tell eleven apart
-COLOURS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#000000", "#882255", *["#D55E00"] * 4)
-MARKS = dict(zip(METHODS, zip(COLOURS, "o^v<>p*sXPd", strict=True), strict=True)) | {"victim": ("#767676", "D")}
 
 
 class Mismatch(ValueError):
     """Records that were to be compared were not made on the same victims with the same clean images."""
 
 
-def setting(paper: str, profile: str) -> tuple[object, ...]:
+def setting(paper: str, profile: str) -> dict[str, object]:
     """What all compared runs of a notebook share at a profile."""
     given = notebooks.parameters(paper, profile)
-    return tuple(given[name] for name in SETTING)
+    return {name: given[name] for name in SETTING if name in given}
 
 
 def chapters(profile: str) -> list[str]:
@@ -62,13 +57,33 @@ def together(profile: str, study: str = "headline") -> pd.DataFrame:
     return same_victims(pd.concat(full, ignore_index=True)) if full else parts[0]
 
 
-def same_victims(runs: pd.DataFrame) -> pd.DataFrame:
+def in_training(profile: str) -> pd.DataFrame:
+    """The headline records of the defences that train, on the page's seeds, beside the same undefended victims.
+
+    They share all but the clean images with the repairs: ABL has none, PDB its own share. Raises Mismatch.
+    """
+    repairs, parts = together(profile), []
+    for paper in (key for key in IN_TRAINING if key in notebooks.papers()):
+        if setting(paper, profile) | {"clean_fraction": None} == setting("comparison", profile) | {
+            "clean_fraction": None
+        }:
+            runs = experiments.study(paper, profile, "headline")
+            parts.append(runs[(runs["method"] == method_name(paper)) & runs["seed"].isin(set(repairs["seed"]))])
+    full = [part for part in [repairs, *parts] if len(part)]
+    joined = same_victims(pd.concat(full, ignore_index=True), clean_images=False) if full else repairs
+    return joined[joined["method"].isin([method_name(key) for key in IN_TRAINING])]
+
+
+def same_victims(runs: pd.DataFrame, *, clean_images: bool = True) -> pd.DataFrame:
     """`runs` in the book's order of methods, once it is sure that those of an attack and seed share setting and victim.
+
+    Without `clean_images` the share of clean images may differ.
 
     Raises Mismatch, naming the column and the methods that differ, or a method that has two records for one place.
     """
+    shared = [name for name in (*SETTING, *VICTIM) if clean_images or name != "clean_fraction"]
     for (attack, seed), group in runs.groupby(["attack", "seed"], sort=False):
-        for column in (*SETTING, *VICTIM):
+        for column in shared:
             values = group.groupby("method", sort=False)[column].first()
             if values.nunique(dropna=False) > 1:
                 told = ", ".join(f"{method} {value}" for method, value in values.items())
@@ -84,13 +99,14 @@ def absent(profile: str) -> str:
     runs = together(profile)
     have = set(runs["method"])
     elsewhere = [method_name(p) for p in PAPERS if p in notebooks.papers() and p not in chapters(profile)]
-    due = [m for m in METHODS if m not in have and m not in elsewhere]
+    trained = [method_name(paper) for paper in IN_TRAINING]
+    due = [m for m in METHODS if m not in have and m not in (*elsewhere, *trained)]
     words = [f"No records yet of {', '.join(due)}." if due else "",
              f"Run at another setting, and so not joined: {', '.join(elsewhere)}." if elsewhere else ""]  # fmt: skip
     said = " ".join(filter(None, words))
     seeds = runs.groupby("method")["seed"].nunique()
     fewer = "".join(f" {m} has {n} of them." for m, n in seeds.items() if n < runs["seed"].nunique())
-    return (said or f"All {len(METHODS)} methods are here, on {runs['seed'].nunique()} seeds of every attack.") + fewer
+    return (said or f"All {len(have)} methods are here, on {runs['seed'].nunique()} seeds of every attack.") + fewer
 
 
 def table(runs: pd.DataFrame, score: str) -> pd.DataFrame:
@@ -184,73 +200,3 @@ def budgets(runs: pd.DataFrame, profile: str, *, images: int) -> pd.DataFrame:
             "seconds (range)": f"{mine.min():.1f} to {mine.max():.1f}",
         }
     return pd.DataFrame(rows).T
-
-
-def scatter(runs: pd.DataFrame) -> Figure:
-    """A panel for each attack: clean accuracy against ASR, means as large marks, seeds as small ones."""
-    attacks = list(dict.fromkeys(runs["attack"]))
-    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 6.2), sharex=True, sharey=True, layout="constrained")
-    seen = 20 * runs[["clean_accuracy_before", "clean_accuracy_after"]]
-    ends = (5 * floor(seen.min().min()), 5 * ceil(seen.max().max())) if len(runs) else (0, 100)
-    for ax, attack in zip(axes.flat, attacks, strict=False):
-        here = runs[runs["attack"] == attack]
-        victims = here.drop_duplicates("seed").assign(method="victim")
-        dot(ax, victims["asr_before"], victims["clean_accuracy_before"], "victim")
-        for method, mine in here.groupby("method", sort=False):
-            dot(ax, mine["asr_after"], mine["clean_accuracy_after"], str(method))
-        ax.set(title=attack.replace("_", "-"), xlim=(-4, 104), ylim=ends)
-        ax.annotate("good", (0.02, 0.97), xycoords="axes fraction", va="top", style="italic", color="#555555")
-    for ax in axes[-1]:
-        ax.set_xlabel("attack success rate (%)")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("clean accuracy (%)")
-    key(figure, runs)
-    return figure
-
-
-def dot(ax: Axes, across: pd.Series, up: pd.Series, method: str) -> None:
-    """One method's seeds, faint, and their mean."""
-    tint, shape = MARKS[method]
-    ax.plot(100 * across, 100 * up, ".", color=tint, alpha=0.45, ms=4)
-    ax.plot(100 * across.mean(), 100 * up.mean(), shape, color=tint, ms=8, mec="#333333", mew=0.6)
-
-
-def key(figure: Figure, runs: pd.DataFrame) -> None:
-    """The marks below the panels."""
-    names = ["victim", *dict.fromkeys(runs["method"])]
-    marks = [plt.Line2D([], [], color=MARKS[n][0], marker=MARKS[n][1], ls="", ms=7, mec="#333333", mew=0.6)
-             for n in names]  # fmt: skip
-    figure.legend(marks, names, loc="outside lower center", ncols=6)
-
-
-def intervals(runs: pd.DataFrame, score: str, label: str) -> Figure:
-    """A panel for each attack, a line for each method: the seeds, their mean and its 95 % interval.
-
-    The dotted line is the undefended victim.
-    """
-    attacks, names = list(dict.fromkeys(runs["attack"])), list(dict.fromkeys(runs["method"]))
-    figure, axes = plt.subplots(1, max(len(attacks), 1), figsize=(WIDTH, 0.6 + 0.27 * (len(names) + 1)), sharey=True,
-                                squeeze=False, layout="constrained")  # fmt: skip
-    for ax, attack in zip(axes[0], attacks, strict=False):
-        here = runs[runs["attack"] == attack]
-        for place, name in enumerate(names):
-            values = here.loc[here["method"] == name, SCORES[score]]
-            if len(values):
-                span(ax, 100 * values, place, name)
-        idle = 0.5 if score == "der" else here.drop_duplicates("seed")[f"{score}_before"].mean()
-        ax.axvline(100 * idle, color=MARKS["victim"][0], lw=1, ls=":")
-        ax.set(title=attack.replace("_", "-"), xlim=(-4, 104))
-    axes[0][0].set(yticks=range(len(names)), ylim=(len(names) - 0.4, -0.6))
-    axes[0][0].set_yticklabels(names)
-    figure.supxlabel(label, fontsize=9)
-    return figure
-
-
-def span(ax: Axes, values: pd.Series, place: int, method: str) -> None:
-    """Seeds above, mean and interval below them; the interval ends where a share ends."""
-    tint, shape = MARKS[method]
-    ax.plot(values, [place - 0.22] * len(values), ".", color=tint, alpha=0.5, ms=4)
-    mean, low, high = seed_interval(values.tolist()) if len(values) > 1 else (values.iloc[0],) * 3
-    ends = [[mean - max(low, 0)], [min(high, 100) - mean]]
-    ax.errorbar([mean], [place + 0.08], xerr=ends, fmt=shape, color=tint, ecolor="#555555", ms=6, mec="#333333",
-                mew=0.5, capsize=2, lw=1)  # fmt: skip

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from bdlib import comparison, experiments, figures, notebooks
-from bdlib.comparison import BASELINES, METHODS, PAPERS, SETTING, Mismatch
+from bdlib import comparison, experiments, figures, notebooks, panels
+from bdlib.comparison import BASELINES, IN_TRAINING, METHODS, PAPERS, SETTING, Mismatch
 from bdlib.tables import method_name
 
 
@@ -32,10 +32,10 @@ def three():
 def test_every_method_of_the_page_is_a_defence_and_has_a_mark_of_its_own():
     from bdlib.defenses import DEFENSES
 
-    assert set(BASELINES) <= DEFENSES.keys() and len(METHODS) == 11
-    assert {p for p in PAPERS if p in notebooks.papers()} <= DEFENSES.keys()
-    shapes = [shape for _, shape in comparison.MARKS.values()]
-    assert len(set(shapes)) == len(shapes) == 12
+    assert set(BASELINES) <= DEFENSES.keys() and len(METHODS) == 13
+    assert {p for p in (*PAPERS, *IN_TRAINING) if p in notebooks.papers()} <= DEFENSES.keys()
+    shapes = [shape for _, shape in panels.MARKS.values()]
+    assert len(set(shapes)) == len(shapes) == 14
 
 
 def test_the_chapters_have_the_same_quick_victims_and_clean_images():
@@ -67,6 +67,16 @@ def test_any_difference_of_setting_or_victim_is_an_error(three, column):
     other.loc[1, column] = "resnet18" if column in ("dataset", "model") else 0.123
     with pytest.raises(Mismatch, match=f"badnets, seed 1: {column} differs: .*SAU"):
         comparison.same_victims(pd.concat([three, other]))
+
+
+def test_defences_that_train_may_have_other_clean_images_but_no_other_victim(three):
+    keyed = runs_of("PDB", (0.0, 0.1, 0.2), clean_fraction=0.1)
+    assert len(comparison.same_victims(pd.concat([three, keyed]), clean_images=False)) == 12
+    with pytest.raises(Mismatch, match="clean_fraction differs"):
+        comparison.same_victims(pd.concat([three, keyed]))
+    keyed.loc[0, "asr_before"] = 0.5
+    with pytest.raises(Mismatch, match="badnets, seed 0: asr_before differs: .*PDB"):
+        comparison.same_victims(pd.concat([three, keyed]), clean_images=False)
 
 
 def test_two_records_for_one_place_are_an_error(three):
@@ -135,8 +145,8 @@ def test_budgets_are_the_settings_of_each_method(three):
 def test_figures_and_tables_with_and_without_runs(three):
     figures.style()
     for runs in (three, three.iloc[:0]):
-        assert len(comparison.scatter(runs).axes) == 4
-        assert len(comparison.intervals(runs, "asr", "ASR (%)").axes) == 1
+        assert len(panels.scatter(runs).axes) == 4
+        assert len(panels.intervals(runs, "asr", "ASR (%)").axes) == 1
         assert len(comparison.table(runs, "asr")) == 4 * bool(len(runs))
         assert len(comparison.separations(runs, "der")) == len(comparison.price(runs)) == 3 * bool(len(runs))
         assert len(comparison.budgets(runs, "quick", images=600)) == 3 * bool(len(runs))

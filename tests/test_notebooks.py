@@ -24,7 +24,7 @@ OTHER_SECTIONS = {
     "comparison": [
         "1. Parameters", "2. Set-up", "3. Three baselines", "4. The victim", "5. Run",
         "6. All defences, the same victims", "7. What the order is worth", "8. The price", "9. What each spends",
-        "10. Limits", "11. Exercises", "12. Provenance",
+        "10. Defences that train", "11. Limits", "12. Exercises", "13. Provenance",
     ],
 }  # fmt: skip
 QUIET = {**os.environ, "PYTHONWARNINGS": "ignore"}
