@@ -102,6 +102,13 @@ RULES: dict[str, Rule] = {
     "beta_1": number(0, 1000),
     "beta_2": number(0, 1000),
     "epsilon": number(0, 1),
+    "key": one_of("none", "frame", "corner"),
+    "key_size": whole(1, 64),
+    "key_value": number(0, 255),
+    "key_moves": ("True or False", lambda value: isinstance(value, bool)),
+    "label_shift": whole(0, 199),
+    "sampling_frequency": whole(0, 100),
+    "anneal": one_of("constant", "cosine", "one_cycle"),
     "train_mode": ("True or False", lambda value: isinstance(value, bool)),
     "stop_accuracy": number(0, 1),
     "unlearning_rate": number(0, 10, above=True),
@@ -142,6 +149,7 @@ def validated(parameters: dict[str, Any]) -> dict[str, Any]:
     check_size(parameters)
     check_layers(parameters)
     check_label_map(parameters)
+    check_key(parameters)
     return parameters
 
 
@@ -168,6 +176,15 @@ def check_label_map(parameters: dict[str, Any]) -> None:
             raise ParameterError(f"label_map='all_to_all': attack {parameters['attack']} changes no labels")
         if parameters.get("selection", "random") != "random":
             raise ParameterError("label_map='all_to_all': must be all_to_one where selection is not random")
+
+
+def check_key(parameters: dict[str, Any]) -> None:
+    """A key must leave something of the image."""
+    if {"key", "key_size", "dataset"} <= parameters.keys():
+        last = DATASETS[parameters["dataset"]].size - 1
+        last = {"frame": last // 2, "corner": last, "none": 64}[parameters["key"]]
+        if parameters["key_size"] > last:
+            raise ParameterError(f"key_size={parameters['key_size']}: must be at most {last}, else the image is gone")
 
 
 def check_layers(parameters: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ FAST = {
     "nwc": dict(
         epochs=3, learning_rate=0.02, unlearning_rate=1e-3, stop_accuracy=0.3, neuron_ratio=0.2, batch_size=32, pad=None
     ),
+    "pdb": dict(key="frame", key_size=1, epochs=3, learning_rate=0.05, anneal="one_cycle", batch_size=64, pad=None),
     "npd": dict(layer="layer3.0.conv1", radius=1.5, warm_up_epochs=2, epochs=2, batch_size=32),
     "ar": dict(alpha=1e-3, layers=("layer2", "head"), epochs=2, learning_rate=0.02, batch_size=32, pad=None),
 }

@@ -16,6 +16,7 @@ from bdlib.defenses.ft_sam import ft_sam
 from bdlib.defenses.nad import nad
 from bdlib.defenses.npd import npd
 from bdlib.defenses.nwc import nwc
+from bdlib.defenses.pdb import pdb
 from bdlib.defenses.rnp import rnp
 from bdlib.defenses.sau import sau
 
@@ -32,4 +33,5 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "sau": sau,
     "npd": npd,
     "ft_sam": ft_sam,
+    "pdb": pdb,
 }

@@ -11,6 +11,7 @@ from bdlib.mechanisms.ar import ar
 from bdlib.mechanisms.ft_sam import ft_sam
 from bdlib.mechanisms.npd import npd
 from bdlib.mechanisms.nwc import nwc
+from bdlib.mechanisms.pdb import pdb
 from bdlib.mechanisms.rnp import rnp
 from bdlib.mechanisms.sau import sau
 
@@ -21,4 +22,5 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "sau": sau,
     "npd": npd,
     "ft_sam": ft_sam,
+    "pdb": pdb,
 }
