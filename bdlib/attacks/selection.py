@@ -1,27 +1,33 @@
-"""Which images an attacker poisons: the choice at random, and the register of cleverer ones.
+"""Which images an attacker poisons: the choice at random, and what cleverer choices are made of.
 
-`SELECTIONS[key](train, trigger, *, target_label, poison_rate, make_model, seed)` returns the positions of the chosen
-images, in increasing order; never one of the target class, and round(poison_rate * len(train)) of them.
+The register of all selections is `bdlib.attacks.SELECTIONS`.
 """
 
-from collections.abc import Callable
-
 import torch
-from torch import Generator
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
 
 from bdlib.data import ImageSet
 from bdlib.in_training import MakeModel
 from bdlib.poison import Poisoned, stamp
 from bdlib.types import Labels, Trigger
 
+Positions = Int[Tensor, " p"]  # of images in the training set
+Scores = Float[Tensor, " n"]  # one number for each image of the training set; the highest are wanted
+
 
 def random_selection(
     train: ImageSet, trigger: Trigger, *, target_label: int, poison_rate: float, make_model: MakeModel, seed: int
-) -> Labels:
+) -> Positions:
     """Images drawn at random, the very ones that `bdlib.poison.poison` draws with this seed."""
-    others = (train.labels.cpu() != target_label).nonzero().squeeze(1)
+    others = candidates(train, target_label=target_label)
     order = torch.randperm(len(others), generator=Generator().manual_seed(seed))
     return others[order[: budget(train, target_label=target_label, poison_rate=poison_rate)]].sort().values
+
+
+def candidates(train: ImageSet, *, target_label: int) -> Positions:
+    """The positions of all images outside the target class."""
+    return (train.labels.cpu() != target_label).nonzero().squeeze(1)
 
 
 def budget(train: ImageSet, *, target_label: int, poison_rate: float) -> int:
@@ -32,7 +38,46 @@ def budget(train: ImageSet, *, target_label: int, poison_rate: float) -> int:
     return count
 
 
-def poison_at(data: ImageSet, trigger: Trigger, ids: Labels, *, target_label: int) -> Poisoned:
+def per_class_budget(labels: Labels, *, target_label: int, count: int, seed: int = 0) -> Int[Tensor, " k"]:
+    """`count` shared out among the classes in proportion to their sizes, none to the target: shape (classes,).
+
+    By largest remainder, in whole numbers; who of equals gets the last ones is drawn from `seed`.
+    """
+    sizes = labels.cpu().bincount()
+    sizes[target_label:][:1] = 0
+    total = max(1, int(sizes.sum()))
+    shares, remainders = count * sizes // total, count * sizes % total
+    shuffled = torch.randperm(len(sizes), generator=Generator().manual_seed(seed))
+    order = shuffled[remainders[shuffled].argsort(descending=True, stable=True)]
+    shares[order[: count - int(shares.sum())]] += 1
+    return shares
+
+
+def highest_in_every_class(
+    scores: Scores, labels: Labels, *, target_label: int, count: int, seed: int = 0
+) -> Positions:
+    """The highest scores of every class but the target, as many as its `per_class_budget`: positions, increasing.
+
+    The exact maximum of the total score under that constraint, since it splits by class. Ties are broken by `seed`.
+    """
+    allowed = per_class_budget(labels, target_label=target_label, count=count, seed=seed)
+    chosen = [highest(scores, (labels == label).nonzero().squeeze(1), int(most), seed=seed)
+              for label, most in enumerate(allowed)]  # fmt: skip
+    return torch.cat(chosen).sort().values
+
+
+def highest_of_all(scores: Scores, labels: Labels, *, target_label: int, count: int, seed: int = 0) -> Positions:
+    """The `count` highest scores outside the target class, whatever their classes: positions, increasing."""
+    return highest(scores, (labels != target_label).nonzero().squeeze(1), count, seed=seed).sort().values
+
+
+def highest(scores: Scores, members: Int[Tensor, " m"], count: int, *, seed: int) -> Positions:
+    """The `count` of `members` (positions) with the highest scores, the highest first; ties in an order by `seed`."""
+    shuffled = members.cpu()[torch.randperm(len(members), generator=Generator().manual_seed(seed))]
+    return shuffled[scores.cpu()[shuffled].argsort(descending=True, stable=True)[:count]]
+
+
+def poison_at(data: ImageSet, trigger: Trigger, ids: Positions, *, target_label: int) -> Poisoned:
     """`data` with the images at positions `ids` stamped and labelled as the target; nothing else is changed."""
     chosen = ids.to(data.labels.device)
     images, labels = data.images.clone(), data.labels.clone()
@@ -43,4 +88,13 @@ def poison_at(data: ImageSet, trigger: Trigger, ids: Labels, *, target_label: in
     return Poisoned(ImageSet(images, labels), is_poisoned)
 
 
-SELECTIONS: dict[str, Callable[..., Labels]] = {"random": random_selection}
+def poison_beside(data: ImageSet, trigger: Trigger, ids: Positions, *, target_label: int) -> Poisoned:
+    """`data` whole, followed by a stamped copy of each image at `ids`, in their order, labelled as the target."""
+    copies = poison_at(data[ids.to(data.labels.device)], trigger, torch.arange(len(ids)), target_label=target_label)
+    both = ImageSet(torch.cat([data.images, copies.data.images]), torch.cat([data.labels, copies.data.labels]))
+    return Poisoned(both, torch.cat([torch.zeros_like(data.labels, dtype=torch.bool), copies.is_poisoned]))
+
+
+def surrogate_seed(seed: int, number: int) -> int:
+    """The seed of a surrogate's `number`-th training: none that a victim of any usual `seed` draws from."""
+    return seed + 10_000 * (number + 1)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from bdlib.mechanisms.ar import ar
 from bdlib.mechanisms.ft_sam import ft_sam
+from bdlib.mechanisms.lps import lps
 from bdlib.mechanisms.npd import npd
 from bdlib.mechanisms.nwc import nwc
 from bdlib.mechanisms.rnp import rnp
@@ -21,4 +22,5 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "sau": sau,
     "npd": npd,
     "ft_sam": ft_sam,
+    "lps": lps,
 }
