@@ -44,7 +44,8 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     start = time.perf_counter()
     defended = defend(paper, parameters, backdoored, stages)
     seconds = time.perf_counter() - start
-    before, after = (recipe.scores(model, test) for model in (backdoored, defended))
+    before = recipe.scores(backdoored, test)
+    after = before if defended is backdoored else recipe.scores(defended, test)
     clean = reserved(recipe, parameters)[0]
     measured = mechanism(paper, parameters, backdoored, defended, clean, test, stages)
     return recorded(paper, parameters, before, after, seconds, measured)

@@ -27,13 +27,13 @@ import bdlib.poison
 import bdlib.train
 from bdlib.all_to_all import evaluate_all, poison_all
 from bdlib.attacks import SELECTIONS, module_of
-from bdlib.attacks.selection import poison_at, surrogate_seed
 from bdlib.data import ImageSet, split
 from bdlib.datasets import DATASETS, load
 from bdlib.evaluate import Scores, evaluate
 from bdlib.models import MODELS, seeded
 from bdlib.poison import Poisoned, poison
 from bdlib.provenance import CACHE, best_device, code_digest, digest, imported, runtime_facts, write_whole
+from bdlib.selection import poison_at, surrogate_seed
 from bdlib.train import Schedule, train
 from bdlib.triggers import CLEAN_LABEL, TRIGGERS
 from bdlib.types import Trigger

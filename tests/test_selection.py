@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bdlib.attacks import SELECTIONS
-from bdlib.attacks.selection import poison_at, random_selection
 from bdlib.poison import poison
+from bdlib.selection import poison_at, random_selection
 
 FAST = {"fus": {"iterations": 1, "iteration_epochs": 2}} | {key: {"rounds": 2} for key in SELECTIONS if "lps" in key}
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from bdlib.attacks.fus import fus
 from bdlib.attacks.lps import lps
-from bdlib.attacks.selection import Positions, random_selection
+from bdlib.selection import Positions, random_selection
 
 SELECTIONS: dict[str, Callable[..., Positions]] = {
     "random": random_selection,

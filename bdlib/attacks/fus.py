@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from torch import Generator, Tensor, nn
 
-from bdlib.attacks.lps import poison_losses
-from bdlib.attacks.selection import (
+from bdlib.data import ImageSet
+from bdlib.in_training import MakeModel, Watch, unwatched
+from bdlib.selection import (
     Positions,
     candidates,
     highest,
     poison_at,
     poison_beside,
+    poison_losses,
     random_selection,
     surrogate_seed,
 )
-from bdlib.data import ImageSet
-from bdlib.in_training import MakeModel, Watch, unwatched
 from bdlib.train import Schedule
 from bdlib.train import train as fit
 from bdlib.types import Batch, Labels, Loss, Trigger

@@ -11,22 +11,20 @@ min over the surrogate, max over the set of  sum of clean losses + sum of poison
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from bdlib.attacks.selection import (
+from bdlib.data import ImageSet
+from bdlib.in_training import MakeModel, Watch, unwatched
+from bdlib.selection import (
     Positions,
-    Scores,
+    clean_losses,
     highest_in_every_class,
     highest_of_all,
     poison_at,
     poison_beside,
+    poison_losses,
     random_selection,
     surrogate_seed,
 )
-from bdlib.data import ImageSet, batches
-from bdlib.in_training import MakeModel, Watch, unwatched
-from bdlib.poison import stamp
 from bdlib.train import Schedule
 from bdlib.train import train as fit
 from bdlib.types import Trigger
@@ -74,18 +72,3 @@ def lps(
         watch("rounds", torch.stack(sets))
         watch("losses", torch.stack(losses).cpu())
     return ids
-
-
-def poison_losses(model: nn.Module, train: ImageSet, trigger: Trigger, *, target_label: int) -> Scores:
-    """Cross-entropy of every image, stamped, with the target label, in nats: how hard it is as poison."""
-    return clean_losses(model, ImageSet(stamp(train.images, trigger), torch.full_like(train.labels, target_label)))
-
-
-@torch.no_grad()
-def clean_losses(model: nn.Module, data: ImageSet, *, batch_size: int = 500) -> Scores:
-    """Cross-entropy of every image with its own label, in nats; evaluation mode, no augmentation."""
-    was_training = model.training
-    model.eval()
-    found = [F.cross_entropy(model(b.images), b.labels, reduction="none") for b in batches(data, batch_size)]
-    model.train(was_training)
-    return torch.cat(found)

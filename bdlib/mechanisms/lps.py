@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from bdlib.analysis import rank_correlation
 from bdlib.attacks import surrogate_epochs
-from bdlib.attacks.lps import clean_losses, poison_losses
-from bdlib.attacks.selection import Positions, Scores
 from bdlib.data import ImageSet
 from bdlib.defenses.fine_prune import activations
 from bdlib.poison import Poisoned
+from bdlib.selection import Positions, Scores, clean_losses, poison_losses
 from bdlib.types import Labels, Trigger
 
 Rounds = Int[Tensor, "sets p"]  # the set before the first round and after each

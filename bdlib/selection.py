@@ -4,10 +4,11 @@ The register of all selections is `bdlib.attacks.SELECTIONS`.
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
-from bdlib.data import ImageSet
+from bdlib.data import ImageSet, batches
 from bdlib.in_training import MakeModel
 from bdlib.poison import Poisoned, stamp
 from bdlib.types import Labels, Trigger
@@ -98,3 +99,18 @@ def poison_beside(data: ImageSet, trigger: Trigger, ids: Positions, *, target_la
 def surrogate_seed(seed: int, number: int) -> int:
     """The seed of a surrogate's `number`-th training: none that a victim of any usual `seed` draws from."""
     return seed + 10_000 * (number + 1)
+
+
+def poison_losses(model: nn.Module, train: ImageSet, trigger: Trigger, *, target_label: int) -> Scores:
+    """Cross-entropy of every image, stamped, with the target label, in nats: how hard it is as poison."""
+    return clean_losses(model, ImageSet(stamp(train.images, trigger), torch.full_like(train.labels, target_label)))
+
+
+@torch.no_grad()
+def clean_losses(model: nn.Module, data: ImageSet, *, batch_size: int = 500) -> Scores:
+    """Cross-entropy of every image with its own label, in nats; evaluation mode, no augmentation."""
+    was_training = model.training
+    model.eval()
+    found = [F.cross_entropy(model(b.images), b.labels, reduction="none") for b in batches(data, batch_size)]
+    model.train(was_training)
+    return torch.cat(found)
