@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from bdlib.figures import WIDTH, colour
+from bdlib.figures import STYLES, WIDTH, colour
 
 Numbers = Sequence[float] | Tensor
 MEANING = {"clean": "#009E73", "triggered": "#CC79A7", "ACC": "#009E73", "ASR": "#CC79A7", "RA": "#56B4E9",
@@ -23,7 +23,7 @@ LINES = ("-", "--", ":", "-.")
 
 def colours(names: Sequence[str]) -> dict[str, str]:
     """A colour for each name: its meaning's where it has one, else the next of the palette that is not taken."""
-    known = {n: MEANING[n] if n in MEANING else colour(n) for n in names if n in {*MEANING, "victim", "fine-tuning"}}
+    known = {n: MEANING[n] if n in MEANING else colour(n) for n in names if n in {*MEANING, *STYLES}}
     free = [c for c in OTHERS if c not in known.values()]
     rest = [n for n in names if n not in known]
     return known | {n: free[i % len(free)] for i, n in enumerate(rest)}
