@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from bdlib import figures, plots
 from bdlib.paired import ladder, lead, leads, outcome
 
 
@@ -46,3 +47,16 @@ def test_without_records_it_says_so(runs):
     empty = runs.iloc[:0]
     assert leads(empty, method="LPS", control="random", by="rate", what="rates").startswith("No seed has records")
     assert ladder(empty, control="random", by="rate").empty
+
+
+def test_shares_make_few_and_many_comparable():
+    content = {"": {"many": [0.0] * 30 + [1.0] * 10, "few": [0.0, 1.0]}}
+    for shares, heights in ((False, [30, 10, 1, 1]), (True, [75, 25, 50, 50])):
+        axes = plots.histograms(content, x="loss", bins=2, shares=shares).axes[0]
+        assert [bar.get_height() for bar in axes.patches] == pytest.approx(heights)
+
+
+def test_random_selection_fus_and_lps_differ_in_colour_and_mark():
+    names = ["random", "FUS", "LPS"]
+    assert len({figures.colour(n) for n in names}) == len({figures.marker(n) for n in names}) == 3
+    assert plots.colours(names) == {n: figures.colour(n) for n in names}
