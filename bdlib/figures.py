@@ -22,6 +22,8 @@ WIDTH = 7.0  # inches, the text column
 STYLES = {  # Okabe-Ito and a grey
     "victim": ("#767676", "D"), "fine-tuning": ("#D55E00", "s"), "plain training": ("#D55E00", "s"),
 }  # fmt: skip
+STYLES = {"victim": ("#767676", "D"), "fine-tuning": ("#D55E00", "s"), "random": ("#D55E00", "s"),
+          "FUS": ("#009E73", "^")}  # Okabe-Ito and a grey  # fmt: skip
 METHOD = ("#0072B2", "o")  # the chapter's method, whichever it is
 
 

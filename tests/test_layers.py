@@ -17,7 +17,7 @@ RANK = {name: number for number, names in enumerate((
      "unlearning"),
     ("attacks",), ("defenses",),
     ("mechanisms",), ("victims", "records", "parameters"), ("notebooks", "figures", "tables", "expressions"),
-    ("plots", "ledger"), ("experiments",), ("claims", "comparison"), ("panels",),
+    ("plots", "ledger", "paired"), ("experiments",), ("claims", "comparison"), ("panels",),
 )) for name in names}  # fmt: skip
 CLOSED = {"poison", "triggers", "analysis", "all_to_all", "selection", "attacks"}  # no defence may open the attack,
 SCORING = {"predict", "share"}  # and nothing that scores it: a defender counts on the clean images alone
