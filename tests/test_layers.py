@@ -13,7 +13,7 @@ FILES = sorted(path for path in (ROOT / "bdlib").rglob("*.py") if path.name != "
 RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
     ("datasets", "poison", "train", "sharpness", "filters", "in_training"), ("evaluate", "analysis"),
-    ("adversarial", "all_to_all", "polarizer", "pruning", "salience", "shaking", "targeted", "unlearning"),
+    ("adversarial", "all_to_all", "isolation", "polarizer", "pruning", "salience", "shaking", "targeted", "unlearning"),
     ("attacks",), ("defenses",),
     ("mechanisms",), ("victims", "records", "parameters"), ("notebooks", "figures", "tables", "expressions"),
     ("plots", "ledger"), ("experiments",), ("claims", "comparison"), ("panels",),
