@@ -19,7 +19,8 @@ from bdlib.records import over_seeds
 from bdlib.types import Images
 
 WIDTH = 7.0  # inches, the text column
-STYLES = {"victim": ("#767676", "D"), "fine-tuning": ("#D55E00", "s")}  # Okabe-Ito and a grey
+STYLES = {"victim": ("#767676", "D"), "fine-tuning": ("#D55E00", "s"),  # Okabe-Ito and a grey
+          "ABL, random isolation": ("#D55E00", "s")}  # fmt: skip
 METHOD = ("#0072B2", "o")  # the chapter's method, whichever it is
 
 

@@ -22,7 +22,7 @@ from bdlib.triggers import NoTrigger
 
 FIRST = Schedule(2, 0.05, anneal="constant", batch_size=64, nesterov=True, weight_decay=1e-4, pad=None)
 CLIMB = replace(FIRST, epochs=3, learning_rate=5e-4, batch_size=8)
-SETTINGS = dict(gamma=0.2, isolation_rate=0.05, isolation_epochs=2, epochs=2, drop_epoch=1, learning_rate=0.05,
+SETTINGS = dict(gamma=0.01, isolation_rate=0.05, isolation_epochs=2, epochs=3, drop_epoch=1, learning_rate=0.05,
                 batch_size=64, unlearning_epochs=3, unlearning_batch_size=16, pad=None)  # fmt: skip
 
 
@@ -143,10 +143,10 @@ def test_isolation_finds_poison_where_chance_does_not(run, poisoned, make_model)
 def test_the_method_is_its_stages(run, make_model, poisoned):
     defended, stages = run
     losses = []
-    model = train_with_floor(make_model(), poisoned.data, FIRST, gamma=0.2,
+    model = train_with_floor(make_model(), poisoned.data, FIRST, gamma=0.01,
                              on_epoch=lambda _, m: losses.append(sample_losses(m, poisoned.data)))  # fmt: skip
     isolated, rest = parted(poisoned.data, isolate(losses[-1], 0.05))
-    train(model, rest, replace(FIRST, drops=(1,), seed=1))
+    train(model, rest, replace(FIRST, epochs=3, drops=(1,), seed=1))
     assert torch.equal(weights(model), weights(stages["trained"]))
     assert [torch.equal(a, b) for a, b in zip(losses, stages["losses"], strict=True)] == [True, True]
     climbing = replace(FIRST, epochs=3, learning_rate=5e-4, batch_size=16)
