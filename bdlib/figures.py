@@ -24,6 +24,8 @@ STYLES = {  # Okabe-Ito and a grey
 }  # fmt: skip
 STYLES = {"victim": ("#767676", "D"), "fine-tuning": ("#D55E00", "s"), "random": ("#D55E00", "s"),
           "FUS": ("#009E73", "^")}  # Okabe-Ito and a grey  # fmt: skip
+STYLES = {"victim": ("#767676", "D"), "fine-tuning": ("#D55E00", "s"),  # Okabe-Ito and a grey
+          "ABL, random isolation": ("#D55E00", "s")}  # fmt: skip
 METHOD = ("#0072B2", "o")  # the chapter's method, whichever it is
 
 
