@@ -34,6 +34,6 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "sau": sau,
     "npd": npd,
     "ft_sam": ft_sam,
-    "pdb": pdb,
     "abl": abl,
+    "pdb": pdb,
 }
