@@ -212,4 +212,4 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
 
 
 def stack(images: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(images))
+    return torch.from_numpy(np.ascontiguousarray(np.stack(images)))
