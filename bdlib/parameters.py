@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from bdlib.attacks import ATTACKS, STEERED
 from bdlib.attacks.selection import SELECTIONS
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.models import MODELS
-from bdlib.triggers import CLEAN_LABEL, TRIGGERS
+from bdlib.triggers import CLEAN_LABEL
 
 Rule = tuple[str, Callable[[Any], bool]]  # what is allowed, in words, and the test of it
 
@@ -53,7 +54,7 @@ RULES: dict[str, Rule] = {
     "dataset": one_of(*DATASETS),
     "data_fraction": number(0.01, 1),
     "model": one_of(*MODELS),
-    "attack": one_of(*TRIGGERS),
+    "attack": one_of(*ATTACKS),
     "target_label": whole(0, 199),
     "poison_rate": number(0, 0.5, above=True),
     "victim_epochs": whole(1, 1000),
@@ -61,6 +62,7 @@ RULES: dict[str, Rule] = {
     "clean_fraction": number(0, 0.5, above=True),
     "label_map": one_of("all_to_one", "all_to_all"),
     "selection": one_of(*SELECTIONS),
+    "companions": ("True or False", lambda value: isinstance(value, bool)),
     "defense": one_of("none", *DEFENSES),
     "variant": one_of("paper", "released"),
     "layers": ("a list of layer names", lambda v: isinstance(v, (list, tuple)) and len(v) > 0
@@ -142,6 +144,7 @@ def validated(parameters: dict[str, Any]) -> dict[str, Any]:
     check_size(parameters)
     check_layers(parameters)
     check_label_map(parameters)
+    check_steering(parameters)
     return parameters
 
 
@@ -168,6 +171,14 @@ def check_label_map(parameters: dict[str, Any]) -> None:
             raise ParameterError(f"label_map='all_to_all': attack {parameters['attack']} changes no labels")
         if parameters.get("selection", "random") != "random":
             raise ParameterError("label_map='all_to_all': must be all_to_one where selection is not random")
+
+
+def check_steering(parameters: dict[str, Any]) -> None:
+    """Who steers training triggers other images in every batch: there is nothing to select beforehand."""
+    if parameters.get("attack") in STEERED and parameters.get("selection", "random") != "random":
+        raise ParameterError(f"selection={parameters['selection']!r}: must be random for {parameters['attack']}")
+    if not parameters.get("companions", True) and parameters["attack"] not in STEERED:
+        raise ParameterError(f"companions=False: must be True for {parameters['attack']}, which has none to leave out")
 
 
 def check_layers(parameters: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 from collections.abc import Callable
 
 from bdlib.mechanisms.ar import ar
+from bdlib.mechanisms.attacks import attacks
 from bdlib.mechanisms.ft_sam import ft_sam
 from bdlib.mechanisms.npd import npd
 from bdlib.mechanisms.nwc import nwc
@@ -21,4 +22,5 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "sau": sau,
     "npd": npd,
     "ft_sam": ft_sam,
+    "attacks": attacks,  # of no defence: what the page about attacks measures
 }
