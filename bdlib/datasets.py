@@ -8,6 +8,7 @@ label, as on Hugging Face) or else from torchvision's download. No file is used 
 import hashlib
 import io
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,8 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_in
+from safetensors.torch import save as bytes_of
 
 from bdlib.data import ImageSet
+from bdlib.provenance import CACHE, digest, write_whole
 
 ASSETS = Path(__file__).parent / "assets"
 FASHION_SHA256 = "6b1c00baac4017ca88cc085a4bae7e01a1bf4476912987768c5c1619e45be6eb"
@@ -92,7 +97,8 @@ def load_embedded(path: Path) -> tuple[ImageSet, ImageSet]:
 def read_parquet(folder: Path, part: str) -> ImageSet:
     """All images of `<part>*.parquet`, in file order. Every file must have a known SHA-256.
 
-    Known are the files listed in bdlib/assets/SHA256SUMS, and those in a SHA256SUMS file inside `folder`.
+    Known are the files listed in bdlib/assets/SHA256SUMS, and those in a SHA256SUMS file inside `folder`. Decoding
+    tens of thousands of PNG files takes a process half a minute, so the pixels are kept in the cache.
     """
     import pyarrow.parquet as parquet
 
@@ -100,13 +106,21 @@ def read_parquet(folder: Path, part: str) -> ImageSet:
     if not paths:
         raise DataError(f"{folder}: no {part}*.parquet; put the Parquet files there, or unset BDLIB_DATA")
     known = read_sums(ASSETS / "SHA256SUMS", prefix=f"{folder.name}/") | read_sums(folder / "SHA256SUMS")
+    contents = [read_verified(path, known) for path in paths]
+    decoded = CACHE / "datasets" / f"{folder.name}-{part}-{digest([known[p.name] for p in paths])}.safetensors"
+    if decoded.is_file():
+        with suppress(SafetensorError, KeyError):  # a file that cannot be read is made again
+            tensors = tensors_in(decoded.read_bytes())
+            return ImageSet(tensors["images"], tensors["labels"])
     images, labels = [], []
-    for path in paths:
-        table = parquet.read_table(io.BytesIO(read_verified(path, known)))
+    for content in contents:
+        table = parquet.read_table(io.BytesIO(content))
         column = "image" if "image" in table.column_names else "img"
         images += [decode(row["bytes"]) for row in table[column].to_pylist()]
         labels += next(table[c] for c in ("label", "fine_label") if c in table.column_names).to_pylist()
-    return ImageSet(stack(images), torch.tensor(labels))
+    data = ImageSet(stack(images), torch.tensor(labels))
+    write_whole(decoded, bytes_of({"images": data.images, "labels": data.labels}))
+    return data
 
 
 def download(name: str) -> tuple[ImageSet, ImageSet]:
@@ -198,4 +212,4 @@ def resize(image: Image.Image, size: int) -> np.ndarray:
 
 
 def stack(images: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(images))
+    return torch.from_numpy(np.ascontiguousarray(np.stack(images)))

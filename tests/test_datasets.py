@@ -19,6 +19,11 @@ from bdlib.datasets import ASSETS, DATASETS, DataError, load, load_embedded, rea
 SHARED = Path(os.environ.get("BDLIB_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "CACHE", tmp_path / "cache")
+
+
 def test_the_embedded_subset_is_whole_balanced_and_small():
     train, test = load("fashion")
     assert tuple(train.images.shape) == (12_000, 1, 28, 28) and tuple(test.images.shape) == (4_000, 1, 28, 28)
@@ -64,6 +69,21 @@ def test_parquet_is_decoded_in_order(tmp_path):
     write_parquet(tmp_path / "toy", [10, 20, 30])
     data = read_parquet(tmp_path / "toy", "train")
     assert data.images[:, 0, 0, 0].tolist() == [10, 20, 30] and data.labels.tolist() == [0, 1, 2]
+
+
+def test_pixels_are_decoded_once_and_never_trusted_for_another_file(tmp_path, monkeypatch):
+    write_parquet(tmp_path / "toy", [10, 20, 30])
+    first = read_parquet(tmp_path / "toy", "train")
+    (kept,) = (tmp_path / "cache" / "datasets").iterdir()
+    content = kept.read_bytes()
+    kept.write_bytes(content[:-5])  # truncated: decoded again
+    assert torch.equal(read_parquet(tmp_path / "toy", "train").images, first.images)
+    assert kept.read_bytes() == content
+    write_parquet(tmp_path / "toy", [1, 2, 3])
+    assert read_parquet(tmp_path / "toy", "train").images[:, 0, 0, 0].tolist() == [1, 2, 3]
+    monkeypatch.setattr(datasets, "decode", None)  # from here on nothing can be decoded
+    again = read_parquet(tmp_path / "toy", "train")
+    assert again.images[:, 0, 0, 0].tolist() == [1, 2, 3] and again.labels.tolist() == [0, 1, 2]
 
 
 def test_parquet_needs_its_checksum(tmp_path):
