@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from bdlib import notebooks, provenance, records
+from bdlib import experiments, notebooks, provenance, records
 from bdlib.victims import Recipe
 
 PROFILE = config.get("profile", "quick")
@@ -135,9 +135,12 @@ rule metrics:
         lambda wildcards: sorted({*grid_records(wildcards.profile), *kept_records(wildcards.profile)}),
     output:
         "results/{profile}/metrics.csv",
+        "results/{profile}/progress.csv",
     run:
         kept = [records.read(Path(path)) for path in input]
         provenance.write_whole(Path(output[0]), records.table(kept).to_csv(index=False).encode())
+        told = experiments.progress(wildcards.profile).to_csv(index=False)
+        provenance.write_whole(Path(output[1]), told.encode())
 
 
 rule site:

@@ -185,6 +185,16 @@ def freshness(paper: str, profile: str = "quick") -> str:
     return f"{len(kept)} of {due} {profile} records are here{origin}."
 
 
+def progress(profile: str) -> pd.DataFrame:
+    """How many of the runs that each notebook's studies ask for are here: columns paper, planned, here."""
+    rows = []
+    for paper in notebooks.papers():
+        due = {records.name(point) for point in notebooks.grid(paper, profile)}
+        here = {path.stem for path in (RESULTS / profile / paper).glob("*.json")}
+        rows.append({"paper": paper, "planned": len(due), "here": len(due & here)})
+    return pd.DataFrame(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paper", choices=notebooks.papers())

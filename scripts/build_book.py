@@ -32,6 +32,7 @@ def stage(profile: str) -> None:
         wanted[Path("notebooks") / path.name] = path.read_bytes()
     wanted[Path("book/api.md")] = api_page().encode()
     wanted[Path("book/_generated/findings.csv")] = findings(profile).to_csv(index=False).encode()
+    wanted[Path("book/_generated/progress.csv")] = progress(profile).to_csv(index=False).encode()
     wanted[Path("book/_generated/trained.csv")] = trained(profile).to_csv(index=False).encode()
     wanted |= {Path("book/_generated") / name: content for name, content in scoreboard().items()}
     for path in STAGE.rglob("*"):
@@ -76,6 +77,13 @@ def findings(profile: str) -> pd.DataFrame:
     studies = {tables.method_name(paper): experiments.study(paper, profile, "headline") for paper in papers}
     found = tables.findings_table(studies, control="fine-tuning")
     return found if len(found) else pd.DataFrame([["none", "not run yet", *[""] * 5]], columns=found.columns)
+
+
+def progress(profile: str) -> pd.DataFrame:
+    """How many of the planned runs are here, for pages where some are not."""
+    told = experiments.progress(profile)
+    told = told.assign(paper=[tables.method_name(paper) for paper in told["paper"]])
+    return told if len(told) else pd.DataFrame([{"paper": "none"}])
 
 
 def trained(profile: str) -> pd.DataFrame:

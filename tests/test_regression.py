@@ -25,7 +25,8 @@ def test_the_quick_run_is_the_committed_one(paper, tmp_path):
     environment = {**os.environ, "BDLIB_THREADS": "2"}
     subprocess.run([sys.executable, "-m", "bdlib.experiments", paper, str(again)], env=environment, check=True)
     made = records.read(again)
-    assert made.before.clean_accuracy >= 0.87 and made.before.asr >= 0.98
+    if point["poison_rate"] >= 0.1:  # not LPS, whose attacks are weak on purpose
+        assert made.before.clean_accuracy >= 0.87 and made.before.asr >= 0.98
     alike = all(made.runtime[fact] == committed.runtime[fact] for fact in ("device", "torch", "threads"))
     for name in TOLERANCES:
         assert getattr(made.before, name) == pytest.approx(getattr(committed.before, name), abs=0.02), name
