@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from bdlib import notebooks, records
-from bdlib.attacks.selection import SELECTIONS
+from bdlib.attacks import module_of
 from bdlib.data import ImageSet, split
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
@@ -29,7 +29,7 @@ from bdlib.poison import poison, stamp, triggered
 from bdlib.provenance import RESULTS, code_digest, imported, runtime_facts
 from bdlib.records import Record
 from bdlib.triggers import TRIGGERS
-from bdlib.victims import Recipe, victim
+from bdlib.victims import Recipe, selected, victim
 
 
 def run(paper: str, parameters: dict[str, Any]) -> Record:
@@ -44,7 +44,8 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     start = time.perf_counter()
     defended = defend(paper, parameters, backdoored, stages)
     seconds = time.perf_counter() - start
-    before, after = (recipe.scores(model, test) for model in (backdoored, defended))
+    before = recipe.scores(backdoored, test)
+    after = before if defended is backdoored else recipe.scores(defended, test)
     clean = reserved(recipe, parameters)[0]
     measured = mechanism(paper, parameters, backdoored, defended, clean, test, stages)
     return recorded(paper, parameters, before, after, seconds, measured)
@@ -82,6 +83,10 @@ def handed(function: Callable[..., Any], recipe: Recipe, parameters: dict[str, A
         if {"poisoned", "truth"} & set(asked):
             there["truth"] = recipe.poisoned(rest if "clean" in asked else None)
             there["poisoned"] = there["truth"].data
+    if "train" in asked:
+        there.setdefault("train", recipe.data()[0])
+    if "selected" in asked:
+        there.setdefault("selected", selected(recipe))
     return [there[name] for name in asked]
 
 
@@ -104,8 +109,8 @@ def mechanism(
 ) -> dict[str, float]:
     """What the paper says happens inside, measured; nothing where it has no such measure or another defence ran.
 
-    A measure is handed what its signature asks for; `truth` is the poisoned set with its flags, `stages` what the
-    defence has shown on its way.
+    A measure is handed what its signature asks for; `truth` is the poisoned set with its flags, `train` the same before
+    it was poisoned, `selected` what the choice of images has shown, `stages` what the defence has.
     """
     if paper not in MECHANISMS or parameters.get("defense", paper) not in (paper, "none"):
         return {}
@@ -147,7 +152,7 @@ def code_of(paper: str, parameters: dict[str, Any]) -> str:
     if paper in MECHANISMS and defense in (paper, "none"):
         files = sorted({*files, *imported(MECHANISMS[paper].__module__)})
     if parameters.get("selection", "random") != "random":
-        files = sorted({*files, *imported(SELECTIONS[parameters["selection"]].__module__)})
+        files = sorted({*files, *imported(module_of(parameters["selection"]))})
     if parameters.get("label_map", "all_to_one") != "all_to_one":
         files = sorted({*files, *imported("bdlib.all_to_all")})
     trigger = type(TRIGGERS[parameters["attack"]])

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bdlib.attacks.selection import SELECTIONS
+from bdlib.attacks import SELECTIONS
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.models import MODELS
@@ -61,6 +61,11 @@ RULES: dict[str, Rule] = {
     "clean_fraction": number(0, 0.5, above=True),
     "label_map": one_of("all_to_one", "all_to_all"),
     "selection": one_of(*SELECTIONS),
+    "rounds": whole(0, 1000),
+    "round_epochs": whole(1, 1000),
+    "iterations": whole(0, 1000),
+    "iteration_epochs": whole(1, 1000),
+    "keep_ratio": number(0, 1),
     "defense": one_of("none", *DEFENSES),
     "variant": one_of("paper", "released"),
     "layers": ("a list of layer names", lambda v: isinstance(v, (list, tuple)) and len(v) > 0
@@ -150,6 +155,7 @@ def validated(parameters: dict[str, Any]) -> dict[str, Any]:
     check_layers(parameters)
     check_label_map(parameters)
     check_key(parameters)
+    check_selection(parameters)
     return parameters
 
 
@@ -185,6 +191,14 @@ def check_key(parameters: dict[str, Any]) -> None:
         last = {"frame": last // 2, "corner": last, "none": 64}[parameters["key"]]
         if parameters["key_size"] > last:
             raise ParameterError(f"key_size={parameters['key_size']}: must be at most {last}, else the image is gone")
+
+
+def check_selection(parameters: dict[str, Any]) -> None:
+    """A selection is of images outside the target class, which attacks that change no label do not poison."""
+    if parameters.get("selection", "random") != "random" and parameters.get("attack") in CLEAN_LABEL:
+        raise ParameterError(
+            f"selection={parameters['selection']!r}: must be random where the attack changes no labels"
+        )
 
 
 def check_layers(parameters: dict[str, Any]) -> None:

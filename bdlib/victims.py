@@ -1,6 +1,7 @@
 """The backdoored models that all notebooks share: trained once, then read from a cache.
 
-A victim's file is named by the hash of all that shaped it: its recipe, the data set, and the code that trains.
+A victim's file is named by the hash of all that shaped it: its recipe, the data set, and the code that trains. So is
+the file of the images that an attacker chose to poison, where that took training too.
 
     python -m bdlib.victims '{"attack": "blended", "seed": 1}'      # train one, if it is not there yet
 """
@@ -8,7 +9,8 @@ A victim's file is named by the hash of all that shaped it: its recipe, the data
 import argparse
 import json
 import warnings
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,21 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_in
 from safetensors.torch import save as bytes_of
-from torch import nn
+from torch import Tensor, nn
 
 import bdlib.data
 import bdlib.models
 import bdlib.poison
 import bdlib.train
 from bdlib.all_to_all import evaluate_all, poison_all
-from bdlib.attacks.selection import SELECTIONS, poison_at
+from bdlib.attacks import SELECTIONS, module_of
 from bdlib.data import ImageSet, split
 from bdlib.datasets import DATASETS, load
 from bdlib.evaluate import Scores, evaluate
 from bdlib.models import MODELS, seeded
 from bdlib.poison import Poisoned, poison
 from bdlib.provenance import CACHE, best_device, code_digest, digest, imported, runtime_facts, write_whole
+from bdlib.selection import poison_at, surrogate_seed
 from bdlib.train import Schedule, train
 from bdlib.triggers import CLEAN_LABEL, TRIGGERS
 from bdlib.types import Trigger
@@ -52,6 +55,11 @@ class Recipe:
     # Not in `repr`, so that recipes without them keep the names of their victims; see `path`.
     label_map: str = field(default="all_to_one", repr=False)  # or "all_to_all": every class to the next
     selection: str = field(default="random", repr=False)  # a key of SELECTIONS: which images are poisoned
+    rounds: int = field(default=5, repr=False)  # of LPS
+    round_epochs: int = field(default=1, repr=False)
+    iterations: int = field(default=3, repr=False)  # of FUS
+    iteration_epochs: int = field(default=4, repr=False)
+    keep_ratio: float = field(default=0.5, repr=False)
 
     @classmethod
     def from_parameters(cls, parameters: dict[str, Any]) -> "Recipe":
@@ -75,10 +83,26 @@ class Recipe:
         name = f"{self.dataset}-{self.model}-{self.attack}-{self.poison_rate:g}-seed{self.seed}"
         special = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
         special = [word for word in special if word.split("=")[0] in ("label_map", "selection")]
-        files = imported(SELECTIONS[self.selection].__module__) if self.selection != "random" else []
-        shaped_by = digest(self, self.trigger, self.schedule, DATASETS[self.dataset], code, *special,
-                           *([code_digest(*files)] if files else []))  # fmt: skip
+        if self.selection != "random":
+            special += [repr(self.selection_settings), code_digest(*imported(module_of(self.selection)))]
+        shaped_by = digest(self, self.trigger, self.schedule, DATASETS[self.dataset], code, *special)
         return CACHE / "victims" / f"{name}-{shaped_by}.safetensors"
+
+    @property
+    def selection_path(self) -> Path:
+        """Where the chosen images of a selection that trains a surrogate are kept."""
+        code = code_digest(*imported(module_of(self.selection)), type(self.trigger))
+        name = f"{self.dataset}-{self.model}-{self.attack}-{self.poison_rate:g}-{self.selection}-seed{self.seed}"
+        shaped_by = digest(self.dataset, DATASETS[self.dataset], self.data_fraction, self.model, self.trigger,
+                           self.selection, self.selection_settings, code)  # fmt: skip
+        return CACHE / "selections" / f"{name}-{shaped_by}.safetensors"
+
+    @property
+    def selection_settings(self) -> dict[str, Any]:
+        """The keywords that the selection takes from this recipe; a surrogate is trained as the victim is."""
+        facts = {"batch_size": self.victim_batch_size, "pad": DATASETS[self.dataset].pad}
+        given = asdict(self) | facts | {"poison_rate": 0.0 if self.attack == "none" else self.poison_rate}
+        return {name: given[name] for name in signature(SELECTIONS[self.selection]).parameters if name in given}
 
     def data(self) -> tuple[ImageSet, ImageSet]:
         """The clean training set and the test set, on the device that trains."""
@@ -89,17 +113,27 @@ class Recipe:
 
     def poisoned(self, data: ImageSet | None = None) -> Poisoned:
         """The training set as the attacker hands it over; `data` takes the place of the whole clean one."""
-        data = self.data()[0] if data is None else data
+        whole, data = data is None, self.data()[0] if data is None else data
         rate, classes = 0.0 if self.attack == "none" else self.poison_rate, DATASETS[self.dataset].num_classes
         if self.label_map == "all_to_all":
             return poison_all(data, self.trigger, num_classes=classes, poison_rate=rate, seed=self.seed)
         if self.selection != "random":
-            select = SELECTIONS[self.selection]
-            ids = select(data, self.trigger, target_label=self.target_label, poison_rate=rate,
-                         make_model=self.untrained, seed=self.seed)  # fmt: skip
+            ids = selected(self)["ids"] if whole else self.select(data)["ids"]
             return poison_at(data, self.trigger, ids, target_label=self.target_label)
         return poison(data, self.trigger, target_label=self.target_label, poison_rate=rate,
                       seed=self.seed, clean_label=self.attack in CLEAN_LABEL)  # fmt: skip
+
+    def select(self, data: ImageSet) -> dict[str, Tensor]:
+        """The positions in `data` of the images to poison, `ids`, and what the selection showed on its way.
+
+        A surrogate starts from other weights than the victim and sees other shuffles: an attacker knows neither.
+        """
+        shown: dict[str, Tensor] = {}
+        surrogate = replace(self, seed=surrogate_seed(self.seed, 0))
+        watch = {"watch": shown.__setitem__} if self.selection != "random" else {}
+        ids = SELECTIONS[self.selection](data, self.trigger, make_model=surrogate.untrained,
+                                         **self.selection_settings, **watch)  # fmt: skip
+        return {"ids": ids, **shown}
 
     def scores(self, model: nn.Module, test: ImageSet) -> Scores:
         """How accurate and how backdoored a model is under this recipe's attack."""
@@ -124,6 +158,26 @@ def victim(recipe: Recipe, *, progress: bool = False) -> nn.Module:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         return cached(recipe) or trained(recipe, progress=progress)
+
+
+def selected(recipe: Recipe) -> dict[str, Tensor]:
+    """What `Recipe.select` gives for the whole training set; what took training is kept in the cache, and read from it.
+
+    A cached file that cannot be read is warned about, and made anew.
+    """
+    if recipe.selection == "random":
+        return recipe.select(recipe.data()[0])
+    path = recipe.selection_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.is_file():
+            try:
+                return tensors_in(path.read_bytes())
+            except SafetensorError as error:
+                warnings.warn(f"{path} cannot be read ({error}); choosing the images again", stacklevel=2)
+        found = recipe.select(recipe.data()[0])
+        write_whole(path, bytes_of({name: tensor.contiguous().cpu() for name, tensor in found.items()}))
+        return found
 
 
 def cached(recipe: Recipe) -> nn.Module | None:

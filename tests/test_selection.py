@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from bdlib.attacks.selection import SELECTIONS, poison_at, random_selection
+from bdlib.attacks import SELECTIONS
 from bdlib.poison import poison
+from bdlib.selection import poison_at, random_selection
+
+FAST = {"fus": {"iterations": 1, "iteration_epochs": 2}} | {key: {"rounds": 2} for key in SELECTIONS if "lps" in key}
 
 
 def test_random_selection_is_the_choice_that_poison_makes(clean, trigger, make_model):
@@ -17,7 +20,7 @@ def test_random_selection_is_the_choice_that_poison_makes(clean, trigger, make_m
 
 @pytest.mark.parametrize("key", SELECTIONS)
 def test_a_selection_spends_its_budget_outside_the_target_class(key, clean, trigger, make_model):
-    select = {"target_label": 0, "poison_rate": 0.05, "make_model": make_model, "seed": 1}
+    select = {"target_label": 0, "poison_rate": 0.05, "make_model": make_model, "seed": 1} | FAST.get(key, {})
     ids = SELECTIONS[key](clean, trigger, **select)
     assert len(ids) == 10 == len(set(ids.tolist())) and torch.equal(ids, ids.sort().values)
     assert (clean.labels[ids] != 0).all()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from bdlib.mechanisms.ar import ar
 from bdlib.mechanisms.ft_sam import ft_sam
+from bdlib.mechanisms.lps import lps
 from bdlib.mechanisms.npd import npd
 from bdlib.mechanisms.nwc import nwc
 from bdlib.mechanisms.pdb import pdb
@@ -23,4 +24,5 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "npd": npd,
     "ft_sam": ft_sam,
     "pdb": pdb,
+    "lps": lps,
 }
