@@ -19,7 +19,9 @@ from bdlib.records import over_seeds
 from bdlib.types import Images
 
 WIDTH = 7.0  # inches, the text column
-STYLES = {"victim": ("#767676", "D"), "fine-tuning": ("#D55E00", "s")}  # Okabe-Ito and a grey
+CONTROL = ("#D55E00", "s")
+STYLES = {"victim": ("#767676", "D"), "FUS": ("#009E73", "^")}  # Okabe-Ito and a grey
+STYLES |= dict.fromkeys(("fine-tuning", "plain training", "ABL, random isolation", "random"), CONTROL)
 METHOD = ("#0072B2", "o")  # the chapter's method, whichever it is
 
 

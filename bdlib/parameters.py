@@ -122,6 +122,12 @@ RULES: dict[str, Rule] = {
     "recovery_epochs": whole(0, 1000),
     "neuron_ratio": number(0, 1),
     "weight_ratio": number(0, 1),
+    "gamma": number(0, 100),
+    "floor": one_of("lga", "flooding", "none"),
+    "isolation": one_of("loss", "random"),
+    "isolation_rate": number(0, 0.5, above=True),
+    "isolation_epochs": whole(1, 1000),
+    "unlearning_batch_size": whole(2, 4096),
     "seed": whole(0, 2**31 - 1),
     "record": ("a file name, or an empty string", lambda value: isinstance(value, str)),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from bdlib.figures import WIDTH, colour
+from bdlib.figures import STYLES, WIDTH, colour
 
 Numbers = Sequence[float] | Tensor
 MEANING = {"clean": "#009E73", "triggered": "#CC79A7", "ACC": "#009E73", "ASR": "#CC79A7", "RA": "#56B4E9",
@@ -23,7 +23,7 @@ LINES = ("-", "--", ":", "-.")
 
 def colours(names: Sequence[str]) -> dict[str, str]:
     """A colour for each name: its meaning's where it has one, else the next of the palette that is not taken."""
-    known = {n: MEANING[n] if n in MEANING else colour(n) for n in names if n in {*MEANING, "victim", "fine-tuning"}}
+    known = {n: MEANING[n] if n in MEANING else colour(n) for n in names if n in {*MEANING, *STYLES}}
     free = [c for c in OTHERS if c not in known.values()]
     rest = [n for n in names if n not in known]
     return known | {n: free[i % len(free)] for i, n in enumerate(rest)}
@@ -87,17 +87,26 @@ def clouds(content: Mapping[str, Mapping[str, tuple[Numbers, Numbers]]], *, x: s
 
 
 def histograms(
-    content: Mapping[str, Mapping[str, Numbers]], *, x: str, y: str = "filters", bins: int = 20, log_y: bool = False
+    content: Mapping[str, Mapping[str, Numbers]],
+    *,
+    x: str,
+    y: str = "filters",
+    bins: int = 20,
+    log_y: bool = False,
+    shares: bool = False,
 ) -> Figure:
-    """A panel for each entry; in it a histogram for each name, over the same bins, drawn as outlines."""
+    """A panel for each entry; in it a histogram for each name, over the same bins.
+
+    Heights are counts, or with `shares` per cent of the name's own values, to compare few with many.
+    """
     figure, axes = panels(list(content), 2.5)
     tints = colours(names_in(content))
     for number, (ax, groups) in enumerate(zip(axes, content.values(), strict=True)):
         values = [value for group in groups.values() for value in listed(group)]
         for name, group in groups.items():
-            ax.hist(
-                listed(group), bins=bins, range=(min(values), max(values)), color=tints[name], alpha=0.45, label=name
-            )
+            each = [100 / len(group) if shares else 1.0] * len(group)
+            ax.hist(listed(group), bins=bins, range=(min(values), max(values)), weights=each, color=tints[name],
+                    alpha=0.45, label=name)  # fmt: skip
         ax.set(xlabel=x, ylabel=y if number == 0 else "", yscale="log" if log_y else "linear")
     axes[-1].legend()
     return figure

@@ -13,11 +13,11 @@ FILES = sorted(path for path in (ROOT / "bdlib").rglob("*.py") if path.name != "
 RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
     ("datasets", "poison", "train", "sharpness", "filters", "in_training"), ("evaluate", "analysis"),
-    ("adversarial", "all_to_all", "keyed", "polarizer", "pruning", "salience", "selection", "shaking", "targeted",
-     "unlearning"),
+    ("adversarial", "all_to_all", "isolation", "keyed", "polarizer", "pruning", "salience", "selection", "shaking",
+     "targeted", "unlearning"),
     ("attacks",), ("defenses",),
     ("mechanisms",), ("victims", "records", "parameters"), ("notebooks", "figures", "tables", "expressions"),
-    ("plots", "ledger"), ("experiments",), ("claims", "comparison"), ("panels",),
+    ("plots", "ledger", "paired"), ("experiments",), ("claims", "comparison"), ("panels",),
 )) for name in names}  # fmt: skip
 CLOSED = {"poison", "triggers", "analysis", "all_to_all", "selection", "attacks"}  # no defence may open the attack,
 SCORING = {"predict", "share"}  # and nothing that scores it: a defender counts on the clean images alone

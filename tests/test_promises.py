@@ -24,6 +24,16 @@ FAST = {
     ),
     "pdb": dict(key="frame", key_size=1, epochs=3, learning_rate=0.05, anneal="one_cycle", batch_size=64, pad=None),
     "npd": dict(layer="layer3.0.conv1", radius=1.5, warm_up_epochs=2, epochs=2, batch_size=32),
+    "abl": dict(
+        gamma=0.2,
+        isolation_epochs=1,
+        epochs=2,
+        drop_epoch=1,
+        learning_rate=0.05,
+        batch_size=64,
+        unlearning_epochs=1,
+        pad=None,
+    ),
     "ar": dict(alpha=1e-3, layers=("layer2", "head"), epochs=2, learning_rate=0.02, batch_size=32, pad=None),
 }
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")

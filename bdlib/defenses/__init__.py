@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from bdlib.defenses.abl import abl
 from bdlib.defenses.anp import anp
 from bdlib.defenses.ar import ar
 from bdlib.defenses.fine_prune import fine_prune
@@ -33,5 +34,6 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "sau": sau,
     "npd": npd,
     "ft_sam": ft_sam,
+    "abl": abl,
     "pdb": pdb,
 }

@@ -7,6 +7,7 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 
 from collections.abc import Callable
 
+from bdlib.mechanisms.abl import abl
 from bdlib.mechanisms.ar import ar
 from bdlib.mechanisms.ft_sam import ft_sam
 from bdlib.mechanisms.lps import lps
@@ -25,4 +26,5 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "ft_sam": ft_sam,
     "pdb": pdb,
     "lps": lps,
+    "abl": abl,
 }
