@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from bdlib import notebooks, records
-from bdlib.attacks import module_of
+from bdlib.attacks import MODULES, module_of
 from bdlib.data import ImageSet, split
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
@@ -155,8 +155,11 @@ def code_of(paper: str, parameters: dict[str, Any]) -> str:
         files = sorted({*files, *imported(module_of(parameters["selection"]))})
     if parameters.get("label_map", "all_to_one") != "all_to_one":
         files = sorted({*files, *imported("bdlib.all_to_all")})
-    trigger = type(TRIGGERS[parameters["attack"]])
-    return code_digest(*files, trigger, poison, triggered, stamp, evaluate, predict)
+    if parameters["attack"] in MODULES:
+        files = sorted({*files, *imported(MODULES[parameters["attack"]])})
+    static = TRIGGERS.get(parameters["attack"])
+    kinds = [] if static is None else [type(static)]
+    return code_digest(*files, *kinds, poison, triggered, stamp, evaluate, predict)
 
 
 def study(paper: str, profile: str, name: str) -> pd.DataFrame:

@@ -41,11 +41,14 @@ def leads(runs: pd.DataFrame, *, method: str, control: str, by: str, what: str) 
     return "\n".join([head, "", *lines])
 
 
-def ladder(runs: pd.DataFrame, *, control: str, by: str) -> pd.DataFrame:
-    """Every other method's ASR minus that of `control`, in points: a row a method, a column for each value of `by`."""
+def ladder(runs: pd.DataFrame, *, control: str, by: str, score: str = "asr_after") -> pd.DataFrame:
+    """Every other method's ASR, or another `score`, minus that of `control`, in points: a row a method.
+
+    A column for each value of `by`.
+    """
     rows = {}
     for method in dict.fromkeys(runs["method"]):
-        gaps = lead(runs, method, control, by=by)
+        gaps = lead(runs, method, control, by=by, score=score)
         if method != control and len(gaps):
             rows[method] = {value: f"{with_interval(row)}, {outcome(row)}" for value, row in gaps.iterrows()}
     return pd.DataFrame(rows).T

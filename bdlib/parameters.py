@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from bdlib.attacks import SELECTIONS
+from bdlib.attacks import ATTACKS, SELECTIONS, STEERED
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.models import MODELS
-from bdlib.triggers import CLEAN_LABEL, TRIGGERS
+from bdlib.triggers import CLEAN_LABEL
 
 Rule = tuple[str, Callable[[Any], bool]]  # what is allowed, in words, and the test of it
 
@@ -53,7 +53,7 @@ RULES: dict[str, Rule] = {
     "dataset": one_of(*DATASETS),
     "data_fraction": number(0.01, 1),
     "model": one_of(*MODELS),
-    "attack": one_of(*TRIGGERS),
+    "attack": one_of(*ATTACKS),
     "target_label": whole(0, 199),
     "poison_rate": number(0, 0.5, above=True),
     "victim_epochs": whole(1, 1000),
@@ -66,6 +66,7 @@ RULES: dict[str, Rule] = {
     "iterations": whole(0, 1000),
     "iteration_epochs": whole(1, 1000),
     "keep_ratio": number(0, 1),
+    "companions": ("True or False", lambda value: isinstance(value, bool)),
     "defense": one_of("none", *DEFENSES),
     "variant": one_of("paper", "released"),
     "layers": ("a list of layer names", lambda v: isinstance(v, (list, tuple)) and len(v) > 0
@@ -200,11 +201,13 @@ def check_key(parameters: dict[str, Any]) -> None:
 
 
 def check_selection(parameters: dict[str, Any]) -> None:
-    """A selection is of images outside the target class, which attacks that change no label do not poison."""
-    if parameters.get("selection", "random") != "random" and parameters.get("attack") in CLEAN_LABEL:
-        raise ParameterError(
-            f"selection={parameters['selection']!r}: must be random where the attack changes no labels"
-        )
+    """Images can be selected only by who poisons a set once, and changes labels; only steering has companions."""
+    attack, selection = parameters.get("attack"), parameters.get("selection", "random")
+    if selection != "random" and (attack in CLEAN_LABEL or attack in STEERED):
+        why = "changes no labels" if attack in CLEAN_LABEL else "triggers other images in every batch"
+        raise ParameterError(f"selection={selection!r}: must be random for {attack}, which {why}")
+    if not parameters.get("companions", True) and attack not in STEERED:
+        raise ParameterError(f"companions=False: must be True for {attack}, which has none to leave out")
 
 
 def check_layers(parameters: dict[str, Any]) -> None:

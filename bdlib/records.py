@@ -13,7 +13,7 @@ from bdlib.provenance import RESULTS, digest, write_whole
 # What is shown in a record's file name, in this order: the attack, what studies vary, the seed.
 NAMED = """defense attack poison_rate clean_fraction beta rho alpha neuron_ratio unlearning_epochs allowed_drop layer
     loss_weights lambda_2 lambda_3 beta_2 epsilon select regulariser variant label_map key key_size key_value
-    sampling_frequency label_shift selection gamma floor isolation isolation_rate seed""".split()
+    sampling_frequency label_shift selection gamma floor isolation isolation_rate companions seed""".split()
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ same shape and range. Its fields are its whole configuration, so its `repr` reco
 
 from dataclasses import dataclass
 from math import pi
+from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from bdlib.types import Images, Trigger
@@ -97,11 +99,89 @@ class NoTrigger:
         return images.clone()
 
 
+@dataclass(frozen=True)
+class Corners:
+    """Add a 3 x 3 chequerboard of +1 and -1 to each corner. Turner et al. 2019, arXiv:1912.02771.
+
+    The trigger of the label-consistent attack. Test images get only this, training images of the target class are
+    first made hard to recognise (bdlib.attacks.label_consistent). Equal corners survive mirroring.
+    """
+
+    amplitude: float = 1.0  # of the added values; the released code's
+
+    def __call__(self, images: Images) -> Images:
+        board = torch.tensor([[1.0, -1, 1], [-1, 1, -1], [1, -1, 1]], device=images.device)
+        added = torch.zeros_like(images)
+        for rows in (slice(None, 3), slice(-3, None)):
+            for columns in (slice(None, 3), slice(-3, None)):
+                added[..., rows, columns] = self.amplitude * board
+        return (images + added).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class WaNet:
+    """Bend the image by one smooth random field. Nguyen & Tran, ICLR 2021, arXiv:2102.10369.
+
+    `strength` 1 moves pixels by half a pixel on average, whatever the image's size.
+    """
+
+    strength: float = 0.5  # s; BackdoorBench's, as the grid
+    grid: int = 4  # k, the field's control points a side
+    seed: int = 0  # of the field
+    companions: ClassVar[float] = 2.0  # noise samples for each triggered one
+
+    def __call__(self, images: Images) -> Images:
+        return sampled(images, self.field(*images.shape[-2:]).to(images).expand(len(images), -1, -1, -1))
+
+    def companion(self, images: Images, others: Images, generator: Generator) -> Images:
+        """Noise mode: every image bent by the field and a jitter of its own, of up to half a pixel."""
+        h, w = images.shape[-2:]
+        jitter = 2 * torch.rand(len(images), h, w, 2, generator=generator) - 1
+        return sampled(images, (self.field(h, w) + jitter / h).clamp(-1, 1).to(images))
+
+    def field(self, height: int, width: int) -> Tensor:
+        """Where each pixel is read from: shape (1, h, w, 2), columns before rows, the image from -1 to 1."""
+        control = 2 * torch.rand(1, 2, self.grid, self.grid, generator=Generator().manual_seed(self.seed)) - 1
+        control = control / control.abs().mean()
+        shift = F.interpolate(control, (height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+        rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+        identity = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
+        return (identity + self.strength * shift / height).clamp(-1, 1)
+
+
+def sampled(images: Images, field: Tensor) -> Images:
+    """The images, read at the places that `field` names."""
+    return F.grid_sample(images, field, mode="bilinear", padding_mode="zeros", align_corners=True).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class BPP:
+    """Round pixels to a few levels. Wang et al., CVPR 2022, arXiv:2205.13383; without dithering, as BackdoorBench."""
+
+    levels: int = 8
+    companions: ClassVar[float] = 1.0  # negative samples for each triggered one
+
+    def __call__(self, images: Images) -> Images:
+        return (images * (self.levels - 1)).round() / (self.levels - 1)
+
+    def companion(self, images: Images, others: Images, generator: Generator) -> Images:
+        """Negative samples: each image with what rounding does to another one."""
+        return (images + self(others) - others).clamp(0, 1)
+
+
 TRIGGERS: dict[str, Trigger] = {
     "none": NoTrigger(),
     "badnets": BadNets(),
     "blended": Blended(),
     "sig": SIG(),
     "low_frequency": LowFrequency(),
+    "label_consistent": Corners(),
+    "wanet": WaNet(),
+    "bpp": BPP(),
 }
-CLEAN_LABEL = frozenset({"sig"})  # attacks that poison images of the target class only, labels untouched
+# On small grey images, in a short training run: a mean shift of a whole pixel, as a quarter of one changes little
+# where most neighbours are alike; and half as many levels, as one channel in place of three shows the rounding.
+GREY: dict[str, Trigger] = {"wanet": WaNet(strength=2.0), "bpp": BPP(levels=4)}
+CLEAN_LABEL = frozenset(
+    {"sig", "label_consistent"}
+)  # attacks that poison images of the target class only, labels untouched

@@ -46,7 +46,8 @@ def stage(profile: str) -> None:
 def api_page() -> str:
     """The reference: every module's docstring and public members, in the order in which data flows through them."""
     rank = """types data datasets models triggers poison train sharpness filters evaluate analysis adversarial polarizer
-        salience shaking targeted unlearning attacks defenses mechanisms victims records parameters notebooks
+        salience shaking targeted unlearning steering surrogates visibility weights attacks defenses mechanisms victims
+        records parameters notebooks
         experiments expressions ledger claims comparison figures plots tables provenance vision""".split()
     paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
     lines = [

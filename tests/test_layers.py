@@ -14,13 +14,23 @@ RANK = {name: number for number, names in enumerate((
     ("types", "provenance", "vision"), ("data", "models", "triggers"),
     ("datasets", "poison", "train", "sharpness", "filters", "in_training"), ("evaluate", "analysis"),
     ("adversarial", "all_to_all", "isolation", "keyed", "polarizer", "pruning", "salience", "selection", "shaking",
-     "targeted", "unlearning"),
+     "steering", "surrogates", "targeted", "unlearning", "visibility", "weights"),
     ("attacks",), ("defenses",),
-    ("mechanisms",), ("victims", "records", "parameters"), ("notebooks", "figures", "tables", "expressions"),
+    ("mechanisms",), ("recipes",), ("victims", "records", "parameters"),
+    ("notebooks", "figures", "tables", "expressions"),
     ("plots", "ledger", "paired"), ("experiments",), ("claims", "comparison"), ("panels",),
 )) for name in names}  # fmt: skip
 CLOSED = {"poison", "triggers", "analysis", "all_to_all", "selection", "attacks"}  # no defence may open the attack,
 SCORING = {"predict", "share"}  # and nothing that scores it: a defender counts on the clean images alone
+CLOSED = {
+    "poison",
+    "triggers",
+    "analysis",
+    "all_to_all",
+    "attacks",
+    "steering",
+}  # what holds the attack no defence may open,
+SCORING = {"predict", "share"}  # nor anything that scores it: a defender counts on the clean images alone
 BASELINES = {"fine_tune"}  # a paper's method may build on one
 
 

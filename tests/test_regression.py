@@ -36,5 +36,6 @@ def test_the_quick_run_is_the_committed_one(paper, tmp_path):
 @pytest.mark.parametrize("paper", PAPERS)
 def test_committed_quick_victims_are_as_good_as_they_must_be(paper):
     for record in records.load(paper, "quick"):
-        if record.parameters["attack"] in ("badnets", "blended"):
+        usual = record.parameters["poison_rate"] >= 0.1 and record.parameters.get("label_map") != "all_to_all"
+        if usual and record.parameters["attack"] in ("badnets", "blended"):
             assert record.before.clean_accuracy >= 0.87 and record.before.asr >= 0.98, records.name(record.parameters)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from bdlib.mechanisms.abl import abl
 from bdlib.mechanisms.ar import ar
+from bdlib.mechanisms.attacks import attacks
 from bdlib.mechanisms.ft_sam import ft_sam
 from bdlib.mechanisms.lps import lps
 from bdlib.mechanisms.npd import npd
@@ -27,4 +28,5 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "pdb": pdb,
     "lps": lps,
     "abl": abl,
+    "attacks": attacks,  # of no defence: what the page about attacks measures
 }

@@ -1,0 +1,98 @@
+"""TrojanNN: a small picture optimised to excite two neurons of a clean network. Liu et al., NDSS 2018.
+
+The victim's training then only has to bind those neurons, which it grows anyway, to the target.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from bdlib.data import ImageSet, batches
+from bdlib.in_training import MakeModel
+from bdlib.surrogates import brief_training
+from bdlib.types import Images, Labels
+
+
+class Added(nn.Module):
+    """A fixed pattern added to every image, and clipped: never beyond 1, where a released code's bytes wrap round."""
+
+    pattern: Tensor
+
+    def __init__(self, pattern: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("pattern", pattern)
+
+    def forward(self, images: Images) -> Images:
+        return (images + self.pattern).clamp(0, 1)
+
+
+def blank(shape: tuple[int, int, int], make_model: MakeModel) -> Added:
+    """The trigger before it is crafted: nothing added."""
+    return Added(torch.zeros(shape))
+
+
+def craft(
+    train: ImageSet,
+    *,
+    make_model: MakeModel,
+    epochs: int = 3,  # of the clean network
+    pad: int | None = 2,
+    neurons: int = 2,  # BackdoorBench's, as step size and radius
+    steps: int = 100,  # benchmark 1,000
+    step_size: float = 0.1,
+    radius: float = 0.3,  # largest change of a pixel of the logo
+    seed: int,
+) -> Added:
+    """The trigger: a ring in the lower right quadrant, its pixels moved by signed steps until the neurons fire.
+
+    They are the inputs of the last linear layer with the largest summed weights. Each is driven to three times the
+    99th percentile of its activation on `train` (the benchmark drives all to 100).
+    """
+    network = brief_training(train, make_model, epochs=epochs, pad=pad, seed=seed)
+    chosen = strongest_inputs(network, neurons)
+    usual = torch.cat([inputs_of_last(network, batch.images)[:, chosen] for batch in batches(train, 500)])
+    goal = 3 * usual.quantile(0.99, 0)
+    start, box = logo(tuple(train.images.shape[1:]))  # type: ignore[arg-type]
+    start, box = start.to(train.images.device), box.to(train.images.device)
+    pattern = start
+    for _ in range(steps):
+        pattern.requires_grad_()
+        distance = (inputs_of_last(network, pattern[None])[0, chosen] - goal).square().sum()
+        (gradient,) = torch.autograd.grad(distance, pattern)
+        stepped = pattern.detach() - step_size * gradient.sign() * box
+        pattern = torch.clamp(stepped, start - radius, start + radius).clamp(0, 1)
+    return Added(pattern.detach())
+
+
+def logo(shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """The picture to start from, a ring, and its box of 7/16 by 11/32 of the image as a mask; both of `shape`.
+
+    The benchmark's picture of an apple has this size and place.
+    """
+    _, height, width = shape
+    h, w = max(3, round(height * 14 / 32)), max(3, round(width * 11 / 32))
+    rows, columns = torch.linspace(-1, 1, h)[:, None], torch.linspace(-1, 1, w)[None, :]
+    distance = (rows.square() + columns.square()).sqrt()
+    picture, box = torch.zeros(shape), torch.zeros(shape)
+    picture[:, -h - 1 : -1, -w - 1 : -1] = ((distance > 0.45) & (distance < 0.95)).float()
+    box[:, -h - 1 : -1, -w - 1 : -1] = 1
+    return picture, box
+
+
+def last_linear(network: nn.Module) -> nn.Linear:
+    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def strongest_inputs(network: nn.Module, count: int) -> Labels:
+    """The `count` inputs of the last linear layer whose weights have the largest sum of magnitudes."""
+    return last_linear(network).weight.abs().sum(0).topk(count).indices
+
+
+def inputs_of_last(network: nn.Module, images: Images) -> Tensor:
+    """What the last linear layer is given for each image, shape (n, inputs)."""
+    seen: list[Tensor] = []
+    handle = last_linear(network).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        network(images)
+    finally:
+        handle.remove()
+    return seen[0]
