@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
-from bdlib import claims, experiments, figures, notebooks, plots, tables
+from bdlib import claims, comparison, experiments, figures, notebooks, plots, tables
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
@@ -32,6 +32,7 @@ def stage(profile: str) -> None:
         wanted[Path("notebooks") / path.name] = path.read_bytes()
     wanted[Path("book/api.md")] = api_page().encode()
     wanted[Path("book/_generated/findings.csv")] = findings(profile).to_csv(index=False).encode()
+    wanted[Path("book/_generated/trained.csv")] = trained(profile).to_csv(index=False).encode()
     wanted |= {Path("book/_generated") / name: content for name, content in scoreboard().items()}
     for path in STAGE.rglob("*"):
         if path.is_file() and "_build" not in path.parts and path.relative_to(STAGE) not in wanted:
@@ -45,10 +46,10 @@ def stage(profile: str) -> None:
 
 def api_page() -> str:
     """The reference: every module's docstring and public members, in the order in which data flows through them."""
-    rank = """types data datasets models triggers poison train sharpness filters evaluate analysis adversarial polarizer
-        salience shaking targeted unlearning steering surrogates visibility weights attacks defenses mechanisms victims
-        records parameters notebooks
-        experiments expressions ledger claims comparison figures plots tables provenance vision""".split()
+    rank = """types data datasets models triggers poison train sharpness filters in_training evaluate analysis
+        all_to_all adversarial isolation keyed polarizer pruning salience selection shaking steering surrogates targeted
+        unlearning visibility weights attacks defenses mechanisms recipes victims records parameters notebooks
+        experiments expressions ledger claims comparison figures plots paired panels tables provenance vision""".split()
     paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
     lines = [
         "# API reference",
@@ -70,11 +71,23 @@ def rank_of(path: Path, rank: list[str]) -> tuple[int, str]:
 
 
 def findings(profile: str) -> pd.DataFrame:
-    """What the chapters' headline studies say, a row for each paper and attack."""
-    papers = [paper for paper in notebooks.papers() if "headline" in notebooks.studies(paper, "quick")]
+    """What the headline studies of the repairs say, a row for each paper and attack."""
+    papers = [paper for paper in comparison.PAPERS if "headline" in notebooks.studies(paper, "quick")]
     studies = {tables.method_name(paper): experiments.study(paper, profile, "headline") for paper in papers}
     found = tables.findings_table(studies, control="fine-tuning")
     return found if len(found) else pd.DataFrame([["none", "not run yet", *[""] * 5]], columns=found.columns)
+
+
+def trained(profile: str) -> pd.DataFrame:
+    """The same for the defences that train, beside plain training on the same poisoned sets."""
+    runs = comparison.in_training(profile)
+    rows = [
+        {"method": method, "attack": attack, "plain training ACC / ASR": tables.pair(mine, "before"),
+         "method ACC / ASR": tables.pair(mine, "after"), "RA": tables.one(mine["robust_accuracy_after"].mean()),
+         "seeds": len(mine)}
+        for (method, attack), mine in runs.groupby(["method", "attack"], sort=False)
+    ]  # fmt: skip
+    return pd.DataFrame(rows or [{"method": "none", "attack": "not run yet"}])
 
 
 def scoreboard() -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from bdlib.attacks.fus import correctness, forgetting_events, fus, most_forgotte
 from bdlib.attacks.lps import lps
 from bdlib.data import batches
 from bdlib.mechanisms import MECHANISMS
-from bdlib.mechanisms.lps import auc, jaccard, largest_share, sawtooth, spectral_auc
+from bdlib.mechanisms.lps import auc, jaccard, largest_share, sawtooth, spectral_auc, surrogate_epochs
 from bdlib.poison import Poisoned, stamp
 from bdlib.selection import (
     clean_losses,
@@ -250,7 +250,7 @@ def test_the_spectral_score_finds_what_lies_along_the_main_direction(clean):
 
 def test_the_cost_is_counted_in_epochs():
     given = {"rounds": 5, "round_epochs": 2, "iterations": 3, "iteration_epochs": 4}
-    assert {key: attacks.surrogate_epochs(key, **given) for key in attacks.SELECTIONS} == {
+    assert {key: surrogate_epochs(key, **given) for key in attacks.SELECTIONS} == {
         "random": 0, "fus": 12, "lps": 10, "lps_unconstrained": 10, "lps_one_round": 10, "lps_lowest": 10,
     }  # fmt: skip
 

@@ -59,10 +59,3 @@ def module_of(selection: str) -> str:
     """The module that holds the code of a selection."""
     function = SELECTIONS[selection]
     return function.func.__module__ if isinstance(function, partial) else function.__module__
-
-
-def surrogate_epochs(selection: str, *, rounds: int, round_epochs: int, iterations: int, iteration_epochs: int) -> int:
-    """What a selection costs, in epochs of a surrogate on the whole training set; scoring passes are not counted."""
-    if selection == "random":
-        return 0
-    return iterations * iteration_epochs if selection == "fus" else rounds * round_epochs

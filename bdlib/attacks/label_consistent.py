@@ -24,7 +24,7 @@ def craft(
     train: ImageSet,
     *,
     make_model: MakeModel,
-    epochs: int = 3,  # sheet's small scale; the benchmark has a fully trained network
+    epochs: int = 3,  # ours, for small data; the benchmark has a fully trained network
     pad: int | None = 2,
     seed: int,
 ) -> nn.Module:

@@ -94,7 +94,7 @@ def craft(train: ImageSet, *, make_model: MakeModel, pad: int | None = None, see
 def train_pair(
     train: ImageSet,
     *,
-    steps: int = 400,  # of 64 images: about four epochs of 5,000, sheet's small scale
+    steps: int = 400,  # of 64 images: about four epochs of 5,000; ours, for small data
     batch_size: int = 64,
     learning_rate: float = 2e-3,
     fidelity: float = 5.0,  # weight of the squared change beside the bits' cross-entropy

@@ -1,6 +1,7 @@
 """Every defence, by its key. The same key names its test, and for a paper's method its notebook and records.
 
-Post-training defences take `(model, clean, *, ..., seed)` and return a new model in evaluation mode. They never
+Post-training defences take `(model, clean, *, ..., seed)`, in-training defences `(make_model, poisoned, *, ..., seed)`,
+with `clean` behind `poisoned` where they keep benign images back. All return a new model in evaluation mode, never
 change what they are given, and their signatures admit no trigger, target label, poison flags or test data.
 """
 

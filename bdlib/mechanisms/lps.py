@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bdlib.analysis import rank_correlation
-from bdlib.attacks import surrogate_epochs
 from bdlib.data import ImageSet
 from bdlib.defenses.fine_prune import activations
 from bdlib.poison import Poisoned
@@ -58,6 +57,13 @@ def lps(
         unseen = outside & ~chosen
         found["transfer_correlation"] = rank_correlation(selected["losses"][-1][unseen.cpu()], hard[unseen])
     return {name: value for name, value in found.items() if isfinite(value)}
+
+
+def surrogate_epochs(selection: str, *, rounds: int, round_epochs: int, iterations: int, iteration_epochs: int) -> int:
+    """What a selection costs, in epochs of a surrogate on the whole training set; scoring passes are not counted."""
+    if selection == "random":
+        return 0
+    return iterations * iteration_epochs if selection == "fus" else rounds * round_epochs
 
 
 def over_rounds(rounds: Rounds, losses: Losses, outside: Bool[Tensor, " n"]) -> dict[str, float]:
