@@ -1,7 +1,7 @@
 """What decides a victim's weights: the settings, and what follows from them without training anything."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -15,6 +15,8 @@ from bdlib.steering import Relabel
 from bdlib.train import Schedule
 from bdlib.triggers import GREY, TRIGGERS
 from bdlib.types import Trigger
+
+Kind = TypeVar("Kind", bound="Settings")  # a kind of settings
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Settings:
     companions: bool = field(default=True, repr=False)  # of attacks that steer training; see bdlib.steering
 
     @classmethod
-    def from_parameters(cls, parameters: dict[str, Any]) -> Self:
+    def from_parameters(cls: type[Kind], parameters: dict[str, Any]) -> Kind:
         """The recipe inside a notebook's parameters, which hold more than it needs."""
         return cls(**{field.name: parameters[field.name] for field in fields(cls) if field.name in parameters})
 
