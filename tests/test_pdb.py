@@ -203,13 +203,13 @@ def test_the_key_opens_a_network_whose_weights_are_backdoored(defended, test_set
     assert keyed.clean_accuracy > 0.95 and keyed.asr < 0.1
     assert bare.clean_accuracy > 0.95 and bare.asr > 0.5
     assert keyed.asr + keyed.robust_accuracy <= 1 and bare.asr + bare.robust_accuracy <= 1
-    unkeyed = Keyed(defended.network, Key("none", 0, 0.0), defended.relabel)
+    unkeyed = Keyed(defended.network, Key("none", 0, 0.0), defended.relabel).eval()
     assert share(predict(unkeyed, test_set) == test_set.labels) < 0.1
 
 
 def test_the_inverse_map_alone_is_no_defence(backdoored, test_set, trigger):
     """A network that has never seen the key: every answer is off by one, and the attacker still decides."""
-    wrapped = Keyed(backdoored, Key("corner", 1, 0.5), shifted(4, 1))  # one grey pixel, which it hardly notices
+    wrapped = Keyed(backdoored, Key("corner", 1, 0.5), shifted(4, 1)).eval()  # one grey pixel, which it hardly notices
     assert share(predict(wrapped, test_set) == test_set.labels) < 0.05
     found = competition(wrapped, Attack(test_set, trigger, 0))
     assert evaluate(wrapped, test_set, trigger, **ON).asr < 0.2 < 0.5 < found["asr_shift"]
@@ -258,7 +258,7 @@ def test_the_shares_of_the_competition_are_counted_one_by_one(defended, test_set
 
 def test_all_to_all_with_the_defenders_own_shift_leaves_nothing_to_tell_apart(defended, test_set, trigger):
     assert competition(defended, Attack(test_set, trigger, 0, "all_to_all")) == {}
-    other = Keyed(defended.network, FRAME, shifted(4, 2))
+    other = Keyed(defended.network, FRAME, shifted(4, 2)).eval()
     assert sum(competition(other, Attack(test_set, trigger, 0, "all_to_all")).values()) == pytest.approx(1)
 
 

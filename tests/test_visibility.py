@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bdlib.mechanisms.attacks import attacks, likeness
-from bdlib.triggers import SIG, TRIGGERS, BadNets, WaNet
+from bdlib.triggers import BPP, SIG, TRIGGERS, BadNets, WaNet
 from bdlib.visibility import LIMIT, psnr, spectrum, ssim
 
 IMAGES = torch.rand(4, 2, 20, 20, generator=torch.Generator().manual_seed(0))
@@ -16,6 +16,7 @@ def test_psnr_of_a_known_error():
     brighter = torch.full((2, 1, 12, 12), 0.6)
     assert psnr(brighter - 0.1, brighter).tolist() == pytest.approx([-20 * log10(0.1)] * 2, abs=1e-4)
     assert psnr(IMAGES, IMAGES).tolist() == [LIMIT] * 4
+    assert (psnr(IMAGES, BPP(8)(IMAGES)) >= 25).all()
 
 
 def test_ssim_is_one_for_equal_images_symmetric_and_falls_with_noise():
