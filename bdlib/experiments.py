@@ -23,6 +23,7 @@ from bdlib.data import ImageSet, split
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.evaluate import Scores, broken_premises, evaluate, predict
+from bdlib.in_training import unwatched
 from bdlib.mechanisms import MECHANISMS
 from bdlib.parameters import validated
 from bdlib.poison import poison, stamp, triggered
@@ -68,9 +69,11 @@ def defend(paper: str, parameters: dict[str, Any], backdoored: nn.Module, stages
     if defense == "none":
         return backdoored
     recipe, function = Recipe.from_parameters(parameters), DEFENSES[defense]
-    watched = {"watch": stages if stages is not None else Stages()}
-    return function(*handed(function, recipe, parameters, model=backdoored),
-                    **settings(function, parameters | watched))  # fmt: skip
+    keywords = settings(function, parameters)
+    watch = inspect.signature(function).parameters.get("watch")
+    if stages is not None and watch is not None and watch.default is unwatched:  # others are shown networks, unnamed
+        keywords["watch"] = stages
+    return function(*handed(function, recipe, parameters, model=backdoored), **keywords)
 
 
 def handed(function: Callable[..., Any], recipe: Recipe, parameters: dict[str, Any], **there: Any) -> list[Any]:

@@ -27,8 +27,8 @@ Ids = Int[Tensor, " m"]  # positions of images in their set
 def floored(loss: Loss, *, gamma: float, floor: Floor = "lga") -> Loss:
     """The loss of a batch, turned round at `gamma`: below it a step climbs, above it a step descends.
 
-    "lga", local gradient ascent, is the paper's sign(L - gamma) L; "flooding", the released code's default, is
-    |L - gamma| + gamma. Their gradients are equal, and zero where L is gamma. "none" leaves the loss alone.
+    "lga", local gradient ascent, is the paper's ``sign(L - gamma) L``; "flooding", the released code's default, is
+    ``|L - gamma| + gamma``. Their gradients are equal, and zero where L is gamma. "none" leaves the loss alone.
     """
     if floor == "none":
         return loss

@@ -1,5 +1,6 @@
 """The pages as sources: one address, one set of pins, no page left out. The built book is checked where it is built."""
 
+import ast
 import json
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import docutils.core
+import docutils.nodes
 import pandas as pd
 import yaml
 
@@ -91,6 +94,26 @@ def test_no_tracked_file_holds_a_path_of_one_machine():
             and path.name != "test_book.py"
         ):
             assert not re.search(r"/(home|root|work|Users)/", path.read_text(errors="ignore")), path
+
+
+def docstrings():
+    for path in sorted((ROOT / "bdlib").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+                yield f"{path.name}:{getattr(node, 'lineno', 1)}", text
+
+
+def test_the_reference_page_can_show_every_docstring():
+    """The book's build stops at a docstring that is not sound reStructuredText, such as one with bare bars."""
+    assert errors("Mean of |x - y|.") and not errors("Mean of ``|x - y|``.")
+    assert {where: found for where, text in docstrings() if (found := errors(text))} == {}
+
+
+def errors(text):
+    silent = {"report_level": 3, "halt_level": 5, "warning_stream": False}
+    tree = docutils.core.publish_doctree(text, settings_overrides=silent)
+    said = [*tree.findall(docutils.nodes.system_message), *tree.parse_messages, *tree.transform_messages]
+    return [message.astext() for message in said if message["level"] >= 3]
 
 
 def test_the_colab_cell_fetches_this_repository():

@@ -1,8 +1,10 @@
 """What a run hands to a defence and to a measure: what they ask for, and nothing that they may not have."""
 
+import pytest
 import torch
 
 from bdlib import experiments, notebooks
+from bdlib.defenses import DEFENSES
 from bdlib.experiments import Stages, handed, reserved
 from bdlib.victims import Recipe
 
@@ -57,3 +59,12 @@ def test_no_clean_share_means_no_clean_images():
 def test_without_a_defence_the_victim_is_what_is_scored():
     victim = RECIPE.untrained()
     assert experiments.defend("nad", PARAMETERS | {"defense": "none"}, victim) is victim
+
+
+@pytest.mark.parametrize("paper", [paper for paper in notebooks.papers() if paper in DEFENSES])
+def test_every_defence_runs_as_records_are_made(paper):
+    parameters = notebooks.parameters(paper, "smoke")
+    stages, model = Stages(), Recipe.from_parameters(parameters).untrained()
+    defended = experiments.defend(paper, parameters, model, stages)
+    assert not defended.training and defended is not model
+    assert ("losses" in stages) == (paper == "abl") and ("snapshots" in stages) == (paper == "pdb")

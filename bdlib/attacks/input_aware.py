@@ -116,7 +116,7 @@ def train_mask(
 
 
 def diversity(images: Images, made: Float[Tensor, "n made h w"]) -> Loss:
-    """Mean of |x - x'| / |f(x) - f(x')| over pairs of neighbours in the batch, root-mean-square norms."""
+    """Mean of ``|x - x'| / |f(x) - f(x')|`` over pairs of neighbours in the batch, root-mean-square norms."""
     apart = rms(images - images.roll(1, 0))
     return (apart / (rms(made - made.roll(1, 0)) + 1e-7)).mean()
 

@@ -92,7 +92,7 @@ def activeness_aware_fine_tune(
 ) -> nn.Module:
     """A copy of `model` fine-tuned by (1 - alpha) g + alpha g', where g' is the gradient `rho` uphill in every tensor.
 
-    To first order it descends CE + alpha rho ||grad CE||. With `alpha` or `rho` zero it is plain fine-tuning.
+    To first order it descends ``CE + alpha rho ||grad CE||``. With `alpha` or `rho` zero it is plain fine-tuning.
     """
     repaired = deepcopy(model).requires_grad_(True)
     optimizer = SharpnessAware(repaired, schedule.sgd(repaired.parameters()), rho=rho, per_tensor=True, mix=alpha)
