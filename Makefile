@@ -1,7 +1,9 @@
 # The README's two commands are `make book` and `make test`; `make help` lists the rest.
 PYTHON ?= python3
 PROFILE ?= quick
-SNAKEMAKE = PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --quiet host --config profile=$(PROFILE) --profile
+SLICE ?=
+JOBS ?=
+SNAKEMAKE = PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --quiet host --config profile=$(PROFILE) slice=$(SLICE) jobs=$(JOBS) --profile
 
 .PHONY: help env book test verify records paper benchmark lint clean
 help: ## this list
@@ -26,14 +28,16 @@ test: env ## lint, types, unit tests, notebooks at smoke scale
 verify: env ## every claim with its verdict; fails where one is worse than the accepted one
 	.venv/bin/python -m bdlib.claims
 
-records: env ## every run behind the chapters' intervals that is missing (an hour for one paper, on two cores)
-	@$(SNAKEMAKE) profiles/local records
+records: env ## every run behind the chapters' intervals that is missing; SLICE=10 stops after ten minutes
+	@$(SNAKEMAKE) profiles/local batch
 
-paper: env ## everything at the papers' scale, on a GPU
-	@$(SNAKEMAKE) profiles/gpu paper
+paper: PROFILE = paper
+paper: env ## the same at the papers' scale, on a GPU, then the chapters; SLICE=10 for ten minutes of runs, JOBS=4 at once
+	@$(SNAKEMAKE) profiles/gpu batch
+	@$(if $(SLICE),,$(SNAKEMAKE) profiles/gpu notebooks)
 
-benchmark: env ## what the training loop costs beside the bare training step
-	.venv/bin/python benchmarks/step_overhead.py
+benchmark: env ## speed of training and of each defence beside the bare step and a conventional pipeline
+	.venv/bin/python benchmarks/benchmark.py --profile $(PROFILE) --out results/benchmark/$(PROFILE).json
 
 lint: env ## format and lint in place
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .

@@ -1,18 +1,20 @@
 """Victims -> notebooks (papermill) -> metrics -> book, from laptop to cluster.
 
     snakemake --profile profiles/local book                       # what `make book` runs
-    snakemake --profile profiles/local records                    # every run behind the chapters' intervals
-    snakemake --profile profiles/gpu paper                        # the same at the papers' scale
-    snakemake --profile profiles/slurm paper
+    snakemake --profile profiles/local batch                      # every run behind the chapters' intervals: one machine
+    snakemake --profile profiles/slurm records                    # the same as one job a run: a cluster
+    snakemake --profile profiles/gpu notebooks                    # the chapters alone
 
-Add `--config profile=smoke` to run another profile's notebooks. Only what is missing or out of date is done.
+Add `--config profile=paper` to do it at another profile's scale, `slice=10` to stop a batch after ten minutes, `jobs=4`
+to make that many runs side by side on one GPU. 
+Only what is missing or out of date is done.
 """
 
 import json
 from dataclasses import asdict
 from pathlib import Path
 
-from bdlib import experiments, notebooks, provenance, records
+from bdlib import batch, notebooks, provenance, records
 from bdlib.victims import Recipe
 
 PROFILE = config.get("profile", "quick")
@@ -71,17 +73,20 @@ rule notebooks:
         expand("results/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
 
 
+# Has no output, so that it always looks: records once made stay, whatever changes, until somebody deletes them.
+rule batch:
+    params:
+        minutes=f"--minutes {config['slice']}" if config.get("slice") else "",
+        jobs=f"--jobs {config['jobs']}" if config.get("jobs") else "",
+    threads: workflow.cores
+    shell:
+        f"python -m bdlib.batch --profile {PROFILE} {{params.minutes}} {{params.jobs}}"
+
+
 rule records:
     input:
         grid_records(PROFILE),
         f"results/{PROFILE}/metrics.csv",
-
-
-rule paper:
-    input:
-        grid_records("paper"),
-        expand("results/paper/{paper}.ipynb", paper=PAPERS),
-        "results/paper/metrics.csv",
 
 
 rule victim:
@@ -135,12 +140,9 @@ rule metrics:
         lambda wildcards: sorted({*grid_records(wildcards.profile), *kept_records(wildcards.profile)}),
     output:
         "results/{profile}/metrics.csv",
-        "results/{profile}/progress.csv",
+        "results/{profile}/manifest.csv",
     run:
-        kept = [records.read(Path(path)) for path in input]
-        provenance.write_whole(Path(output[0]), records.table(kept).to_csv(index=False).encode())
-        told = experiments.progress(wildcards.profile).to_csv(index=False)
-        provenance.write_whole(Path(output[1]), told.encode())
+        print(batch.tell(wildcards.profile))
 
 
 rule site:

@@ -3,7 +3,7 @@
     python -m bdlib.experiments nad results/quick/nad/<name>.json --profile quick
 
 makes the record of that name, one of the grid in notebooks/params/<profile>/<paper>.records.yaml; several names make
-several, no name all that are missing, as `make records` does for every paper.
+several, no name all that are missing. `bdlib.batch` does so for every paper.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Where things lie, how they are written, and what made them."""
 
 import ast
+import functools
 import hashlib
 import inspect
 import os
@@ -51,15 +52,19 @@ def digest(*parts: object) -> str:
 
 def code_digest(*sources: Path | ModuleType | FunctionType | type | Any) -> str:
     """As `digest`, for source code (files or objects): blind to comments, docstrings and layout, to nothing else."""
-    bare = []
-    for source in sources:
-        tree = ast.parse(source.read_text() if isinstance(source, Path) else inspect.getsource(source))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and is_docstring(body[0]):
-                node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
-        bare.append(ast.unparse(tree))
-    return digest(*bare)
+    texts = [source.read_text() if isinstance(source, Path) else inspect.getsource(source) for source in sources]
+    return digest(*map(bare, texts))
+
+
+@functools.cache
+def bare(text: str) -> str:
+    """Source code without comments and docstrings, in a layout of its own; worked out once for each text."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and is_docstring(body[0]):
+            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
+    return ast.unparse(tree)
 
 
 def imported(module: str) -> list[Path]:

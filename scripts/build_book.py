@@ -8,6 +8,7 @@ do, so that every edit and launch button leads to the file that a reader should 
 
 import argparse
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
-from bdlib import claims, comparison, experiments, figures, notebooks, plots, tables
+from bdlib import batch, claims, comparison, experiments, figures, notebooks, plots, tables
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
@@ -35,6 +36,7 @@ def stage(profile: str) -> None:
     wanted[Path("book/_generated/progress.csv")] = progress(profile).to_csv(index=False).encode()
     wanted[Path("book/_generated/trained.csv")] = trained(profile).to_csv(index=False).encode()
     wanted |= {Path("book/_generated") / name: content for name, content in scoreboard().items()}
+    wanted |= {Path("book/_generated") / name: told.to_csv(index=False).encode() for name, told in scale().items()}
     for path in STAGE.rglob("*"):
         if path.is_file() and "_build" not in path.parts and path.relative_to(STAGE) not in wanted:
             path.unlink()
@@ -48,9 +50,10 @@ def stage(profile: str) -> None:
 def api_page() -> str:
     """The reference: every module's docstring and public members, in the order in which data flows through them."""
     rank = """types data datasets models triggers poison train sharpness filters in_training evaluate analysis
-        all_to_all adversarial isolation keyed polarizer pruning salience selection shaking steering surrogates targeted
-        unlearning visibility weights attacks defenses mechanisms recipes victims records parameters notebooks
-        experiments expressions ledger claims comparison figures plots paired panels tables provenance vision""".split()
+        all_to_all adversarial isolation keyed polarizer pruning salience selection shaking steering
+        surrogates targeted unlearning visibility weights attacks defenses mechanisms recipes
+        victims records parameters notebooks experiments batch expressions ledger claims comparison
+        figures plots paired panels tables provenance vision""".split()
     paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
     lines = [
         "# API reference",
@@ -96,6 +99,49 @@ def trained(profile: str) -> pd.DataFrame:
         for (method, attack), mine in runs.groupby(["method", "attack"], sort=False)
     ]  # fmt: skip
     return pd.DataFrame(rows or [{"method": "none", "attack": "not run yet"}])
+
+
+def scale() -> dict[str, pd.DataFrame]:
+    """The tables of the page on speed and scale: what the paper profile plans and has, its outcomes, the benchmarks."""
+    runs = batch.manifest("paper")
+    rows = [
+        {"paper": tables.method_name(str(paper)), "runs planned": len(mine), "victims": mine["victim"].nunique(),
+         "here": int((mine["state"] == "here").sum()), "missing": int((mine["state"] == "missing").sum())}
+        for paper, mine in [*runs.groupby("paper"), ("all", runs)]
+    ]  # fmt: skip
+    return {
+        "paper_scale.csv": pd.DataFrame(rows),
+        "paper_outcomes.csv": outcomes("paper"),
+        "benchmark.csv": benchmarks(),
+    }
+
+
+def outcomes(profile: str) -> pd.DataFrame:
+    """ACC and ASR in a profile's headline studies, a row for each method, data set and attack; means over seeds."""
+    shown = ("headline", "baselines", "suite", "gtsrb")
+    runs = [
+        experiments.study(paper, profile, study)
+        for paper in notebooks.papers() for study in notebooks.studies(paper, profile) if study in shown
+    ]  # fmt: skip
+    rows = [
+        {"paper": tables.method_name(key[0]), "method": key[1], "data set": key[2], "attack": key[3],
+         "ACC / ASR before": tables.pair(mine, "before"), "after": tables.pair(mine, "after"), "seeds": len(mine)}
+        for found in runs if len(found)
+        for key, mine in found.groupby(["paper", "method", "dataset", "attack"], sort=False)
+    ]  # fmt: skip
+    return pd.DataFrame(rows or [{"paper": "none", "method": "not run yet"}])
+
+
+def benchmarks() -> pd.DataFrame:
+    """The committed tables of the benchmark, one below the other, each row with the machine that it ran on."""
+    rows = []
+    for path in sorted((ROOT / "results" / "benchmark").glob("*.json")):
+        kept = json.loads(path.read_text())
+        machine = (
+            f"{kept['runtime']['device']}, {kept['runtime']['threads']} threads, commit {kept['runtime']['commit']}"
+        )
+        rows += [{"scale": kept["profile"], **row, "machine": machine} for row in kept["rows"]]
+    return pd.DataFrame(rows or [{"scale": "none", "what": "not run yet"}])
 
 
 def scoreboard() -> dict[str, bytes]:

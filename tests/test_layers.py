@@ -18,19 +18,10 @@ RANK = {name: number for number, names in enumerate((
     ("attacks",), ("defenses",),
     ("mechanisms",), ("recipes",), ("victims", "records", "parameters"),
     ("notebooks", "figures", "tables", "expressions"),
-    ("plots", "ledger", "paired"), ("experiments",), ("claims", "comparison"), ("panels",),
+    ("plots", "ledger", "paired"), ("experiments",), ("batch", "claims", "comparison"), ("panels",),
 )) for name in names}  # fmt: skip
-CLOSED = {"poison", "triggers", "analysis", "all_to_all", "selection", "attacks"}  # no defence may open the attack,
-SCORING = {"predict", "share"}  # and nothing that scores it: a defender counts on the clean images alone
-CLOSED = {
-    "poison",
-    "triggers",
-    "analysis",
-    "all_to_all",
-    "attacks",
-    "steering",
-}  # what holds the attack no defence may open,
-SCORING = {"predict", "share"}  # nor anything that scores it: a defender counts on the clean images alone
+CLOSED = {"poison", "triggers", "all_to_all", "attacks", "steering", "analysis"}  # what holds the attack no defence may
+SCORING = {"predict", "share"}  # open, nor anything that scores it: a defender counts on the clean images alone
 BASELINES = {"fine_tune"}  # a paper's method may build on one
 
 

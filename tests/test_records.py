@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from bdlib import experiments, notebooks, records, victims
+from bdlib import batch, experiments, notebooks, records, victims
 from bdlib.evaluate import Scores
 from bdlib.provenance import RESULTS, code_digest, imported, write_whole
 from bdlib.records import Record
@@ -78,8 +78,11 @@ def test_records_are_named_before_or_behind_the_profile(words, tmp_path, capsys,
 def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
     """Every record belongs to a study, under the name that its own parameters give, and stands in metrics.csv.
 
-    Those that no run has made yet are counted in progress.csv, and nowhere is one missing that it does not tell.
+    Those that no run has made yet stand in the manifest as missing.
     """
+    for path in RESULTS.glob("*/manifest.csv"):
+        told = pd.read_csv(path)
+        pd.testing.assert_frame_equal(told, batch.manifest(path.parent.name))
     for path in RESULTS.glob("*/metrics.csv"):
         profile, kept = path.parent.name, []
         for paper in sorted(p.name for p in path.parent.iterdir() if p.is_dir()):
@@ -87,8 +90,6 @@ def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
             assert due >= {p.stem for p in (path.parent / paper).glob("*.json")}
             kept += records.load(paper, profile)
         assert all(records.name(r.parameters) in {p.stem for p in path.parent.rglob("*.json")} for r in kept)
-        told = pd.read_csv(path.with_name("progress.csv"))
-        pd.testing.assert_frame_equal(told, experiments.progress(profile))
         table = pd.read_csv(path)
         assert len(table) == len(kept)
         assert sorted(table["asr_after"]) == pytest.approx(sorted(r.after.asr for r in kept))
