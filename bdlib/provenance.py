@@ -27,10 +27,24 @@ def best_device() -> torch.device:
     two, or at $BDLIB_THREADS.
     """
     if torch.cuda.is_available():
+        set_up_compiler()
         torch.backends.cudnn.deterministic = True
         return torch.device("cuda")
     torch.set_num_threads(THREADS)
     return torch.device("cpu")
+
+
+@functools.cache
+def set_up_compiler() -> None:
+    """Let torch.compile keep a graph for each network and batch size.
+
+    An epoch's last batch is smaller; by default it would have all others run through a slower graph of any size. And
+    the eight graphs that are kept by default are few for a process that trains victims of several networks.
+    """
+    import torch._dynamo.config as dynamo  # takes a second, which only a GPU repays
+
+    dynamo.automatic_dynamic_shapes = False
+    dynamo.cache_size_limit = 64
 
 
 def write_whole(path: Path, content: bytes) -> Path:

@@ -46,7 +46,7 @@ def test_a_run_that_fails_is_told_and_the_others_are_made(tmp_path):
 def test_at_the_end_of_the_time_what_runs_is_stopped(tmp_path):
     start = time.monotonic()
     groups = [[job(tmp_path, "quick"), job(tmp_path, "sleeps"), job(tmp_path, "never")]]
-    assert batch.batch(groups, seconds=20, run=act) == {}
+    assert batch.batch(groups, seconds=12, run=act) == {}
     assert time.monotonic() - start < 40
     assert [path.stem for path in tmp_path.iterdir()] == ["quick"]
 

@@ -8,6 +8,7 @@ from torch.optim import SGD
 
 from bdlib.data import batches
 from bdlib.models import seeded, small_resnet
+from bdlib.provenance import set_up_compiler
 from bdlib.train import Schedule, train
 
 
@@ -75,3 +76,21 @@ def test_compiled_training_takes_the_same_steps(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model: native(model, backend="aot_eager"))
     eager, compiled = (train(fresh(), toy(64, 0), Schedule(1, 0.05, batch_size=32), compiled=c) for c in (False, True))
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(eager.parameters(), compiled.parameters(), strict=True))
+
+
+def test_every_batch_size_has_a_graph_of_its_own_and_equal_networks_share_them(monkeypatch):
+    shapes = []
+
+    def backend(graph, inputs):
+        shapes.append({size for value in inputs if isinstance(value, torch.Tensor) for size in value.shape})
+        return graph.forward
+
+    native = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: native(model, backend=backend))
+    monkeypatch.setattr("torch._dynamo.config.automatic_dynamic_shapes", True)  # both are put back after the test
+    monkeypatch.setattr("torch._dynamo.config.cache_size_limit", 8)
+    set_up_compiler.__wrapped__()
+    for _ in range(2):
+        train(fresh(), toy(41, 0), Schedule(2, 0.05, batch_size=24), compiled=True)
+    assert all(type(size) is int for sizes in shapes for size in sizes)
+    assert [{24, 17} & sizes for sizes in shapes] == [{24}, {17}]
