@@ -42,7 +42,7 @@ class Job:
     @property
     def urgency(self) -> tuple[bool, int, bool]:
         """What comes first: CIFAR-10 before GTSRB, a first seed of everything, and the headline before the rest."""
-        return (self.study == "gtsrb", self.parameters["seed"], self.study not in ("headline", "suite"))
+        return (self.study == "gtsrb", self.parameters["seed"], self.study not in ("headline", "baselines", "suite"))
 
 
 Run = Callable[[Job], None]

@@ -42,8 +42,12 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     recipe = Recipe.from_parameters(validated(parameters))
     _, test = recipe.data()
     backdoored, stages = victim(recipe), Stages()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # the record tells this run's, not what ran before it in the process
     start = time.perf_counter()
     defended = defend(paper, parameters, backdoored, stages)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     before = recipe.scores(backdoored, test)
     after = before if defended is backdoored else recipe.scores(defended, test)

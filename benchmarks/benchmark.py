@@ -3,10 +3,10 @@
     python benchmarks/benchmark.py                       # quick scale: Fashion-MNIST, the small network
     python benchmarks/benchmark.py --profile paper       # CIFAR-10 and the papers' networks, on a GPU
 
-Parts: `training` (images per second and epoch time of victim training for each network; the ratio to the bare forward,
-backward and update; the ratio to a conventional pipeline; peak memory), `defenses` (seconds of each at its setting),
-`growth` (seconds against images, width, attacks and seeds). Ways that are compared take turns in one process, after one
-turn of warm-up; the table gives the median and the ends.
+Parts: `training` (images per second and epoch time for each network; the ratio to the bare forward, backward and
+update; the ratio to a conventional pipeline; peak memory), `victims` (one at the full schedule: seconds and scores),
+`defenses` (seconds of each at its setting), `growth` (seconds against images, width, attacks and seeds). Ways that are
+compared take turns in one process, after one turn of warm-up; the table gives the median and the ends.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -175,6 +176,22 @@ def usually(model: nn.Module, loader: DataLoader) -> None:
         total += loss.item()
 
 
+def victims(profile: str) -> Iterator[Row]:
+    """A victim at the full schedule, and one that is never poisoned: how long, how accurate, how backdoored."""
+    epochs = notebooks.parameters("nad", profile)["victim_epochs"]
+    for name, attack in product(NETWORKS[profile][:3], ("badnets", "none")):
+        recipe = Recipe(dataset=DATA[profile], model=name, attack=attack, victim_epochs=epochs,
+                        victim_batch_size=BATCH_SIZE[profile])  # fmt: skip
+        model, data = recipe.untrained(), recipe.poisoned().data
+        what = f"{name}, {'BadNets' if attack == 'badnets' else 'never poisoned'}, {epochs} epochs"
+        work = partial(train, model, data, recipe.schedule, compiled=data.labels.is_cuda)
+        yield Row("victims", what, "seconds", [timed(work)])
+        scores = recipe.scores(model, recipe.data()[1])
+        yield Row("victims", what, "ACC, %", [100 * scores.clean_accuracy])
+        if attack != "none":
+            yield Row("victims", what, "ASR, %", [100 * scores.asr])
+
+
 def defenses(profile: str) -> Iterator[Row]:
     """Each defence once at its setting, on the victim of its own chapter, which is trained first if it is not there."""
     for key in DEFENSES:
@@ -215,7 +232,7 @@ def widened(recipe: Recipe, width: int) -> None:
     train(models.add_head(net, 4 * width, facts.num_classes), recipe.poisoned().data, recipe.schedule)
 
 
-PARTS = ("training", "defenses", "growth")
+PARTS = ("training", "victims", "defenses", "growth")
 
 
 def main() -> None:
@@ -230,6 +247,7 @@ def main() -> None:
     ways: dict[str, Callable[[], Iterator[Row]]] = {
         "training": partial(training, options.profile, steps=options.steps, turns=options.turns,
                             workers=options.workers),
+        "victims": partial(victims, options.profile),
         "defenses": partial(defenses, options.profile),
         "growth": partial(growth, options.profile),
     }  # fmt: skip
