@@ -6,8 +6,7 @@
     snakemake --profile profiles/gpu notebooks                    # the chapters alone
 
 Add `--config profile=paper` to do it at another profile's scale, `slice=10` to stop a batch after ten minutes, `jobs=4`
-to make that many runs side by side on one GPU. 
-Only what is missing or out of date is done.
+to make that many runs side by side on one GPU. Only what is missing or out of date is done.
 """
 
 import json
