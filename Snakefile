@@ -75,8 +75,8 @@ rule notebooks:
 # Has no output, so that it always looks: records once made stay, whatever changes, until somebody deletes them.
 rule batch:
     params:
-        minutes=f"--minutes {config['slice']}" if config.get("slice") else "",
-        jobs=f"--jobs {config['jobs']}" if config.get("jobs") else "",
+        minutes=f"--minutes {config['slice']}" if config.get("slice") not in (None, "") else "",
+        jobs=f"--jobs {config['jobs']}" if config.get("jobs") not in (None, "") else "",
     threads: workflow.cores
     shell:
         f"python -m bdlib.batch --profile {PROFILE} {{params.minutes}} {{params.jobs}}"

@@ -3,7 +3,7 @@
 A panel is named by its title; what it holds is named by the legend. One colour for one meaning throughout the book.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from bdlib.figures import STYLES, WIDTH, colour
 
-Numbers = Sequence[float] | Tensor
+Numbers = Iterable[float] | Tensor
+Points = tuple[Numbers, Numbers] | Tensor  # x and y
 MEANING = {"clean": "#009E73", "triggered": "#CC79A7", "ACC": "#009E73", "ASR": "#CC79A7", "RA": "#56B4E9",
            "backdoor": "#CC79A7", "other": "#999999", "reproduced": "#009E73", "partly": "#F0E442",
            "not reproduced": "#E69F00", "not run": "#DDDDDD", "chance": "#999999"}  # fmt: skip
@@ -42,7 +43,7 @@ def names_in(content: Mapping[str, Mapping[str, object]]) -> list[str]:
 
 
 def curves(
-    content: Mapping[str, Mapping[str, tuple[Numbers, Numbers]]],
+    content: Mapping[str, Mapping[str, Points]],
     *,
     x: str,
     y: str | Sequence[str],
@@ -69,7 +70,7 @@ def curves(
     return figure
 
 
-def clouds(content: Mapping[str, Mapping[str, tuple[Numbers, Numbers]]], *, x: str, y: str, size: float = 9) -> Figure:
+def clouds(content: Mapping[str, Mapping[str, Points]], *, x: str, y: str, size: float = 9) -> Figure:
     """A panel for each entry; in it the points of each name, given as (x, y)."""
     figure, axes = panels(list(content), 2.9)
     names = names_in(content)
@@ -102,10 +103,11 @@ def histograms(
     figure, axes = panels(list(content), 2.5)
     tints = colours(names_in(content))
     for number, (ax, groups) in enumerate(zip(axes, content.values(), strict=True)):
-        values = [value for group in groups.values() for value in listed(group)]
-        for name, group in groups.items():
+        lists = {name: listed(group) for name, group in groups.items()}
+        values = [value for group in lists.values() for value in group]
+        for name, group in lists.items():
             each = [100 / len(group) if shares else 1.0] * len(group)
-            ax.hist(listed(group), bins=bins, range=(min(values), max(values)), weights=each, color=tints[name],
+            ax.hist(group, bins=bins, range=(min(values), max(values)), weights=each, color=tints[name],
                     alpha=0.45, label=name)  # fmt: skip
         ax.set(xlabel=x, ylabel=y if number == 0 else "", yscale="log" if log_y else "linear")
     axes[-1].legend()
