@@ -5,8 +5,9 @@
 
 Parts: `training` (images per second and epoch time for each network; the ratio to the bare forward, backward and
 update; the ratio to a conventional pipeline; peak memory), `victims` (one at the full schedule: seconds and scores),
-`defenses` (seconds of each at its setting), `growth` (seconds against images, width, attacks and seeds). Ways that are
-compared take turns in one process, after one turn of warm-up; the table gives the median and the ends.
+`precision` (on a GPU: what bfloat16 and the compiler cost in scores), `defenses` (seconds of each at its setting),
+`growth` (seconds against images, width, attacks and seeds). Ways that are compared take turns in one process, after one
+turn of warm-up; the table gives the median and the ends.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import torch
@@ -32,6 +34,7 @@ from bdlib import experiments, models, notebooks
 from bdlib.data import ImageSet, batches
 from bdlib.datasets import DATASETS
 from bdlib.defenses import DEFENSES
+from bdlib.evaluate import Scores
 from bdlib.provenance import runtime_facts, write_whole
 from bdlib.tables import method_name
 from bdlib.train import train
@@ -192,6 +195,33 @@ def victims(profile: str) -> Iterator[Row]:
             yield Row("victims", what, "ASR, %", [100 * scores.asr])
 
 
+def precision(profile: str, *, seeds: int = 3, data_fraction: float = 1.0) -> Iterator[Row]:
+    """Scores as a GPU trains by default, minus those of single precision, eager; a quarter of the full schedule.
+
+    Yields nothing on a CPU, where there is only the second way.
+    """
+    if not torch.cuda.is_available():
+        return
+    recipe = Recipe(dataset=DATA[profile], model=NETWORKS[profile][len(NETWORKS[profile]) // 2],
+                    victim_epochs=max(1, notebooks.parameters("nad", profile)["victim_epochs"] // 4),
+                    victim_batch_size=BATCH_SIZE[profile], data_fraction=data_fraction)  # fmt: skip
+    gaps: dict[str, list[float]] = {"ACC": [], "ASR": []}
+    for seed in range(seeds):
+        by_default = trained_scores(replace(recipe, seed=seed), compiled=True)
+        with patch.object(torch.cuda, "is_bf16_supported", lambda: False):
+            single = trained_scores(replace(recipe, seed=seed), compiled=False)
+        gaps["ACC"].append(100 * (by_default.clean_accuracy - single.clean_accuracy))
+        gaps["ASR"].append(100 * (by_default.asr - single.asr))
+    for score, found in gaps.items():
+        what = f"{recipe.model}, {recipe.victim_epochs} epochs, {seeds} seeds"
+        yield Row("precision", what, f"{score}, points more than in single precision", found)
+
+
+def trained_scores(recipe: Recipe, *, compiled: bool) -> Scores:
+    model = train(recipe.untrained(), recipe.poisoned().data, recipe.schedule, compiled=compiled)
+    return recipe.scores(model, recipe.data()[1])
+
+
 def defenses(profile: str) -> Iterator[Row]:
     """Each defence once at its setting, on the victim of its own chapter, which is trained first if it is not there."""
     for key in DEFENSES:
@@ -232,7 +262,7 @@ def widened(recipe: Recipe, width: int) -> None:
     train(models.add_head(net, 4 * width, facts.num_classes), recipe.poisoned().data, recipe.schedule)
 
 
-PARTS = ("training", "victims", "defenses", "growth")
+PARTS = ("training", "victims", "precision", "defenses", "growth")
 
 
 def main() -> None:
@@ -248,6 +278,7 @@ def main() -> None:
         "training": partial(training, options.profile, steps=options.steps, turns=options.turns,
                             workers=options.workers),
         "victims": partial(victims, options.profile),
+        "precision": partial(precision, options.profile),
         "defenses": partial(defenses, options.profile),
         "growth": partial(growth, options.profile),
     }  # fmt: skip

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from gpu import pretended
 
 PATH = Path(__file__).parents[1] / "benchmarks" / "benchmark.py"
 
@@ -38,3 +39,12 @@ def test_turns_are_taken_in_turn_and_the_first_is_not_counted(benchmark):
     seen = []
     taken = benchmark.interleaved({"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, turns=2)
     assert "".join(seen) == "ababab" and [len(seconds) for seconds in taken.values()] == [2, 2]
+
+
+def test_what_half_precision_costs_is_measured_on_a_gpu_alone(benchmark):
+    assert not list(benchmark.precision("quick"))
+    with pretended():
+        rows = [row.told() for row in benchmark.precision("quick", seeds=2, data_fraction=0.05)]
+    assert [row["measure"][:3] for row in rows] == ["ACC", "ASR"]
+    assert all(abs(row["low"]) < 30 and row["low"] <= row["high"] for row in rows)
+    assert any(row["low"] or row["high"] for row in rows)  # the two ways are not the same one
