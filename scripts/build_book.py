@@ -85,8 +85,14 @@ def findings(profile: str) -> pd.DataFrame:
 def progress(profile: str) -> pd.DataFrame:
     """How many of the planned runs are here, for pages where some are not."""
     told = experiments.progress(profile)
-    told = told.assign(paper=[tables.method_name(paper) for paper in told["paper"]])
-    return told if len(told) else pd.DataFrame([{"paper": "none"}])
+    told = told.assign(paper=[page_name(paper) for paper in told["paper"]]).rename(columns={"paper": "page"})
+    return told if len(told) else pd.DataFrame([{"page": "none"}])
+
+
+def page_name(key: str) -> str:
+    """What a table calls a chapter, or all of them."""
+    others = {"attacks": "attack gallery", "comparison": "comparison", "all": "all"}
+    return others.get(key) or tables.method_name(key)
 
 
 def trained(profile: str) -> pd.DataFrame:
@@ -105,14 +111,14 @@ def scale() -> dict[str, pd.DataFrame]:
     """The tables of the page on speed and scale: what the paper profile plans and has, its outcomes, the benchmarks."""
     runs = batch.manifest("paper")
     rows = [
-        {"paper": tables.method_name(str(paper)), "runs planned": len(mine), "victims": mine["victim"].nunique(),
+        {"page": page_name(str(paper)), "runs planned": len(mine), "victims": mine["victim"].nunique(),
          "here": int((mine["state"] == "here").sum()), "missing": int((mine["state"] == "missing").sum())}
         for paper, mine in [*runs.groupby("paper"), ("all", runs)]
     ]  # fmt: skip
     return {
         "paper_scale.csv": pd.DataFrame(rows),
         "paper_outcomes.csv": outcomes("paper"),
-        "benchmark.csv": benchmarks(),
+        **benchmarks(),
     }
 
 
@@ -124,24 +130,29 @@ def outcomes(profile: str) -> pd.DataFrame:
         for paper in notebooks.papers() for study in notebooks.studies(paper, profile) if study in shown
     ]  # fmt: skip
     rows = [
-        {"paper": tables.method_name(key[0]), "method": key[1], "data set": key[2], "attack": key[3],
+        {"page": page_name(key[0]), "method": key[1], "data set": key[2], "attack": key[3],
          "ACC / ASR before": tables.pair(mine, "before"), "after": tables.pair(mine, "after"), "seeds": len(mine)}
         for found in runs if len(found)
         for key, mine in found.groupby(["paper", "method", "dataset", "attack"], sort=False)
     ]  # fmt: skip
-    return pd.DataFrame(rows or [{"paper": "none", "method": "not run yet"}])
+    return pd.DataFrame(rows or [{"page": "none", "method": "not run yet"}])
 
 
-def benchmarks() -> pd.DataFrame:
-    """The committed tables of the benchmark, one below the other, each row with the machine that it ran on."""
-    rows = []
+ENDS = ("value", "low", "high")
+
+
+def benchmarks() -> dict[str, pd.DataFrame]:
+    """The committed tables of the benchmark, one below the other, and the machines that they were measured on."""
+    rows, machines = [], []
     for path in sorted((ROOT / "results" / "benchmark").glob("*.json")):
         kept = json.loads(path.read_text())
-        machine = (
-            f"{kept['runtime']['device']}, {kept['runtime']['threads']} threads, commit {kept['runtime']['commit']}"
-        )
-        rows += [{"scale": kept["profile"], **row, "machine": machine} for row in kept["rows"]]
-    return pd.DataFrame(rows or [{"scale": "none", "what": "not run yet"}])
+        machines.append({"scale": kept["profile"], **kept["runtime"]})
+        for row in kept["rows"]:
+            value, low, high = (f"{row[key]:,.0f}" if row[key] >= 100 else f"{row[key]:.3g}" for key in ENDS)
+            rows.append({"scale": kept["profile"], "what": row["what"], "measure": row["measure"], "value": value,
+                         "low to high": f"{low} to {high}" if low != high else ""})  # fmt: skip
+    none = [{"scale": "none", "what": "not run yet"}]
+    return {"benchmark.csv": pd.DataFrame(rows or none), "benchmark_machines.csv": pd.DataFrame(machines or none)}
 
 
 def scoreboard() -> dict[str, bytes]:
