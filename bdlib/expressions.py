@@ -189,7 +189,7 @@ def refuse_ambiguity(mine: pd.DataFrame, groups: Any, method: str, words: str) -
     recipe = [field.name for field in fields(Recipe)]
     telling = [name for name in parameters(mine) if name in recipe or method != "victim"]
     for key, group in groups:
-        differ = [c for c in telling if group[c].astype(str).nunique() > 1]
+        differ = [c for c in telling if len(group) > 1 and group[c].astype(str).nunique() > 1]
         if differ or (method != "victim" and len(group) > 1):
             raise ExpressionError(
                 f"{words} has {len(group)} runs for {key}: choose by {', '.join(differ) or 'a filter'}"

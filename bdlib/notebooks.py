@@ -24,6 +24,7 @@ from bdlib.provenance import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("smoke", "quick", "paper")
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where the library in C is there
 
 
 def papers() -> list[str]:
@@ -97,7 +98,7 @@ def grid(paper: str, profile: str) -> list[dict[str, Any]]:
 
 def read_yaml(path: Path) -> Any:
     """A YAML file's content, None where there is no such file."""
-    return yaml.safe_load(path.read_text()) if path.is_file() else None
+    return yaml.load(path.read_text(), YAML) if path.is_file() else None
 
 
 def execute(path: Path, out: Path, changes: dict[str, Any], *, prepare_only: bool = False) -> Path:
