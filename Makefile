@@ -21,12 +21,12 @@ book: env ## train what is missing, run the notebooks, build the book
 	@.venv/bin/python -c 'from pathlib import Path; print("The book is ready. Open", Path("build/book/index.html").resolve().as_uri())'
 
 test: env ## lint, types, unit tests, notebooks at smoke scale
-	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 	.venv/bin/python -m pytest -n 2 --dist loadfile --ignore tests/test_regression.py
 	.venv/bin/python -m pytest tests/test_regression.py
 
 verify: env ## every claim with its verdict; fails where one is worse than the accepted one
-	.venv/bin/python -m bdlib.claims
+	.venv/bin/python -m bdlib.claims.verdicts
 
 records: env ## every run behind the chapters' intervals that is missing; SLICE=10 stops after ten minutes
 	@$(SNAKEMAKE) profiles/local batch

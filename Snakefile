@@ -13,26 +13,27 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from bdlib import batch, notebooks, provenance, records
-from bdlib.victims import Recipe
+from bdlib import runtime
+from bdlib.experiments import batch, notebooks, records
+from bdlib.experiments.victims import VictimConfig
 
 PROFILE = config.get("profile", "quick")
 PAPERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
 CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
 PAGES = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
-VICTIMS = str(provenance.CACHE / "victims")
+VICTIMS = str(runtime.CACHE / "victims")
 RECIPES = {
     recipe.path.stem: recipe
     for paper in PAPERS
     for profile in notebooks.PROFILES
     if notebooks.profile_file(paper, profile).is_file()
-    for recipe in [Recipe.from_parameters(notebooks.parameters(paper, profile))]
+    for recipe in [VictimConfig.from_parameters(notebooks.parameters(paper, profile))]
 }
 
 
 def victim_of(paper, profile):
     """The victim that a profile's notebook runs on."""
-    return str(Recipe.from_parameters(notebooks.parameters(paper, profile)).path)
+    return str(VictimConfig.from_parameters(notebooks.parameters(paper, profile)).path)
 
 
 def reported_of(paper):
@@ -79,7 +80,7 @@ rule batch:
         jobs=f"--jobs {config['jobs']}" if config.get("jobs") not in (None, "") else "",
     threads: workflow.cores
     shell:
-        f"python -m bdlib.batch --profile {PROFILE} {{params.minutes}} {{params.jobs}}"
+        f"python -m bdlib.experiments.batch --profile {PROFILE} {{params.minutes}} {{params.jobs}}"
 
 
 rule records:
@@ -97,7 +98,7 @@ rule victim:
     resources:
         gpu=1,
     shell:
-        "python -m bdlib.victims {params.recipe:q}"
+        "python -m bdlib.experiments.victims {params.recipe:q}"
 
 
 rule notebook:
@@ -119,7 +120,7 @@ rule notebook:
     resources:
         gpu=1,
     shell:
-        "python -m bdlib.notebooks {input.notebook} {output} -f {input.parameters}"
+        "python -m bdlib.experiments.notebooks {input.notebook} {output} -f {input.parameters}"
         " -p record build/{wildcards.profile}/{wildcards.paper}.json 2>&1 | tee {log}"
 
 
@@ -131,7 +132,7 @@ rule record:
     resources:
         gpu=1,
     shell:
-        "python -m bdlib.experiments {wildcards.paper} {output:q} --profile {wildcards.profile}"
+        "python -m bdlib.experiments.run {wildcards.paper} {output:q} --profile {wildcards.profile}"
 
 
 rule metrics:

@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from bdlib.data.images import ImageSet, batches
+from bdlib.types import Labels
+
 Statistics = tuple[float, ...]  # one number per channel
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """First layer of every model, so that the rest of the library only ever sees pixels in [0, 1]."""
 
     mean: Tensor
@@ -73,7 +76,7 @@ def small_resnet(channels: int, num_classes: int, mean: Statistics, std: Statist
     net = stages(SmallBlock, channels, mean, std, stem_width=32, stem_stride=2,
                  widths=(32, 64, 128), strides=(1, 2, 2), blocks=1)  # fmt: skip
     net.add_module("relu", nn.ReLU())
-    return initialise(add_head(net, 128, num_classes))
+    return initialize(add_head(net, 128, num_classes))
 
 
 def wrn_16_1(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
@@ -85,7 +88,7 @@ def wrn_16_1(channels: int, num_classes: int, mean: Statistics, std: Statistics)
                  widths=(16, 32, 64), strides=(1, 2, 2), blocks=2)  # fmt: skip
     net.add_module("bn", nn.BatchNorm2d(64))
     net.add_module("relu", nn.ReLU())
-    return initialise(add_head(net, 64, num_classes))
+    return initialize(add_head(net, 64, num_classes))
 
 
 def preact_resnet18(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
@@ -94,26 +97,26 @@ def preact_resnet18(channels: int, num_classes: int, mean: Statistics, std: Stat
                  widths=(64, 128, 256, 512), strides=(1, 2, 2, 2), blocks=2)  # fmt: skip
     net.add_module("bn", nn.BatchNorm2d(512))
     net.add_module("relu", nn.ReLU())
-    return initialise(add_head(net, 512, num_classes))
+    return initialize(add_head(net, 512, num_classes))
 
 
 def resnet18(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
     """torchvision's ResNet-18 with the usual stem for 32-pixel images: one 3x3 convolution, no pooling."""
-    from bdlib.vision import torchvision
+    from bdlib.data._torchvision import torchvision
 
     net = torchvision.models.resnet18(num_classes=num_classes)
     net.conv1, net.maxpool = convolution(channels, 64, 3, 1), nn.Identity()
-    return initialise(normalised(net, mean, std))
+    return initialize(normalized(net, mean, std))
 
 
 def vgg19_bn(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
     """torchvision's VGG-19 with BatchNorm and a single linear layer behind the pooled features."""
-    from bdlib.vision import torchvision
+    from bdlib.data._torchvision import torchvision
 
     net = torchvision.models.vgg19_bn(num_classes=num_classes)
     net.features[0] = nn.Conv2d(channels, 64, 3, padding=1)
     net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, num_classes)
-    return initialise(normalised(net, mean, std))
+    return initialize(normalized(net, mean, std))
 
 
 MODELS: dict[str, Callable[[int, int, Statistics, Statistics], nn.Module]] = {
@@ -159,7 +162,7 @@ def stages(
 ) -> nn.Sequential:
     """Normalisation, one stem convolution, and stages `layer1`, `layer2`, ... of residual blocks."""
     net = nn.Sequential()
-    net.add_module("normalise", Normalise(mean, std))
+    net.add_module("normalize", Normalize(mean, std))
     net.add_module("stem", convolution(channels, stem_width, 3, stem_stride))
     inputs = stem_width
     for number, (width, stride) in enumerate(zip(widths, strides, strict=True), 1):
@@ -177,17 +180,17 @@ def add_head(net: nn.Sequential, width: int, num_classes: int) -> nn.Sequential:
     return net
 
 
-def normalised(net: nn.Module, mean: Statistics, std: Statistics) -> nn.Module:
+def normalized(net: nn.Module, mean: Statistics, std: Statistics) -> nn.Module:
     """`net` behind a normalisation layer; its own layers keep their names."""
-    normalise = Normalise(mean, std)
-    net.add_module("normalise", normalise)
-    net.register_forward_pre_hook(normalise_inputs)
+    normalize = Normalize(mean, std)
+    net.add_module("normalize", normalize)
+    net.register_forward_pre_hook(normalize_inputs)
     return net
 
 
-def normalise_inputs(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    """The forward hook that puts `module.normalise` in front of everything else."""
-    return module.get_submodule("normalise")(inputs[0])
+def normalize_inputs(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    """The forward hook that puts `module.normalize` in front of everything else."""
+    return module.get_submodule("normalize")(inputs[0])
 
 
 def convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
@@ -195,7 +198,7 @@ def convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
 
 
-def initialise(net: nn.Module) -> nn.Module:
+def initialize(net: nn.Module) -> nn.Module:
     """He-normal convolutions (fan out); BatchNorm and linear layers keep torch's own initial values."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
@@ -208,3 +211,18 @@ def seeded(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Generator().manual_seed(seed).initial_seed())
         return build()
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, data: ImageSet, *, batch_size: int = 500) -> Labels:
+    """Predicted class of every image. The model is put in evaluation mode for it, then back."""
+    was_training = model.training
+    model.eval()
+    guesses = torch.cat([model(batch.images).argmax(1) for batch in batches(data, batch_size)])
+    model.train(was_training)
+    return guesses
+
+
+def share(hits: Tensor) -> float:
+    """The share of true values, in double precision; nan when there are none to count."""
+    return hits.double().mean().item()

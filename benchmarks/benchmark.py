@@ -30,17 +30,19 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from bdlib import experiments, models, notebooks
-from bdlib.data import ImageSet, batches
-from bdlib.datasets import DATASETS
+from bdlib import models
+from bdlib.data._torchvision import torchvision
+from bdlib.data.datasets import DATASETS
+from bdlib.data.images import ImageSet, batches
 from bdlib.defenses import DEFENSES
-from bdlib.evaluate import Scores
-from bdlib.provenance import runtime_facts, write_whole
-from bdlib.tables import method_name
-from bdlib.train import train
+from bdlib.evaluation.metrics import Scores
+from bdlib.experiments import notebooks
+from bdlib.experiments import run as experiments
+from bdlib.experiments.victims import VictimConfig, victim
+from bdlib.report.tables import method_name
+from bdlib.runtime import runtime_facts, write_whole
+from bdlib.training.loop import train
 from bdlib.types import Batch
-from bdlib.victims import Recipe, victim
-from bdlib.vision import torchvision
 
 NETWORKS = {"quick": ("small_resnet",), "paper": ("wrn_16_1", "resnet18", "preact_resnet18", "vgg19_bn")}
 DATA = {"quick": "fashion", "paper": "cifar10"}
@@ -66,7 +68,7 @@ class Row:
 def training(profile: str, *, steps: int = 60, turns: int = 5, workers: int = 2) -> Iterator[Row]:
     """Victim training beside the bare step and the conventional pipeline, turn by turn in one process."""
     for name in NETWORKS[profile]:
-        recipe = Recipe(dataset=DATA[profile], model=name, victim_epochs=1, victim_batch_size=BATCH_SIZE[profile])
+        recipe = VictimConfig(dataset=DATA[profile], model=name, victim_epochs=1, victim_batch_size=BATCH_SIZE[profile])
         poisoned = recipe.poisoned().data
         data = poisoned[torch.arange(steps * recipe.victim_batch_size, device=poisoned.labels.device) % len(poisoned)]
         ready, usual = list(batches(data, recipe.victim_batch_size)), conventional(data, recipe, workers)
@@ -125,7 +127,7 @@ def peak_memory(work: Callable[[], object]) -> float:
     return torch.cuda.max_memory_allocated() / 2**30
 
 
-def bare(model: nn.Module, forward: Callable[..., torch.Tensor], ready: list[Batch], recipe: Recipe) -> None:
+def bare(model: nn.Module, forward: Callable[..., torch.Tensor], ready: list[Batch], recipe: VictimConfig) -> None:
     """Forward, backward and update on batches that lie ready: what no loop can go below without another step."""
     optimizer = recipe.schedule.sgd(model.parameters())
     device = ready[0].labels.device
@@ -142,13 +144,13 @@ def bare(model: nn.Module, forward: Callable[..., torch.Tensor], ready: list[Bat
 class Pictures(Dataset):
     """Images as PIL pictures, augmented one by one: how the common toolboxes feed their networks."""
 
-    def __init__(self, data: ImageSet, recipe: Recipe) -> None:
+    def __init__(self, data: ImageSet, recipe: VictimConfig) -> None:
         facts, steps = DATASETS[recipe.dataset], torchvision.transforms
         arrays = data.images.permute(0, 2, 3, 1).squeeze(-1).cpu().numpy()
         self.pictures = [Image.fromarray(array) for array in arrays]
         self.labels = data.labels.tolist()
         self.transform = steps.Compose([
-            steps.RandomCrop(facts.size, padding=facts.pad), steps.RandomHorizontalFlip(), steps.ToTensor(),
+            steps.RandomCrop(facts.size, padding=facts.augmentation), steps.RandomHorizontalFlip(), steps.ToTensor(),
         ])  # fmt: skip
 
     def __len__(self) -> int:
@@ -158,8 +160,8 @@ class Pictures(Dataset):
         return self.transform(self.pictures[index]), self.labels[index]
 
 
-def conventional(data: ImageSet, recipe: Recipe, workers: int) -> DataLoader:
-    """Batches of `Pictures` from worker processes. The networks normalise, here as everywhere."""
+def conventional(data: ImageSet, recipe: VictimConfig, workers: int) -> DataLoader:
+    """Batches of `Pictures` from worker processes. The networks normalize, here as everywhere."""
     return DataLoader(Pictures(data, recipe), recipe.victim_batch_size, shuffle=True, num_workers=workers,
                       persistent_workers=workers > 0, pin_memory=data.labels.is_cuda)  # fmt: skip
 
@@ -183,7 +185,7 @@ def victims(profile: str) -> Iterator[Row]:
     """A victim at the full schedule, and one that is never poisoned: how long, how accurate, how backdoored."""
     epochs = notebooks.parameters("nad", profile)["victim_epochs"]
     for name, attack in product(NETWORKS[profile][:3], ("badnets", "none")):
-        recipe = Recipe(dataset=DATA[profile], model=name, attack=attack, victim_epochs=epochs,
+        recipe = VictimConfig(dataset=DATA[profile], model=name, attack=attack, victim_epochs=epochs,
                         victim_batch_size=BATCH_SIZE[profile])  # fmt: skip
         model, data = recipe.untrained(), recipe.poisoned().data
         what = f"{name}, {'BadNets' if attack == 'badnets' else 'never poisoned'}, {epochs} epochs"
@@ -202,7 +204,7 @@ def precision(profile: str, *, seeds: int = 3, data_fraction: float = 1.0) -> It
     """
     if not torch.cuda.is_available():
         return
-    recipe = Recipe(dataset=DATA[profile], model=NETWORKS[profile][len(NETWORKS[profile]) // 2],
+    recipe = VictimConfig(dataset=DATA[profile], model=NETWORKS[profile][len(NETWORKS[profile]) // 2],
                     victim_epochs=max(1, notebooks.parameters("nad", profile)["victim_epochs"] // 4),
                     victim_batch_size=BATCH_SIZE[profile], data_fraction=data_fraction)  # fmt: skip
     gaps: dict[str, list[float]] = {"ACC": [], "ASR": []}
@@ -217,7 +219,7 @@ def precision(profile: str, *, seeds: int = 3, data_fraction: float = 1.0) -> It
         yield Row("precision", what, f"{score}, points more than in single precision", found)
 
 
-def trained_scores(recipe: Recipe, *, compiled: bool) -> Scores:
+def trained_scores(recipe: VictimConfig, *, compiled: bool) -> Scores:
     model = train(recipe.untrained(), recipe.poisoned().data, recipe.schedule, compiled=compiled)
     return recipe.scores(model, recipe.data()[1])
 
@@ -227,14 +229,14 @@ def defenses(profile: str) -> Iterator[Row]:
     for key in DEFENSES:
         paper = key if key in notebooks.papers() else "comparison"
         parameters = notebooks.parameters(paper, profile) | ({"defense": key} if paper == "comparison" else {})
-        backdoored = victim(Recipe.from_parameters(parameters))
+        backdoored = victim(VictimConfig.from_parameters(parameters))
         seconds = timed(partial(experiments.defend, paper, parameters, backdoored))
         yield Row("defenses", method_name(key), "seconds", [seconds])
 
 
 def growth(profile: str) -> Iterator[Row]:
     """Seconds of victim training, poisoning included, against images, width, attacks and seeds; one epoch each."""
-    base = Recipe(dataset=DATA[profile], model=NETWORKS[profile][0], victim_epochs=1, data_fraction=0.2,
+    base = VictimConfig(dataset=DATA[profile], model=NETWORKS[profile][0], victim_epochs=1, data_fraction=0.2,
                   victim_batch_size=BATCH_SIZE[profile])  # fmt: skip
     once([base])  # warms up
     for fraction in (0.1, 0.2, 0.4, 0.8):
@@ -249,12 +251,12 @@ def growth(profile: str) -> Iterator[Row]:
         yield Row("growth", f"seeds: {seeds}", "seconds", [once(recipes)])
 
 
-def once(recipes: list[Recipe]) -> float:
+def once(recipes: list[VictimConfig]) -> float:
     """Seconds to poison and to train them all, nothing read from the cache."""
     return timed(lambda: [train(r.untrained(), r.poisoned().data, r.schedule) for r in recipes])
 
 
-def widened(recipe: Recipe, width: int) -> None:
+def widened(recipe: VictimConfig, width: int) -> None:
     """An epoch of a small network whose stages have `width`, twice and four times as many filters."""
     facts = DATASETS[recipe.dataset]
     net = models.stages(models.SmallBlock, facts.channels, facts.mean, facts.std, stem_width=width, stem_stride=2,

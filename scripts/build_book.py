@@ -18,7 +18,9 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
-from bdlib import batch, claims, comparison, experiments, figures, notebooks, plots, tables
+from bdlib.claims import verdicts as claims
+from bdlib.experiments import batch, notebooks, studies
+from bdlib.report import comparison, figures, plots, tables
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
@@ -77,14 +79,14 @@ def rank_of(path: Path, rank: list[str]) -> tuple[int, str]:
 def findings(profile: str) -> pd.DataFrame:
     """What the headline studies of the repairs say, a row for each paper and attack."""
     papers = [paper for paper in comparison.PAPERS if "headline" in notebooks.studies(paper, "quick")]
-    studies = {tables.method_name(paper): experiments.study(paper, profile, "headline") for paper in papers}
+    studies = {tables.method_name(paper): studies.load_study(paper, profile, "headline") for paper in papers}
     found = tables.findings_table(studies, control="fine-tuning")
     return found if len(found) else pd.DataFrame([["none", "not run yet", *[""] * 5]], columns=found.columns)
 
 
 def progress(profile: str) -> pd.DataFrame:
     """How many of the planned runs are here, for pages where some are not."""
-    told = experiments.progress(profile)
+    told = studies.progress(profile)
     told = told.assign(paper=[page_name(paper) for paper in told["paper"]]).rename(columns={"paper": "page"})
     return told if len(told) else pd.DataFrame([{"page": "none"}])
 
@@ -126,7 +128,7 @@ def outcomes(profile: str) -> pd.DataFrame:
     """ACC and ASR in a profile's headline studies, a row for each method, data set and attack; means over seeds."""
     shown = ("headline", "baselines", "suite", "gtsrb")
     runs = [
-        experiments.study(paper, profile, study)
+        studies.load_study(paper, profile, study)
         for paper in notebooks.papers() for study in notebooks.studies(paper, profile) if study in shown
     ]  # fmt: skip
     rows = [

@@ -7,11 +7,11 @@ os.environ["BDLIB_THREADS"] = "1"  # two test processes share the machine; must 
 import pytest
 import torch
 
-from bdlib.data import ImageSet
+from bdlib.attacks.poisoning import poison
+from bdlib.attacks.triggers import BadNets
+from bdlib.data.images import ImageSet
 from bdlib.models import seeded, small_resnet
-from bdlib.poison import poison
-from bdlib.train import Schedule, train
-from bdlib.triggers import BadNets
+from bdlib.training.loop import Schedule, train
 
 torch.set_num_threads(1)
 STATISTICS = ((0.5,) * 3, (0.25,) * 3)
@@ -54,4 +54,4 @@ def make_model():
 
 @pytest.fixture(scope="session")
 def backdoored(poisoned, make_model):
-    return train(make_model(), poisoned.data, Schedule(4, 0.05, batch_size=64, pad=None))
+    return train(make_model(), poisoned.data, Schedule(4, 0.05, batch_size=64, augmentation=None))

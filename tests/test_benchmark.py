@@ -27,7 +27,7 @@ def test_the_loop_is_set_beside_the_bare_step_and_a_conventional_pipeline(benchm
 
 
 def test_the_conventional_pipeline_feeds_the_same_images(benchmark):
-    recipe = benchmark.Recipe(data_fraction=0.02)
+    recipe = benchmark.VictimConfig(data_fraction=0.02)
     data = recipe.poisoned().data
     pictures = benchmark.Pictures(data, recipe)
     pictures.transform = benchmark.torchvision.transforms.ToTensor()

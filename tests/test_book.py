@@ -13,9 +13,9 @@ import docutils.nodes
 import pandas as pd
 import yaml
 
-from bdlib import figures, tables
-from bdlib.evaluate import Scores
-from bdlib.records import reported
+from bdlib.evaluation.metrics import Scores
+from bdlib.experiments.records import reported
+from bdlib.report import figures, tables
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())

@@ -8,12 +8,13 @@ from IPython.core.inputtransformer2 import TransformerManager
 from matplotlib import pyplot
 from torch import nn
 
-from bdlib import experiments, notebooks, victims
 from bdlib.attacks import MODULES
-from bdlib.notebooks import NOTEBOOKS
+from bdlib.experiments import notebooks, victims
+from bdlib.experiments import run as experiments
+from bdlib.experiments.notebooks import NOTEBOOKS
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::bdlib.evaluate.PremiseWarning"),  # a smoke run's attack is weak
+    pytest.mark.filterwarnings("ignore::bdlib.evaluation.metrics.PremiseWarning"),  # a smoke run's attack is weak
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # matplotlib, given tensors
     pytest.mark.filterwarnings("ignore:Data has no positive values:UserWarning"),  # nor is there much to draw
 ]

@@ -2,16 +2,16 @@ import pytest
 import torch
 from conftest import STATISTICS
 
-from bdlib.models import MODELS, Normalise, seeded, tap
+from bdlib.models import MODELS, Normalize, seeded, tap
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_network_classifies_and_normalises_inside(name):
     model = seeded(lambda: MODELS[name](3, 7, *STATISTICS), seed=0).eval()
     images = torch.rand(2, 3, 32, 32)
-    with torch.no_grad(), tap(model, "normalise") as seen:
+    with torch.no_grad(), tap(model, "normalize") as seen:
         assert model(images).shape == (2, 7)
-    assert torch.allclose(seen["normalise"], (images - 0.5) / 0.25)
+    assert torch.allclose(seen["normalize"], (images - 0.5) / 0.25)
 
 
 def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone():
@@ -50,4 +50,4 @@ def test_an_unknown_layer_is_an_error_and_leaves_no_hook():
 
 
 def test_normalise_moves_with_the_model():
-    assert {name for name, _ in Normalise((0.5,), (0.5,)).named_buffers()} == {"mean", "std"}
+    assert {name for name, _ in Normalize((0.5,), (0.5,)).named_buffers()} == {"mean", "std"}

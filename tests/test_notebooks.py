@@ -10,9 +10,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from bdlib import notebooks, records
-from bdlib.notebooks import NOTEBOOKS, PROFILES, execute
-from bdlib.parameters import ParameterError
+from bdlib.experiments import notebooks, records
+from bdlib.experiments.notebooks import NOTEBOOKS, PROFILES, execute
+from bdlib.experiments.parameters import ParameterError
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SECTIONS = [
@@ -101,7 +101,7 @@ def test_a_changed_equation_is_noticed(tmp_path):
 
 def test_the_notebook_and_the_batch_make_the_same_record(tmp_path):
     """What papermill's run writes is what `bdlib.experiments` computes, but for the runtime facts."""
-    from bdlib import experiments
+    from bdlib.experiments import run as experiments
 
     changes = smoke(NOTEBOOKS / "nad.ipynb") | {"attack": "blended", "clean_fraction": 0.1, "seed": 5}
     execute(NOTEBOOKS / "nad.ipynb", tmp_path / "out.ipynb", changes | {"record": str(tmp_path / "r.json")})
@@ -124,7 +124,7 @@ def test_plain_papermill_stops_at_a_misspelt_parameter_before_any_compute(tmp_pa
 
 
 def test_the_strict_call_stops_before_a_kernel_starts(tmp_path):
-    command = [sys.executable, "-m", "bdlib.notebooks", str(NOTEBOOKS / "nad.ipynb"), str(tmp_path / "out.ipynb"),
+    command = [sys.executable, "-m", "bdlib.experiments.notebooks", str(NOTEBOOKS / "nad.ipynb"), str(tmp_path / "out.ipynb"),
                "-p", "clean_fraction", "7"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=QUIET)
     assert done.returncode == 2 and not list(tmp_path.iterdir())

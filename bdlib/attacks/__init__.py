@@ -1,6 +1,6 @@
-"""Attacks that do more than stamp images at random: they choose which, learn the trigger, or steer training.
+"""Attacks that do more than apply_trigger images at random: they choose which, learn the trigger, or train_input_aware training.
 
-Static triggers are in bdlib.triggers. CRAFTED attacks make something from clean images before any poisoning; STEERED
+Static triggers are in bdlib.triggers. CRAFTED attacks make something from clean images before any poisoning; TRAINING_CONTROLLED
 ones control training itself (bdlib.steering holds what they share). `SELECTIONS[key](train, trigger, *, target_label,
 poison_rate, make_model, ..., seed)` returns the positions of the images to be poisoned, in increasing order; never one
 of the target class, and round(poison_rate * len(train)) of them. They are here to measure defences at their worst.
@@ -13,14 +13,14 @@ from typing import NamedTuple
 from torch import nn
 
 from bdlib.attacks import label_consistent, ssba, trojan
-from bdlib.attacks.fus import fus
-from bdlib.attacks.lps import lps
-from bdlib.selection import Positions, random_selection
-from bdlib.triggers import TRIGGERS
+from bdlib.attacks.selection.fus import fus
+from bdlib.attacks.selection.lps import lps
+from bdlib.attacks.selection.ranking import Positions, random_selection
+from bdlib.attacks.triggers import TRIGGERS
 
 
 class Craft(NamedTuple):
-    """`blank(shape, make_model)` is the module that `craft(train, *, make_model, pad, seed)` returns, but untrained."""
+    """`blank(shape, make_model)` is the module that `craft(train, *, make_model, augmentation, seed)` returns, but untrained."""
 
     blank: Callable[..., nn.Module]
     craft: Callable[..., nn.Module]
@@ -32,15 +32,15 @@ CRAFTED = {
     "trojan": Craft(trojan.blank, trojan.craft),
     "ssba": Craft(ssba.blank, ssba.craft),
 }
-STEERED = ("wanet", "input_aware", "bpp")
+TRAINING_CONTROLLED = ("wanet", "input_aware", "bpp")
 # The module whose code an attack's victims depend on, beside the trigger's class
 MODULES = {
     "label_consistent": "bdlib.attacks.label_consistent",
     "trojan": "bdlib.attacks.trojan",
     "ssba": "bdlib.attacks.ssba",
-    "wanet": "bdlib.steering",
+    "wanet": "bdlib.attacks.training_controlled",
     "input_aware": "bdlib.attacks.input_aware",
-    "bpp": "bdlib.steering",
+    "bpp": "bdlib.attacks.training_controlled",
 }
 ATTACKS = (*[name for name in TRIGGERS if name not in MODULES], *MODULES)
 

@@ -13,18 +13,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from bdlib.data import ImageSet, batches
-from bdlib.in_training import MakeModel
+from bdlib.attacks.training_controlled import Mixed, Relabel, train_controlled
+from bdlib.data.images import ImageSet, batches
 from bdlib.models import seeded
-from bdlib.steering import Mixed, Relabel, train_steered
-from bdlib.train import Schedule
-from bdlib.types import Images, Loss
+from bdlib.training.loop import Schedule
+from bdlib.types import Images, Loss, MakeModel
 
 
 class InputAware(nn.Module):
     """The trigger: x + (G(x) - x) m(x), with pattern G and mask m made from the image x itself."""
 
-    companions = 1.0  # cross samples for each triggered one
+    cover_samples = 1.0  # cross samples for each triggered one
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -34,7 +33,7 @@ class InputAware(nn.Module):
     def forward(self, images: Images) -> Images:
         return images + (self.pattern(images) - images) * self.mask(images)
 
-    def companion(self, images: Images, others: Images, generator: Generator) -> Images:
+    def cover_sample(self, images: Images, others: Images, generator: Generator) -> Images:
         """Cross mode: pattern and mask of `others`."""
         return images + (self.pattern(others) - images) * self.mask(others)
 
@@ -61,14 +60,14 @@ def blank(shape: tuple[int, int, int], make_model: MakeModel) -> InputAware:
     return InputAware(shape[0])
 
 
-def steer(
+def train_input_aware(
     model: nn.Module,
     data: ImageSet,
     schedule: Schedule,
     relabel: Relabel,
     *,
     poison_rate: float,
-    companions: bool = True,
+    cover_samples: bool = True,
     on_epoch: Callable[[int, float], None] | None = None,
     compiled: bool = False,
 ) -> InputAware:
@@ -87,7 +86,7 @@ def steer(
     def penalty(images: Images, mixed: Mixed) -> Loss:
         return diversity(images, trigger.pattern(images))
 
-    train_steered(model, data, schedule, trigger, relabel, poison_rate=poison_rate, companions=companions,
+    train_controlled(model, data, schedule, trigger, relabel, poison_rate=poison_rate, cover_samples=cover_samples,
                   penalty=penalty, optimizer=both, on_epoch=on_epoch, compiled=compiled)  # fmt: skip
     return trigger.eval().requires_grad_(False)
 

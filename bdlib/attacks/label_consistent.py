@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bdlib.data import ImageSet
-from bdlib.in_training import MakeModel
-from bdlib.poison import Poisoned, poison, stamp
-from bdlib.surrogates import brief_training
-from bdlib.types import Images, Labels, Trigger
+from bdlib.attacks.poisoning import Poisoned, poison
+from bdlib.attacks.surrogate import brief_training
+from bdlib.data.images import ImageSet
+from bdlib.evaluation.apply_trigger import apply_trigger
+from bdlib.types import Images, Labels, MakeModel, Trigger
 
 
 def blank(shape: tuple[int, int, int], make_model: MakeModel) -> nn.Module:
@@ -25,17 +25,17 @@ def craft(
     *,
     make_model: MakeModel,
     epochs: int = 3,  # ours, for small data; the benchmark has a fully trained network
-    pad: int | None = 2,
+    augmentation: int | None = 2,
     seed: int,
 ) -> nn.Module:
     """The clean network that is to be misled, in evaluation mode without gradients."""
-    return brief_training(train, make_model, epochs=epochs, pad=pad, seed=seed)
+    return brief_training(train, make_model, epochs=epochs, augmentation=augmentation, seed=seed)
 
 
 def poison_consistently(
     data: ImageSet, trigger: Trigger, surrogate: nn.Module, *, target_label: int, poison_rate: float, seed: int
 ) -> Poisoned:
-    """Perturb and stamp a random `poison_rate` of the target class; all labels stay as they are.
+    """Perturb and apply_trigger a random `poison_rate` of the target class; all labels stay as they are.
 
     Raises ValueError when `poison_rate` is outside [0, 1].
     """
@@ -43,7 +43,7 @@ def poison_consistently(
     ids, images = chosen.is_poisoned.nonzero().squeeze(1), data.images.clone()
     for some in ids.split(500):
         hard = perturbed(surrogate, data.images[some].float() / 255, data.labels[some])
-        images[some] = stamp(hard.mul(255).round().byte(), trigger)
+        images[some] = apply_trigger(hard.mul(255).round().byte(), trigger)
     return Poisoned(ImageSet(images, data.labels), chosen.is_poisoned)
 
 

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from bdlib.data import ImageSet, batches
-from bdlib.in_training import MakeModel
-from bdlib.models import initialise, seeded
-from bdlib.types import Images, Loss
+from bdlib.data.images import ImageSet, batches
+from bdlib.models import initialize, seeded
+from bdlib.types import Images, Loss, MakeModel
 
 BITS = 16
 Secrets = Float[Tensor, "n bits"]  # zeros and ones
@@ -77,7 +76,9 @@ def blank(shape: tuple[int, int, int], make_model: MakeModel) -> Encoder:
     return Encoder(shape[0], shape[-1])
 
 
-def craft(train: ImageSet, *, make_model: MakeModel, pad: int | None = None, seed: int, **settings: Any) -> Encoder:
+def craft(
+    train: ImageSet, *, make_model: MakeModel, augmentation: int | None = None, seed: int, **settings: Any
+) -> Encoder:
     """The trained encoder with one random secret; no classifier and no augmentation take part.
 
     Raises CraftError where its decoder reads 95 % of the bits or fewer. `settings` are those of `train_pair`.
@@ -106,7 +107,7 @@ def train_pair(
     """
     channels, size = train.images.shape[1], train.images.shape[-1]
     device = train.images.device
-    pair = seeded(lambda: initialise(nn.ModuleList([Encoder(channels, size), Decoder(channels, size)])), seed=seed).to(
+    pair = seeded(lambda: initialize(nn.ModuleList([Encoder(channels, size), Decoder(channels, size)])), seed=seed).to(
         device
     )
     encoder, decoder = pair[0], pair[1]  # type: ignore[index]

@@ -6,10 +6,9 @@ The victim's training then only has to bind those neurons, which it grows anyway
 import torch
 from torch import Tensor, nn
 
-from bdlib.data import ImageSet, batches
-from bdlib.in_training import MakeModel
-from bdlib.surrogates import brief_training
-from bdlib.types import Images, Labels
+from bdlib.attacks.surrogate import brief_training
+from bdlib.data.images import ImageSet, batches
+from bdlib.types import Images, Labels, MakeModel
 
 
 class Added(nn.Module):
@@ -35,7 +34,7 @@ def craft(
     *,
     make_model: MakeModel,
     epochs: int = 3,  # of the clean network
-    pad: int | None = 2,
+    augmentation: int | None = 2,
     neurons: int = 2,  # BackdoorBench's, as step size and radius
     steps: int = 100,  # benchmark 1,000
     step_size: float = 0.1,
@@ -47,7 +46,7 @@ def craft(
     They are the inputs of the last linear layer with the largest summed weights. Each is driven to three times the
     99th percentile of its activation on `train` (the benchmark drives all to 100).
     """
-    network = brief_training(train, make_model, epochs=epochs, pad=pad, seed=seed)
+    network = brief_training(train, make_model, epochs=epochs, augmentation=augmentation, seed=seed)
     chosen = strongest_inputs(network, neurons)
     usual = torch.cat([inputs_of_last(network, batch.images)[:, chosen] for batch in batches(train, 500)])
     goal = 3 * usual.quantile(0.99, 0)

@@ -9,32 +9,34 @@ from collections.abc import Callable
 
 from torch import nn
 
-from bdlib.defenses.abl import abl
-from bdlib.defenses.anp import anp
-from bdlib.defenses.ar import ar
-from bdlib.defenses.fine_prune import fine_prune
-from bdlib.defenses.fine_tune import fine_tune
-from bdlib.defenses.ft_sam import ft_sam
-from bdlib.defenses.nad import nad
-from bdlib.defenses.npd import npd
-from bdlib.defenses.nwc import nwc
-from bdlib.defenses.pdb import pdb
-from bdlib.defenses.rnp import rnp
-from bdlib.defenses.sau import sau
+from bdlib.defenses import (
+    abl,
+    anp,
+    ar,
+    fine_prune,
+    fine_tune,
+    ft_sam,
+    nad,
+    npd,
+    nwc,
+    pdb,
+    rnp,
+    sau,
+)
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {
     # baselines
-    "fine_tune": fine_tune,
-    "fine_prune": fine_prune,
-    "anp": anp,
+    "fine_tune": fine_tune.fine_tune,
+    "fine_prune": fine_prune.fine_prune,
+    "anp": anp.anp,
     # papers
-    "nad": nad,
-    "rnp": rnp,
-    "ar": ar,
-    "nwc": nwc,
-    "sau": sau,
-    "npd": npd,
-    "ft_sam": ft_sam,
-    "abl": abl,
-    "pdb": pdb,
+    "nad": nad.nad,
+    "rnp": rnp.rnp,
+    "ar": ar.ar,
+    "nwc": nwc.nwc,
+    "sau": sau.sau,
+    "npd": npd.npd,
+    "ft_sam": ft_sam.ft_sam,
+    "abl": abl.abl,
+    "pdb": pdb.pdb,
 }

@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bdlib.data import ImageSet
+from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_tune import fine_tune
-from bdlib.evaluate import predict
-from bdlib.filters import PerFilter
+from bdlib.models import predict
+from bdlib.training.filter_masks import PerFilter
 from bdlib.types import Batch, Loss
 
 Kept = Bool[Tensor, " c"]  # true for the filters that stay
@@ -31,15 +31,15 @@ def fine_prune(
     allowed_drop: float = 0.04,  # what pruning may cost on `clean`; the paper leaves the number to the defender
     epochs: int = 10,  # as fine_tune, to be compared with it; paper not seen
     learning_rate: float = 0.1,  # as fine_tune
-    drop_epoch: int = 2,  # as fine_tune
+    milestone: int = 2,  # as fine_tune
     batch_size: int = 64,  # as fine_tune
-    pad: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
+    augmentation: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
     seed: int = 0,
 ) -> nn.Module:
     """A copy of `model` without its dormant filters, fine-tuned on `clean`: the paper's two stages."""
     keep = choose_filters(model, clean, readout=readout, allowed_drop=allowed_drop)
     return fine_tune_pruned(model, clean, keep, readout=readout, epochs=epochs, learning_rate=learning_rate,
-                            drop_epoch=drop_epoch, batch_size=batch_size, pad=pad, seed=seed)  # fmt: skip
+                            milestone=milestone, batch_size=batch_size, augmentation=augmentation, seed=seed)  # fmt: skip
 
 
 def activations(model: nn.Module, data: ImageSet, *, readout: str = "head") -> Float[Tensor, "n c"]:

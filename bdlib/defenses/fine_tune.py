@@ -8,8 +8,8 @@ from copy import deepcopy
 
 from torch import nn
 
-from bdlib.data import ImageSet
-from bdlib.train import LossFn, Schedule, cross_entropy, train
+from bdlib.data.images import ImageSet
+from bdlib.training.loop import LossFn, Schedule, cross_entropy, train
 
 
 def fine_tune(
@@ -18,9 +18,9 @@ def fine_tune(
     *,
     epochs: int = 10,
     learning_rate: float = 0.1,  # NAD's released code
-    drop_epoch: int = 2,  # the rate is a tenth from this epoch on; NAD's released code
+    milestone: int = 2,  # the rate is a tenth from this epoch on; NAD's released code
     batch_size: int = 64,  # NAD's released code
-    pad: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
+    augmentation: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
     seed: int = 0,
     loss_fn: LossFn = cross_entropy,
 ) -> nn.Module:
@@ -28,6 +28,6 @@ def fine_tune(
 
     `loss_fn` lets a repair add its own terms to the same schedule; alone, it is the cross-entropy.
     """
-    schedule = Schedule(epochs, learning_rate, anneal="constant", drops=(drop_epoch,), batch_size=batch_size,
-                        nesterov=True, weight_decay=1e-4, pad=pad, seed=seed)  # fmt: skip
+    schedule = Schedule(epochs, learning_rate, anneal="constant", milestones=(milestone,), batch_size=batch_size,
+                        nesterov=True, weight_decay=1e-4, augmentation=augmentation, seed=seed)  # fmt: skip
     return train(deepcopy(model).requires_grad_(True), clean, schedule, loss_fn=loss_fn)

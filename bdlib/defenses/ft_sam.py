@@ -13,9 +13,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import nn
 
-from bdlib.data import ImageSet
-from bdlib.sharpness import SharpnessAware
-from bdlib.train import Schedule, train
+from bdlib.data.images import ImageSet
+from bdlib.training.loop import Schedule, train
+from bdlib.training.sam import SharpnessAware
 from bdlib.types import Batch, Labels, Logits, Loss
 
 
@@ -29,7 +29,7 @@ def ft_sam(
     epochs: int = 100,  # paper, for CIFAR-10; 50 for GTSRB
     learning_rate: float = 0.01,  # paper and released code
     batch_size: int = 256,  # paper and released code
-    pad: int | None = 4,  # pixels of random crop, with mirroring; paper not seen, released code
+    augmentation: int | None = 4,  # pixels of random crop, with mirroring; paper not seen, released code
     variant: Literal["paper", "released"] = "paper",
     seed: int = 0,
 ) -> nn.Module:
@@ -44,7 +44,7 @@ def ft_sam(
 
     tuned = deepcopy(model).requires_grad_(True)
     shape = Swinging if variant == "released" else Schedule
-    schedule = shape(epochs, learning_rate, batch_size=batch_size, pad=pad, seed=seed)
+    schedule = shape(epochs, learning_rate, batch_size=batch_size, augmentation=augmentation, seed=seed)
     optimizer = SharpnessAware(tuned, schedule.sgd(tuned.parameters()), rho=rho, adaptive=adaptive)
     return train(tuned, clean, schedule, loss_fn=loss_fn, optimizer=optimizer)
 

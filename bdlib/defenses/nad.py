@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bdlib.data import ImageSet
+from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.models import tap
 from bdlib.types import Batch, Loss
@@ -30,9 +30,9 @@ def nad(
     teacher_epochs: int = 10,  # paper: 5 to 10
     student_epochs: int = 10,  # paper; 20 in the released code since 2022
     learning_rate: float = 0.1,  # paper not seen; released code
-    drop_epoch: int = 2,  # the rate is a tenth from this epoch on; released code
+    milestone: int = 2,  # the rate is a tenth from this epoch on; released code
     batch_size: int = 64,  # released code
-    pad: int | None = 4,  # pixels of random crop; paper and released code
+    augmentation: int | None = 4,  # pixels of random crop; paper and released code
     variant: Literal["paper", "released"] = "paper",
     seed: int = 0,
 ) -> nn.Module:
@@ -41,14 +41,14 @@ def nad(
     `variant="released"`: attention terms without gradient, as until 2022. Raises ValueError if a layer has no beta.
     """
     teacher = fine_tune(model, clean, epochs=teacher_epochs, learning_rate=learning_rate,
-                        drop_epoch=drop_epoch, batch_size=batch_size, pad=pad,
+                        milestone=milestone, batch_size=batch_size, augmentation=augmentation,
                         seed=seed + 1)  # its own shuffles, else the student would retrace its steps  # fmt: skip
-    return distil(model, teacher, clean, layers=layers, beta=beta, power=power, epochs=student_epochs,
-                  learning_rate=learning_rate, drop_epoch=drop_epoch, batch_size=batch_size,
-                  pad=pad, variant=variant, seed=seed)  # fmt: skip
+    return distill(model, teacher, clean, layers=layers, beta=beta, power=power, epochs=student_epochs,
+                  learning_rate=learning_rate, milestone=milestone, batch_size=batch_size,
+                  augmentation=augmentation, variant=variant, seed=seed)  # fmt: skip
 
 
-def distil(
+def distill(
     model: nn.Module,
     teacher: nn.Module,
     clean: ImageSet,
@@ -58,9 +58,9 @@ def distil(
     power: float = 2.0,
     epochs: int = 10,
     learning_rate: float = 0.1,
-    drop_epoch: int = 2,
+    milestone: int = 2,
     batch_size: int = 64,
-    pad: int | None = 4,
+    augmentation: int | None = 4,
     variant: Literal["paper", "released"] = "paper",
     seed: int = 0,
 ) -> nn.Module:
@@ -80,8 +80,8 @@ def distil(
         return fit + (disagreement.detach() if variant == "released" else disagreement)
 
     teacher.eval()
-    return fine_tune(model, clean, epochs=epochs, learning_rate=learning_rate, drop_epoch=drop_epoch,
-                     batch_size=batch_size, pad=pad, seed=seed, loss_fn=loss_fn)  # fmt: skip
+    return fine_tune(model, clean, epochs=epochs, learning_rate=learning_rate, milestone=milestone,
+                     batch_size=batch_size, augmentation=augmentation, seed=seed, loss_fn=loss_fn)  # fmt: skip
 
 
 def attention(features: Maps, power: float = 2.0) -> Float[Tensor, "n hw"]:

@@ -12,12 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bdlib.data import ImageSet
-from bdlib.filters import PerFilter
-from bdlib.sharpness import SharpnessAware
-from bdlib.train import Schedule, train
-from bdlib.unlearning import OnEpoch
-from bdlib.unlearning import unlearn as clean_unlearn
+from bdlib.data.images import ImageSet
+from bdlib.training.filter_masks import PerFilter
+from bdlib.training.loop import Schedule, train
+from bdlib.training.sam import SharpnessAware
+from bdlib.training.unlearning import OnEpoch
+from bdlib.training.unlearning import unlearn as clean_unlearn
 
 
 def nwc(
@@ -33,7 +33,7 @@ def nwc(
     learning_rate: float = 0.01,  # paper not seen; released code
     epochs: int = 20,  # of the repair; paper not seen; released code
     batch_size: int = 256,  # paper not seen; released code
-    pad: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
+    augmentation: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
     variant: Literal["paper", "released"] = "paper",
     seed: int = 0,
 ) -> nn.Module:
@@ -42,10 +42,10 @@ def nwc(
     `variant="released"`: filters ranked by changes rounded to four decimals, and one epoch more than asked for.
     """
     schedule = Schedule(epochs + (variant == "released"), learning_rate, anneal="constant", batch_size=batch_size,
-                        weight_decay=0.0, pad=pad, seed=seed)  # fmt: skip
-    climb = replace(schedule, epochs=1000, learning_rate=unlearning_rate)
-    unlearned = clean_unlearn(model, clean, climb, stop_accuracy=stop_accuracy) if neuron_ratio else model
-    emptied = reinitialise(model, weight_change(model, unlearned), neuron_ratio=neuron_ratio,
+                        weight_decay=0.0, augmentation=augmentation, seed=seed)  # fmt: skip
+    ascent_loss = replace(schedule, epochs=1000, learning_rate=unlearning_rate)
+    unlearned = clean_unlearn(model, clean, ascent_loss, stop_accuracy=stop_accuracy) if neuron_ratio else model
+    emptied = reinitialize(model, weight_change(model, unlearned), neuron_ratio=neuron_ratio,
                            weight_ratio=weight_ratio, variant=variant)  # fmt: skip
     return activeness_aware_fine_tune(emptied, clean, schedule, alpha=alpha, rho=rho)
 
@@ -67,7 +67,7 @@ def neuron_weight_change(change: dict[str, Tensor]) -> dict[str, PerFilter]:
     return {name: moved.flatten(1).sum(1) for name, moved in change.items()}
 
 
-def reinitialise(
+def reinitialize(
     model: nn.Module, change: dict[str, Tensor], *, neuron_ratio: float, weight_ratio: float, variant: str = "paper"
 ) -> nn.Module:
     """A copy of `model`, zero at the `weight_ratio` most changed weights of its `neuron_ratio` most changed filters.

@@ -12,11 +12,10 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import nn
 
-from bdlib.data import ImageSet
-from bdlib.evaluate import predict, share
-from bdlib.filters import Masked, PerFilter
-from bdlib.pruning import choose_threshold, prune
-from bdlib.train import Schedule, cross_entropy, train
+from bdlib.data.images import ImageSet
+from bdlib.models import predict, share
+from bdlib.training.filter_masks import Masked, PerFilter, choose_threshold, prune
+from bdlib.training.loop import Schedule, cross_entropy, train
 from bdlib.types import Batch, Loss
 
 Watch = Callable[[nn.Module], None]  # is shown the network after every step, for figures
@@ -28,12 +27,12 @@ def rnp(
     unlearning_rate: float = 0.01, unlearning_epochs: int = 21,  # epochs: at most
     alpha: float = 0.2, recovery_rate: float = 0.2, recovery_epochs: int = 20,  # alpha: weight of the recovery's loss
     allowed_drop: float = 0.05,  # of accuracy on `clean`; ours: half of what backdoor-toolbox's sweep allows
-    batch_size: int = 128, pad: int | None = 4,  # pad: pixels of random crop, with mirroring
+    batch_size: int = 128, augmentation: int | None = 4,  # augmentation: pixels of random crop, with mirroring
     variant: Literal["paper", "released"] = "paper",  # released: unlearning ends otherwise, see there
     seed: int = 0,
 ) -> nn.Module:  # fmt: skip
     """A pruned copy of `model`; `clean` is the defender's small trusted set. Nothing is trained after pruning."""
-    steps: dict[str, Any] = {"batch_size": batch_size, "pad": pad, "seed": seed}
+    steps: dict[str, Any] = {"batch_size": batch_size, "augmentation": augmentation, "seed": seed}
     unlearned = unlearn(model, clean, stop_accuracy=stop_accuracy, learning_rate=unlearning_rate,
                         epochs=unlearning_epochs, variant=variant, **steps)  # fmt: skip
     masks = recover_masks(unlearned, clean, alpha=alpha, learning_rate=recovery_rate, epochs=recovery_epochs, **steps)
@@ -42,14 +41,14 @@ def rnp(
 
 def unlearn(
     model: nn.Module, clean: ImageSet, *, stop_accuracy: float, learning_rate: float, epochs: int, batch_size: int,
-    pad: int | None, variant: str = "paper", seed: int = 0, watch: Watch = lambda network: None,
+    augmentation: int | None, variant: str = "paper", seed: int = 0, watch: Watch = lambda network: None,
 ) -> nn.Module:  # fmt: skip
     """A copy of `model` after gradient ascent on all weights, until accuracy on `clean` is at most `stop_accuracy`.
 
     Tested after each step; released: each epoch, in training mode, and the rate is cut tenfold at epochs 10 and 20.
     """
-    drops = (10, 20) if variant == "released" else ()
-    schedule = Schedule(epochs, learning_rate, "constant", drops, batch_size, pad=pad, seed=seed)
+    milestones = (10, 20) if variant == "released" else ()
+    schedule = Schedule(epochs, learning_rate, "constant", milestones, batch_size, augmentation=augmentation, seed=seed)
     unlearned, right = deepcopy(model).requires_grad_(True), list[bool]()
     optimizer = schedule.sgd(unlearned.parameters())
 
@@ -75,11 +74,13 @@ def unlearn(
 
 def recover_masks(
     unlearned: nn.Module, clean: ImageSet, *, alpha: float, learning_rate: float, epochs: int, batch_size: int,
-    pad: int | None, seed: int = 0, watch: Watch = lambda network: None,
+    augmentation: int | None, seed: int = 0, watch: Watch = lambda network: None,
 ) -> dict[str, PerFilter]:  # fmt: skip
     """Masks that, trained alone from one and clipped after every step, make `unlearned` fit `clean` again."""
     masked = Masked(deepcopy(unlearned))
-    schedule = Schedule(epochs, learning_rate, "constant", batch_size=batch_size, weight_decay=0, pad=pad, seed=seed)
+    schedule = Schedule(
+        epochs, learning_rate, "constant", batch_size=batch_size, weight_decay=0, augmentation=augmentation, seed=seed
+    )
     optimizer = schedule.sgd(masked.masks)
     optimizer.register_step_post_hook(lambda *_: masked.clip())
     optimizer.register_step_post_hook(lambda *_: watch(masked))

@@ -7,26 +7,17 @@ see the trigger and the test data; no defence may import them. Keywords are the 
 
 from collections.abc import Callable
 
-from bdlib.mechanisms.abl import abl
-from bdlib.mechanisms.ar import ar
-from bdlib.mechanisms.attacks import attacks
-from bdlib.mechanisms.ft_sam import ft_sam
-from bdlib.mechanisms.lps import lps
-from bdlib.mechanisms.npd import npd
-from bdlib.mechanisms.nwc import nwc
-from bdlib.mechanisms.pdb import pdb
-from bdlib.mechanisms.rnp import rnp
-from bdlib.mechanisms.sau import sau
+from bdlib.mechanisms import abl, ar, attacks, ft_sam, lps, npd, nwc, pdb, rnp, sau
 
 MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
-    "rnp": rnp,
-    "ar": ar,
-    "nwc": nwc,
-    "sau": sau,
-    "npd": npd,
-    "ft_sam": ft_sam,
-    "pdb": pdb,
-    "lps": lps,
-    "abl": abl,
-    "attacks": attacks,  # of no defence: what the page about attacks measures
+    "rnp": rnp.rnp,
+    "ar": ar.ar,
+    "nwc": nwc.nwc,
+    "sau": sau.sau,
+    "npd": npd.npd,
+    "ft_sam": ft_sam.ft_sam,
+    "pdb": pdb.pdb,
+    "lps": lps.lps,
+    "abl": abl.abl,
+    "attacks": attacks.attacks,  # of no defence: what the page about attacks measures
 }

@@ -4,16 +4,19 @@ All is read off what the defence has shown on its way; nothing is trained again.
 to count.
 """
 
+from copy import deepcopy
 from typing import Any
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from bdlib.data import ImageSet, split
-from bdlib.evaluate import evaluate, share
-from bdlib.isolation import Ids, Losses, isolate, parted, recalibrated
-from bdlib.poison import Poisoned
+from bdlib.attacks.poisoning import Poisoned
+from bdlib.data.images import ImageSet, batches, split
+from bdlib.defenses.abl.isolation import Ids, Losses, isolate, parted
+from bdlib.evaluation.metrics import evaluate
+from bdlib.models import share
+from bdlib.training.filter_masks import batch_norms
 from bdlib.types import Labels, Trigger
 
 IMAGES = 1000  # test images that the measures look at, at most
@@ -81,3 +84,21 @@ def recall(is_poisoned: Bool[Tensor, " n"], ids: Ids) -> float:
 def one_class(labels: Labels) -> float:
     """The share of the most frequent label: 1 where all images are of one class."""
     return (labels.bincount().max() / len(labels)).item()
+
+
+@torch.no_grad()
+def recalibrated(model: nn.Module, data: ImageSet, *, batch_size: int = 500) -> nn.Module:
+    """A copy of `model` with the running statistics of its BatchNorm layers made anew on `data`; no weight moves.
+
+    They become the plain mean over the batches. A few steps on images of one class leave statistics that fit no other
+    images; what is still there once they are repaired is what the weights have kept.
+    """
+    copy = deepcopy(model).train()
+    for layer in batch_norms(copy).values():
+        layer.reset_running_stats()
+        layer.momentum = None  # average over all batches alike
+    for batch in batches(data, batch_size):
+        copy(batch.images)
+    for name, layer in batch_norms(copy).items():
+        layer.momentum = batch_norms(model)[name].momentum
+    return copy.eval()

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bdlib.analysis import precision_at, triggered_change
-from bdlib.data import ImageSet
-from bdlib.filters import PerFilter
+from bdlib.data.images import ImageSet
+from bdlib.defenses.ar.salience import benign_salience, mask, weights_inside
+from bdlib.evaluation.apply_trigger import apply_trigger
+from bdlib.evaluation.trigger_analysis import precision_at, trigger_activated_change
 from bdlib.models import tap
-from bdlib.poison import stamp
-from bdlib.salience import benign_salience, mask, weights_inside
+from bdlib.training.filter_masks import PerFilter
 from bdlib.types import Trigger
 
 PerLayer = dict[str, PerFilter]  # a number for every filter of every convolution, by the convolution's name
@@ -36,7 +36,7 @@ def ar(
     layers: list[str],
     decay: float = 0.9,
     batch_size: int = 128,
-    pad: int | None = 4,
+    augmentation: int | None = 4,
     seed: int = 0,
 ) -> dict[str, float]:
     """Precision of each detector at a tenth of every layer, chance, and the weights before and after.
@@ -53,7 +53,9 @@ def ar(
     truth = change(model, images, trigger)
     if not any(moved.any() for moved in truth.values()):
         return measured
-    salience, gains = salience_of(model, clean, decay=decay, batch_size=batch_size, pad=pad, seed=seed)
+    salience, gains = salience_of(
+        model, clean, decay=decay, batch_size=batch_size, augmentation=augmentation, seed=seed
+    )
     suspected = detectors(model, clean, salience, gains)
     measured |= {f"precision_{name}": precision(found, truth, SHARE) for name, found in suspected.items()}
     hanging = backdoor_salience(model, images, trigger, target_label=target_label)
@@ -76,7 +78,13 @@ def sizes_inside(model: nn.Module, layers: list[str]) -> Tensor:
 
 
 def salience_of(
-    model: nn.Module, clean: ImageSet, *, decay: float = 0.9, batch_size: int = 128, pad: int | None = 4, seed: int = 0
+    model: nn.Module,
+    clean: ImageSet,
+    *,
+    decay: float = 0.9,
+    batch_size: int = 128,
+    augmentation: int | None = 4,
+    seed: int = 0,
 ) -> tuple[dict[str, Tensor], PerLayer]:
     """The benign salience of every convolution's weights, and of its filters' gains, by the convolution's name.
 
@@ -86,7 +94,14 @@ def salience_of(
     heard = outputs(model)
     places, kinds = list({*heard, *heard.values()}), (nn.Conv2d, nn.BatchNorm2d)
     found = benign_salience(
-        model, clean, layers=places, kinds=kinds, decay=decay, batch_size=batch_size, pad=pad, seed=seed
+        model,
+        clean,
+        layers=places,
+        kinds=kinds,
+        decay=decay,
+        batch_size=batch_size,
+        augmentation=augmentation,
+        seed=seed,
     )
     salience = {name: found[f"{name}.weight"] for name in heard}
     gains = {name: per_filter(found[f"{place}.weight"]) if place == name else found[f"{place}.weight"]
@@ -135,7 +150,7 @@ def backdoor_salience(model: nn.Module, images: ImageSet, trigger: Trigger, *, t
     """
     probe = deepcopy(model).requires_grad_(True).eval()
     weights = {name: probe.get_parameter(f"{name}.weight") for name in outputs(model)}
-    logits = probe(stamp(images.images, trigger).float() / 255)
+    logits = probe(apply_trigger(images.images, trigger).float() / 255)
     loss = F.cross_entropy(logits, torch.full_like(images.labels, target_label))
     gradients = torch.autograd.grad(loss, list(weights.values()))
     return {n: -(g * w.detach()).flatten() for (n, w), g in zip(weights.items(), gradients, strict=True)}
@@ -166,7 +181,7 @@ def outputs(model: nn.Module) -> dict[str, str]:
 def change(model: nn.Module, images: ImageSet, trigger: Trigger) -> PerLayer:
     """The triggered change of every filter where it is heard, by the convolution's name."""
     heard = outputs(model)
-    found = triggered_change(model, images, trigger, list(heard.values()))
+    found = trigger_activated_change(model, images, trigger, list(heard.values()))
     return {name: found[place] for name, place in heard.items()}
 
 

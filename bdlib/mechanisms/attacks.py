@@ -1,16 +1,16 @@
-"""What tells attacks apart beside their success: how visible they are, and what their companions do to the model."""
+"""What tells attacks apart beside their success: how visible they are, and what their cover_samples do to the model."""
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, nn
 
-from bdlib.all_to_all import next_class
-from bdlib.data import ImageSet
-from bdlib.evaluate import predict, share
-from bdlib.poison import stamp
-from bdlib.steering import stored
+from bdlib.attacks.all_to_all import next_class
+from bdlib.attacks.training_controlled import stored
+from bdlib.data.images import ImageSet
+from bdlib.evaluation.apply_trigger import apply_trigger
+from bdlib.evaluation.image_quality import psnr, ssim
+from bdlib.models import predict, share
 from bdlib.types import Images, Trigger
-from bdlib.visibility import psnr, ssim
 
 
 def attacks(
@@ -26,7 +26,7 @@ def attacks(
 
     `changed` is the share of pixel values that differ, `alike` the likeness of what two images get.
 
-    For attacks that steer training, also the accuracy on companions, and the share of them that the model gives the
+    For attacks that train_input_aware training, also the accuracy on cover_samples, and the share of them that the model gives the
     attack's label: near the clean accuracy and near 0 where only the exact trigger works.
     """
     wanted = torch.full_like(test.labels, target_label)
@@ -35,19 +35,19 @@ def attacks(
     able = wanted != test.labels
     some, wanted = test[able], wanted[able][:images]
     some = some[torch.arange(len(some), device=some.labels.device) < images]
-    clean, hit = some.images.float() / 255, stamp(some.images, trigger).float() / 255
+    clean, hit = some.images.float() / 255, apply_trigger(some.images, trigger).float() / 255
     measured = {
         "psnr": psnr(clean, hit).mean().item(),
         "ssim": ssim(clean, hit).mean().item(),
         "changed": (clean != hit).double().mean().item(),
         "alike": likeness(hit - clean),
     }
-    if hasattr(trigger, "companion"):
+    if hasattr(trigger, "cover_sample"):
         with torch.no_grad():
-            near = trigger.companion(clean, clean.roll(1, 0), Generator().manual_seed(0))
+            near = trigger.cover_sample(clean, clean.roll(1, 0), Generator().manual_seed(0))
         guesses = predict(model, ImageSet(stored(near), some.labels))
-        measured |= {"companion_accuracy": share(guesses == some.labels),
-                     "companion_asr": share(guesses == wanted)}  # fmt: skip
+        measured |= {"cover_accuracy": share(guesses == some.labels),
+                     "cover_asr": share(guesses == wanted)}  # fmt: skip
     return measured
 
 

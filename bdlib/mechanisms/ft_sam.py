@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
-from bdlib.analysis import rank_correlation, triggered_change
-from bdlib.data import ImageSet
-from bdlib.filters import PerFilter, batch_norms
-from bdlib.sharpness import perturbation
+from bdlib.data.images import ImageSet
+from bdlib.evaluation.trigger_analysis import rank_correlation, trigger_activated_change
+from bdlib.training.filter_masks import PerFilter, batch_norms
+from bdlib.training.sam import perturbation
 from bdlib.types import Trigger
 
 IMAGES = 500  # test images that everything here is measured on
@@ -54,9 +54,9 @@ def ft_sam(
         "uphill_rise_before": uphill_rise(model, held_out),
         "uphill_rise_after": uphill_rise(defended, held_out),
     }
-    changes = triggered_change(model, others, trigger, [before.convolution, before.layer])
+    changes = trigger_activated_change(model, others, trigger, [before.convolution, before.layer])
     change = changes[before.layer]
-    left = triggered_change(defended, others, trigger, [after.layer])[after.layer]
+    left = trigger_activated_change(defended, others, trigger, [after.layer])[after.layer]
     if change.max() == 0:
         return measured
     backdoor = most_changed(change)

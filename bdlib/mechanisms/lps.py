@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bdlib.analysis import rank_correlation
-from bdlib.data import ImageSet
+from bdlib.attacks.poisoning import Poisoned
+from bdlib.attacks.selection.ranking import Positions, Scores, clean_losses, poison_losses
+from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_prune import activations
-from bdlib.poison import Poisoned
-from bdlib.selection import Positions, Scores, clean_losses, poison_losses
+from bdlib.evaluation.trigger_analysis import rank_correlation
 from bdlib.types import Labels, Trigger
 
 Rounds = Int[Tensor, "sets p"]  # the set before the first round and after each

@@ -6,14 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bdlib.analysis import rank_correlation, triggered_change
-from bdlib.data import ImageSet
-from bdlib.defenses.npd import warm_up
-from bdlib.evaluate import predict, share
-from bdlib.models import tap
-from bdlib.poison import stamp
-from bdlib.polarizer import Polarized, insert
-from bdlib.targeted import runner_up, targeted_examples
+from bdlib.data.images import ImageSet
+from bdlib.defenses.npd.method import warm_up
+from bdlib.defenses.npd.polarizer import Polarized, insert
+from bdlib.defenses.npd.targeted_pgd import second_most_likely_class, targeted_pgd
+from bdlib.evaluation.apply_trigger import apply_trigger
+from bdlib.evaluation.trigger_analysis import rank_correlation, trigger_activated_change
+from bdlib.models import predict, share, tap
 from bdlib.types import Images, Labels, Logits, Trigger
 
 Features = Float[Tensor, "n d"]  # a row for each image
@@ -49,7 +48,7 @@ def npd(
     found = {"learned_parameters": float(learned), "learned_share": learned / given}
     for when, network in (("before", start), ("after", defended)):
         for place in PLACES:
-            near = nearest_class(network, reference, stamp(probes.images, trigger), place)
+            near = nearest_class(network, reference, apply_trigger(probes.images, trigger), place)
             found[f"{place}_nearest_true_{when}"] = share(near == probes.labels)
             found[f"{place}_nearest_target_{when}"] = share(near == target_label)
             found[f"{place}_trigger_shift_{when}"] = trigger_shift(network, probes.images, trigger, place)
@@ -109,7 +108,7 @@ def nearest_class(network: Polarized, reference: ImageSet, images: Tensor, place
 def trigger_shift(network: Polarized, images: Tensor, trigger: Trigger, place: str) -> float:
     """How far the trigger moves features, over how far those of clean images lie from their mean; root mean squares."""
     plain = features(network, images.float() / 255, place)
-    moved = features(network, stamp(images, trigger).float() / 255, place)
+    moved = features(network, apply_trigger(images, trigger).float() / 255, place)
     return ((moved - plain).square().sum(1).mean() / (plain - plain.mean(0)).square().sum(1).mean()).sqrt().item()
 
 
@@ -124,15 +123,15 @@ def aims(
     images, labels = clean.images[:500].float() / 255, clean.labels[:500]
     with torch.no_grad():
         logits = network(images)
-    targets = runner_up(logits, labels, mask=-inf)
-    attacked = targeted_examples(network, images, targets, radius=radius, step_size=step_size, steps=steps)
+    targets = second_most_likely_class(logits, labels, mask=-inf)
+    attacked = targeted_pgd(network, images, targets, radius=radius, step_size=step_size, steps=steps)
     with torch.no_grad():
         reached = network(attacked).argmax(1) == targets
     return {
-        "runner_up_is_target": share(targets[labels != target_label] == target_label),
+        "second_class_is_target": share(targets[labels != target_label] == target_label),
         "small_attack_succeeds": share(reached),
-        "mask_1e-10_misses": share(runner_up(logits, labels, mask=-1e-10) == labels),
-        "mask_10_misses": share(runner_up(logits, labels, mask=-10.0) == labels),
+        "mask_1e-10_misses": share(second_most_likely_class(logits, labels, mask=-1e-10) == labels),
+        "mask_10_misses": share(second_most_likely_class(logits, labels, mask=-10.0) == labels),
     }
 
 
@@ -140,8 +139,8 @@ def channel_changes(
     start: Polarized, defended: Polarized, images: ImageSet, trigger: Trigger
 ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
     """For each channel: how much the trigger changes it, and how much the polarizer changes it on triggered images."""
-    tac = triggered_change(start, images, trigger, ["polarizer"])["polarizer"]
-    pixels = stamp(images.images, trigger).float() / 255
+    tac = trigger_activated_change(start, images, trigger, ["polarizer"])["polarizer"]
+    pixels = apply_trigger(images.images, trigger).float() / 255
     with torch.no_grad(), tap(start, "polarizer") as before, tap(defended, "polarizer") as after:
         start(pixels), defended(pixels)
     return tac, (after["polarizer"] - before["polarizer"]).abs().mean((0, 2, 3))

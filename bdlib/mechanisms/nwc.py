@@ -11,15 +11,15 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from bdlib.analysis import joined, precision_at, rank_correlation, triggered_change
-from bdlib.data import ImageSet, split
-from bdlib.defenses.nwc import clean_unlearn, convolutions, neuron_weight_change, reinitialise, weight_change
-from bdlib.evaluate import Scores, evaluate
-from bdlib.filters import PerFilter
-from bdlib.poison import stamp, triggered
-from bdlib.train import Schedule, train
+from bdlib.data.images import ImageSet, split
+from bdlib.defenses.nwc import clean_unlearn, convolutions, neuron_weight_change, reinitialize, weight_change
+from bdlib.evaluation.apply_trigger import apply_trigger, triggered_set
+from bdlib.evaluation.metrics import Scores, evaluate
+from bdlib.evaluation.trigger_analysis import joined, precision_at, rank_correlation, trigger_activated_change
+from bdlib.training.filter_masks import PerFilter
+from bdlib.training.loop import Schedule, train
+from bdlib.training.unlearning import OnEpoch, ascent_loss, unlearn
 from bdlib.types import Trigger
-from bdlib.unlearning import OnEpoch, climb, unlearn
 
 IMAGES = 500  # test images that the measures look at
 GONE = 0.05  # the attack success rate at which poison unlearning stops; released code
@@ -39,7 +39,7 @@ def nwc(
     stop_accuracy: float = 0.1,
     unlearning_rate: float = 1e-4,
     batch_size: int = 256,
-    pad: int | None = 4,
+    augmentation: int | None = 4,
     variant: str = "paper",
     seed: int = 0,
 ) -> dict[str, float]:
@@ -49,20 +49,20 @@ def nwc(
     """
     if neuron_ratio == 0:
         return {}
-    schedule = Schedule(1000, unlearning_rate, anneal="constant", batch_size=batch_size, weight_decay=0.0, pad=pad,
+    schedule = Schedule(1000, unlearning_rate, anneal="constant", batch_size=batch_size, weight_decay=0.0, augmentation=augmentation,
                         seed=seed)  # fmt: skip
     steps: list[int] = []
     unlearned = clean_unlearn(model, clean, schedule, stop_accuracy=stop_accuracy,
                               on_epoch=lambda epoch, _: steps.append(epoch))  # fmt: skip
     change = weight_change(model, unlearned)
-    emptied = reinitialise(model, change, neuron_ratio=neuron_ratio, weight_ratio=weight_ratio, variant=variant)
+    emptied = reinitialize(model, change, neuron_ratio=neuron_ratio, weight_ratio=weight_ratio, variant=variant)
     gradients, sample = last(activeness(model, clean, schedule)), some(test)
     found = {"unlearning_epochs": float(len(steps)), "gradient_norm_median": gradients.median().item(),
              "gradient_norm_highest": gradients.max().item()}  # fmt: skip
-    for name, network in (("unlearned", unlearned), ("reinitialised", emptied)):
+    for name, network in (("unlearned", unlearned), ("reinitialized", emptied)):
         scores = evaluate(network, sample, trigger, target_label=target_label)
         found |= {f"{name}_accuracy": scores.clean_accuracy, f"{name}_asr": scores.asr}
-    if torch.equal(stamp(sample.images, trigger), sample.images):
+    if torch.equal(apply_trigger(sample.images, trigger), sample.images):
         return {name: value for name, value in found.items() if "asr" not in name}
     poison = poison_unlearn(model, sample, trigger, schedule, target_label=target_label)
     found |= agreement(change, weight_change(model, poison)) | overlap(model, change, sample, trigger)
@@ -84,7 +84,7 @@ def poison_unlearn(
     on_epoch: OnEpoch | None = None,
 ) -> nn.Module:  # fmt: skip
     """`model` made to unlearn triggered test images with the attacker's label, until few are given it."""
-    attacked = triggered(test, trigger, target_label=target_label)
+    attacked = triggered_set(test, trigger, target_label=target_label)
     wanted = ImageSet(attacked.images, torch.full_like(attacked.labels, target_label))
     return unlearn(model, wanted, schedule, stop_accuracy=GONE, on_epoch=on_epoch)
 
@@ -101,7 +101,7 @@ def agreement(change: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, 
 def overlap(model: nn.Module, change: dict[str, Tensor], test: ImageSet, trigger: Trigger) -> dict[str, float]:
     """The share of the last layer's most changed filters that are among those the trigger moves most; and chance's."""
     layer = list(change)[-1]
-    moved = triggered_change(model, test, trigger, [layer])[layer]
+    moved = trigger_activated_change(model, test, trigger, [layer])[layer]
     count = max(1, int(TOP * len(moved)))
     shared = precision_at(count, last(neuron_weight_change(change)), moved)
     return {"overlap_with_triggered": shared, "overlap_by_chance": count / len(moved)}
@@ -121,7 +121,7 @@ def activeness(model: nn.Module, data: ImageSet, schedule: Schedule) -> dict[str
         seen.append({name: g.abs().flatten(1).sum(1) for name, g in gradients.items() if g is not None})
 
     optimizer.register_step_post_hook(look)
-    train(copy, data, replace(schedule, epochs=1, seed=schedule.seed * schedule.epochs), loss_fn=climb,
+    train(copy, data, replace(schedule, epochs=1, seed=schedule.seed * schedule.epochs), loss_fn=ascent_loss,
           optimizer=optimizer)  # fmt: skip
     return {name: torch.stack([step[name] for step in seen]).mean(0) for name in layers}
 

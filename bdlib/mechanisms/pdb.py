@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bdlib.all_to_all import next_class
-from bdlib.data import ImageSet, split
-from bdlib.evaluate import predict, share
-from bdlib.keyed import Key, Keyed
-from bdlib.poison import stamp, triggered
+from bdlib.attacks.all_to_all import next_class
+from bdlib.data.images import ImageSet, split
+from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger
+from bdlib.evaluation.apply_trigger import apply_trigger, triggered_set
+from bdlib.models import predict, share
 from bdlib.types import Labels, Trigger
 
 IMAGES = 1000  # test images that the measures of the finished network look at
@@ -32,13 +32,13 @@ def pdb(
 
     `stages["snapshots"]` gives the scores of every epoch, with the key and without.
     """
-    if not isinstance(defended, Keyed):
+    if not isinstance(defended, DefensiveModel):
         return {}
     sample = some(test, IMAGES)
     attack = Attack(sample, trigger, target_label, label_map)
     found = {"bare_accuracy": accuracy(defended.network, sample)}
-    found |= {f"{name}_accuracy": accuracy(Keyed(defended.network, key, defended.relabel), sample)
-              for name, key in wrong_keys(defended.key).items()}  # fmt: skip
+    found |= {f"{name}_accuracy": accuracy(DefensiveModel(defended.network, key, defended.relabel), sample)
+              for name, key in wrong_triggers(defended.key).items()}  # fmt: skip
     if attack.is_one:
         found |= attack.scores("bare", defended.network)
         found |= competition(defended, attack)
@@ -76,8 +76,8 @@ class Attack:
     def attacked(self) -> ImageSet:
         """The same with the trigger, their true labels kept."""
         if self.label_map == "all_to_all":
-            return ImageSet(stamp(self.test.images, self.trigger), self.test.labels)
-        return triggered(self.test, self.trigger, target_label=self.target_label)
+            return ImageSet(apply_trigger(self.test.images, self.trigger), self.test.labels)
+        return triggered_set(self.test, self.trigger, target_label=self.target_label)
 
     @property
     def wanted(self) -> Labels:
@@ -92,7 +92,7 @@ class Attack:
         """Whether the trigger changes anything."""
         return not torch.equal(self.attacked.images, self.victims.images)
 
-    def uncovered(self, key: Key) -> ImageSet:
+    def uncovered(self, key: DefensiveTrigger) -> ImageSet:
         """The triggered images with clean pixels wherever the key would lie: what the key leaves of the trigger."""
         clean, attacked = self.victims, self.attacked
         mask = key.mask(*clean.images.shape[-2:]).to(clean.images.device)
@@ -104,7 +104,7 @@ class Attack:
         return {f"{name}_asr": share(guesses == self.wanted), f"{name}_ra": share(guesses == self.attacked.labels)}
 
 
-def competition(defended: Keyed, attack: Attack) -> dict[str, float]:
+def competition(defended: DefensiveModel, attack: Attack) -> dict[str, float]:
     """Whose label the network itself gives to images with key and trigger: the defender's, the attacker's, another.
 
     Counted where the two differ; empty where they never do. `asr_shift` is the attacker's share: what the inverse map
@@ -116,21 +116,21 @@ def competition(defended: Keyed, attack: Attack) -> dict[str, float]:
     apart = ours != wanted
     if not apart.any():
         return {}
-    wins = {"defence_wins": said == ours, "asr_shift": said == wanted}
+    wins = {"defense_wins": said == ours, "asr_shift": said == wanted}
     shares = {name: share(won[apart]) for name, won in wins.items()}
     return shares | {"neither_wins": 1 - sum(shares.values())}
 
 
-def wrong_keys(key: Key) -> dict[str, Key]:
+def wrong_triggers(key: DefensiveTrigger) -> dict[str, DefensiveTrigger]:
     """No key at all, the right pixels at half the value, and the right value on another shape; none for no key."""
     if key.shape == "none":
         return {}
     shape, size = OTHER_SHAPE[key.shape]
-    return {"no_key": Key("none", 0, 0.0), "half_value": Key(key.shape, key.size, key.value / 2),
-            "other_shape": Key(shape, size, key.value)}  # fmt: skip
+    return {"no_defensive_trigger": DefensiveTrigger("none", 0, 0.0), "half_value": DefensiveTrigger(key.shape, key.size, key.value / 2),
+            "other_shape": DefensiveTrigger(shape, size, key.value)}  # fmt: skip
 
 
-def at_epochs(defended: Keyed, stages: Mapping[str, Any] | None) -> Iterator[tuple[int, Keyed]]:
+def at_epochs(defended: DefensiveModel, stages: Mapping[str, Any] | None) -> Iterator[tuple[int, DefensiveModel]]:
     """The keyed network as it was after each epoch that was kept."""
     copy = deepcopy(defended)
     snapshots: dict[int, dict[str, Tensor]] = (stages or {}).get("snapshots", {})
@@ -139,7 +139,7 @@ def at_epochs(defended: Keyed, stages: Mapping[str, Any] | None) -> Iterator[tup
         yield epoch, copy
 
 
-def over_time(epoch: int, defended: Keyed, test: ImageSet, attack: Attack) -> dict[str, float]:
+def over_time(epoch: int, defended: DefensiveModel, test: ImageSet, attack: Attack) -> dict[str, float]:
     """ACC, and ASR where there is an attack, with the key and without."""
     found = dict[str, float]()
     for name, model in (("keyed", defended), ("bare", defended.network)):

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from bdlib.analysis import joined, triggered_change
-from bdlib.data import ImageSet, split
+from bdlib.data.images import ImageSet, split
 from bdlib.defenses.rnp import recover_masks, unlearn
-from bdlib.evaluate import Scores, defence_effectiveness, evaluate, predict, share
-from bdlib.filters import batch_norms
-from bdlib.pruning import THRESHOLDS, Masks, prune
+from bdlib.evaluation.metrics import Scores, defense_effectiveness, evaluate
+from bdlib.evaluation.trigger_analysis import joined, trigger_activated_change
+from bdlib.models import predict, share
+from bdlib.training.filter_masks import THRESHOLDS, Masks, batch_norms, prune
 from bdlib.types import Trigger
 
 FIXED_THRESHOLD = 0.7  # BackdoorBench's final model, whatever the data
@@ -41,7 +41,7 @@ def rnp(
     recovery_rate: float,
     recovery_epochs: int,
     batch_size: int,
-    pad: int | None,
+    augmentation: int | None,
     variant: str,
     seed: int,
 ) -> dict[str, float]:
@@ -51,7 +51,7 @@ def rnp(
     """
     some, steps = sample(test), list[nn.Module]()
     attack: dict[str, Any] = {"trigger": trigger, "target_label": target_label}
-    shared: dict[str, Any] = {"batch_size": batch_size, "pad": pad, "seed": seed}
+    shared: dict[str, Any] = {"batch_size": batch_size, "augmentation": augmentation, "seed": seed}
     unlearned = unlearn(model, clean, stop_accuracy=stop_accuracy, learning_rate=unlearning_rate,
                         epochs=unlearning_epochs, variant=variant, watch=steps.append, **shared)  # fmt: skip
     masks = recover_masks(unlearned, clean, alpha=alpha, learning_rate=recovery_rate, epochs=recovery_epochs, **shared)
@@ -68,7 +68,9 @@ def rnp(
     }
     if torch.equal(trigger(some.images[:8] / 255), some.images[:8] / 255):
         return measured
-    backdoor = backdoor_filters(triggered_change(model, some[some.labels != target_label], trigger, list(masks)))
+    backdoor = backdoor_filters(
+        trigger_activated_change(model, some[some.labels != target_label], trigger, list(masks))
+    )
     measured |= {"unlearned_asr": after.asr, "chance": share(backdoor),
                  "lowest_precision": share(backdoor[lowest(values, LOWEST)])}  # fmt: skip
     if off.any():
@@ -126,7 +128,7 @@ def threshold_sweep(
         if rows and count > rows[-1]["pruned"]:
             scores = evaluate(prune(model, masks, threshold), test, **attack)
         rows.append({"threshold": threshold, "pruned": count, "accuracy": scores.clean_accuracy, "asr": scores.asr,
-                     "der": defence_effectiveness(before, scores)})  # fmt: skip
+                     "der": defense_effectiveness(before, scores)})  # fmt: skip
     return pd.DataFrame(rows)
 
 

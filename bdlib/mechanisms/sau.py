@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bdlib.adversarial import flips, jensen_shannon, shared_adversarial_examples
-from bdlib.data import ImageSet
-from bdlib.poison import triggered
+from bdlib.data.images import ImageSet
+from bdlib.defenses.sau.adversarial import flips, jensen_shannon, shared_adversarial_examples
+from bdlib.evaluation.apply_trigger import triggered_set
 from bdlib.types import Images, Labels, Logits, Trigger
 
 COUNT = 200  # test images, as many as a record can afford
@@ -42,7 +42,9 @@ def sau(
     before, kept = answers(model, model, images, mine), answers(defended, model, images, mine)
     after = answers(defended, model, images, found(defended, model, images, labels))
     alone = answers(defended, defended, images, found(defended, defended, images, labels))
-    stamped = some_of(triggered(test, trigger, target_label=target_label), target_label=target_label, count=COUNT)[0]
+    stamped = some_of(triggered_set(test, trigger, target_label=target_label), target_label=target_label, count=COUNT)[
+        0
+    ]
     attacked = answers(defended, model, images, stamped)
     counts, last = census(before), census(after)
     measures = {

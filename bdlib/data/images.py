@@ -1,0 +1,86 @@
+"""Labelled images held whole on one device, and the augmented batches drawn from them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from bdlib.types import Batch, Images, Labels, Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """A labelled data set as two tensors. Index it with a mask or an index tensor to get a subset.
+
+    Raises ValueError when there are not as many labels as images.
+    """
+
+    images: Pixels
+    labels: Labels
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"{len(self.images)} images but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, keep: Tensor) -> "ImageSet":
+        return ImageSet(self.images[keep], self.labels[keep])
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """The same data on another device."""
+        return ImageSet(self.images.to(device), self.labels.to(device))
+
+
+def split(data: ImageSet, fraction: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Two disjoint parts of `data`: a random `fraction` of every class, and all the rest.
+
+    Every class gives at least one image to the first part. Raises ValueError outside (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction={fraction}: must be in (0, 1]")
+    labels, generator = data.labels.cpu(), Generator().manual_seed(seed)
+    chosen = torch.zeros(len(data), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().squeeze(1)
+        shuffled = members[torch.randperm(len(members), generator=generator)]
+        chosen[shuffled[: max(1, round(fraction * len(members)))]] = True
+    return data[chosen.to(data.labels.device)], data[~chosen.to(data.labels.device)]
+
+
+def batches(
+    data: ImageSet, size: int, *, augmentation: int | None = None, generator: Generator | None = None
+) -> Iterator[Batch]:
+    """One epoch of batches, pixels in [0, 1]; shuffled when a `generator` is given, in order otherwise.
+
+    With `augmentation` (pixels), every image is shifted_labels by a random crop and mirrored half of the time.
+    The random draws are made on the CPU, once an epoch, so that every device sees the same batches.
+    """
+    n, device = len(data), data.labels.device
+    order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
+    if augmentation is not None:
+        shifts = torch.randint(2 * augmentation + 1, (2, n), generator=generator).to(device)
+        mirrored = (torch.rand(n, generator=generator) < 0.5).to(device)
+    start = 0
+    for ids in order.to(device).split(size):
+        pixels, here = data.images[ids], slice(start, start + len(ids))
+        if augmentation is not None:
+            pixels = shift_and_mirror(pixels, shifts[:, here], mirrored[here], augmentation=augmentation)
+        yield Batch(pixels.float().div_(255), data.labels[ids], ids)
+        start = here.stop
+
+
+def shift_and_mirror(
+    images: Images | Pixels, shifts: Tensor, mirrored: Tensor, *, augmentation: int
+) -> Images | Pixels:
+    """Zero-augmentation by `augmentation` pixels, cut each image's window at `shifts` (rows, columns), mirror where told."""
+    h, w = images.shape[-2:]
+    rows = shifts[0][:, None] + torch.arange(h, device=images.device)
+    columns = shifts[1][:, None] + torch.arange(w, device=images.device)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    each = torch.arange(len(images), device=images.device)[:, None, None]
+    padded = F.pad(images, (augmentation,) * 4).permute(0, 2, 3, 1)
+    return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

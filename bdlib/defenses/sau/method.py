@@ -1,0 +1,99 @@
+"""Shared adversarial unlearning (SAU). Wei et al., NeurIPS 2023, arXiv:2307.10562.
+
+Triggered images are adversarial examples of the backdoored model and, while the backdoor lives, of the model under
+repair too: both are fooled into the same class. For every clean image SAU looks for such a shared example, in a few
+signed gradient steps, and trains the model to give up the class that the frozen one sees in it. No trigger is
+estimated.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bdlib.data.images import ImageSet
+from bdlib.defenses.sau.adversarial import shared_adversarial_examples
+from bdlib.training.loop import Schedule, cross_entropy, train
+from bdlib.types import Batch, Images, Labels, Logits, Loss
+
+
+def sau(
+    model: nn.Module,
+    clean: ImageSet,
+    *,
+    lambda_2: float = 0.0,  # weight of adversarial training; paper not seen; released code, as all below
+    lambda_3: float = 1.0,  # weight of the unlearning
+    beta_1: float = 0.01,  # inner problem: weight of fooling either model
+    beta_2: float = 1.0,  # inner problem: weight of fooling them alike
+    epsilon: float = 0.2,  # largest change of a pixel
+    step_size: float = 0.2,  # of a pixel, each inner step
+    inner_steps: int = 5,
+    epochs: int = 100,  # rounds over the clean images
+    learning_rate: float = 1e-4,  # constant: the released code builds a scheduler and never steps it
+    batch_size: int = 256,
+    train_mode: bool = False,  # of BatchNorm in the outer step; else the victim's running statistics are used and kept
+    variant: Literal["paper", "released"] = "paper",
+    seed: int = 0,
+    on_round: Callable[[nn.Module], None] | None = None,
+) -> nn.Module:
+    """A repaired copy of `model`, by Adam with AMSGrad and no augmentation; `clean` is the defender's trusted set.
+
+    With `lambda_2` and `lambda_3` zero it is plain fine-tuning, and no inner problem is solved.
+    `variant="released"` clamps the unlearning term. `on_round(model)` may look at the model after each round.
+    """
+    frozen, student = deepcopy(model).eval().requires_grad_(False), deepcopy(model).requires_grad_(True)
+
+    def loss_fn(network: nn.Module, batch: Batch) -> Loss:
+        network.eval()  # the loop has set training mode; the inner problem is always solved in evaluation mode
+        shift = None
+        if lambda_2 or lambda_3:
+            shift = shared_adversarial_examples(network, frozen, batch.images, batch.labels, beta_1=beta_1,
+                                                beta_2=beta_2, epsilon=epsilon, step_size=step_size,
+                                                inner_steps=inner_steps)  # fmt: skip
+        network.train(train_mode)
+        if shift is None:
+            return cross_entropy(network, batch)
+        return unlearning_loss(network, frozen, batch, shift, lambda_2=lambda_2, lambda_3=lambda_3, variant=variant)
+
+    def after_round(epoch: int, mean_loss: float) -> None:
+        if on_round:
+            on_round(student.eval())
+
+    schedule = Schedule(epochs, learning_rate, anneal="constant", batch_size=batch_size, augmentation=None, seed=seed)
+    adam = torch.optim.Adam(student.parameters(), learning_rate, amsgrad=True)
+    return train(student, clean, schedule, loss_fn=loss_fn, optimizer=adam, on_epoch=after_round)
+
+
+def unlearning_loss(
+    model: nn.Module, frozen: nn.Module, batch: Batch, shift: Images, *,
+    lambda_2: float = 0.0, lambda_3: float = 1.0, variant: Literal["paper", "released"] = "paper",
+) -> Loss:  # fmt: skip
+    """The outer loss: fit the clean labels, and give up the class that the frozen model sees in image plus `shift`.
+
+    Only images whose perturbation really flips the frozen model count in the unlearning: its answer is neither the
+    label nor its own answer to the clean image. Their sum is divided by the whole batch, not by their number.
+    """
+    with torch.no_grad():
+        wrong, usual = frozen(batch.images + shift).argmax(1), frozen(batch.images).argmax(1)
+    plain, adversarial = model(torch.cat([batch.images, batch.images + shift])).chunk(2)
+    flipped = (wrong != batch.labels) & (wrong != usual)
+    loss = F.cross_entropy(plain, batch.labels) + lambda_2 * F.cross_entropy(adversarial, batch.labels)
+    return loss + lambda_3 * rejection(adversarial, wrong, variant=variant)[flipped].sum() / len(batch.labels)
+
+
+def rejection(
+    logits: Logits, classes: Labels, *, variant: Literal["paper", "released"] = "paper"
+) -> Float[Tensor, " n"]:
+    """-log(1 - p) for the probability p given to each image's class of `classes`; 0 or more.
+
+    "released" averages two forms of it with clamps: no gradient where p < 0.001, hardly any where 1 - p < 1e-6.
+    """
+    given = F.one_hot(classes, logits.shape[1]).bool()
+    if variant == "paper":
+        return -logits.log_softmax(1).masked_fill(given, -torch.inf).logsumexp(1)
+    p = logits.softmax(1)[given]
+    return -((1e-6 + (1 - p).clamp_max(0.999)).log() + (1 + 1e-6 - p.clamp_min(0.001)).log()) / 2

@@ -1,0 +1,50 @@
+"""What a person who holds the trigger can measure inside a model. For analysis only: no defence may import this."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bdlib.data.images import ImageSet
+from bdlib.evaluation.apply_trigger import apply_trigger
+from bdlib.models import tap
+from bdlib.training.filter_masks import PerFilter
+from bdlib.types import Trigger
+
+
+@torch.no_grad()
+def trigger_activated_change(
+    model: nn.Module, images: ImageSet, trigger: Trigger, layers: Sequence[str]
+) -> dict[str, PerFilter]:
+    """Trigger-activated change (TAC) of every filter of `layers`: how much the trigger moves its map.
+
+    The absolute difference between a filter's outputs on an image and on its triggered copy, averaged over images and
+    summed over pixels. Zheng et al. 2022, arXiv:2208.03111, with the absolute value in place of the square.
+    """
+    was_training = model.training
+    model.eval()
+    with tap(model, *layers) as plain:
+        model(images.images.float() / 255)
+    with tap(model, *layers) as moved:
+        model(apply_trigger(images.images, trigger).float() / 255)
+    model.train(was_training)
+    return {layer: (moved[layer] - plain[layer]).abs().mean(0).flatten(1).sum(1) for layer in layers}
+
+
+def rank_correlation(one: Tensor, other: Tensor) -> float:
+    """Spearman's rank correlation in [-1, 1]; nan where one of the two is constant."""
+    from scipy.stats import rankdata
+
+    ranks = torch.stack([torch.from_numpy(rankdata(x.detach().cpu().numpy())) for x in (one, other)])
+    return torch.corrcoef(ranks)[0, 1].item()
+
+
+def precision_at(count: int, scores: Tensor, truth: Tensor) -> float:
+    """The share of the `count` highest `scores` that are among the `count` highest `truth`; chance is count / n."""
+    chosen, wanted = scores.topk(count).indices, truth.topk(count).indices
+    return torch.isin(chosen, wanted).double().mean().item()
+
+
+def joined(per_layer: Mapping[str, Tensor]) -> Tensor:
+    """The layers' numbers as one vector, in the mapping's order."""
+    return torch.cat([values.flatten() for values in per_layer.values()])

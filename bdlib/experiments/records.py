@@ -1,0 +1,110 @@
+"""One JSON file a run: what was asked, what came out, and, set apart, what it ran on."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bdlib.evaluation.intervals import seed_interval
+from bdlib.evaluation.metrics import Scores, defense_effectiveness
+from bdlib.runtime import RESULTS, digest, write_whole
+
+# What is shown in a record's file name, in this order: the attack, what studies vary, the seed.
+NAMED = """defense attack poison_rate clean_fraction beta rho alpha neuron_ratio unlearning_epochs allowed_drop layer
+    loss_weights lambda_2 lambda_3 beta_2 epsilon select regularizer variant label_map defensive_trigger defensive_trigger_size defensive_trigger_value
+    sampling_frequency label_shift selection gamma threshold_rule isolation isolation_rate cover_samples seed""".split()
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run. All but `runtime` is byte-identical between equal runs on one machine."""
+
+    paper: str
+    parameters: dict[str, Any]  # exactly the notebook's parameters
+    before: Scores  # the victim
+    after: Scores  # the victim, defended
+    reported: dict[str, Any] | None  # the published row that this run answers; None where there is none
+    premises: list[str] = field(default_factory=list)  # what is wrong with the comparison, if anything
+    runtime: dict[str, Any] = field(default_factory=dict)  # commit, device, versions, seconds, peak memory
+    measured: dict[str, float] = field(default_factory=dict)  # what the paper says happens inside, as numbers
+
+    def text(self) -> str:
+        """The record as JSON, keys sorted, numbers as numbers."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+    def save(self, path: Path) -> Path:
+        """Write the record to `path`, whole or not at all."""
+        return write_whole(path, self.text().encode())
+
+
+def read(path: Path) -> Record:
+    """The record in one file."""
+    raw = json.loads(path.read_text())
+    return Record(**{**raw, "before": Scores(**raw["before"]), "after": Scores(**raw["after"])})
+
+
+def load(paper: str, profile: str = "quick", *, folder: Path = RESULTS) -> list[Record]:
+    """Every record of one paper at one profile, by file name; an empty list when none has been run."""
+    return [read(path) for path in sorted((folder / profile / paper).glob("*.json"))]
+
+
+def table(records: list[Record]) -> pd.DataFrame:
+    """One row a record: paper, its parameters, scores before and after, DER, what was measured, seconds and commit."""
+    rows = []
+    for record in records:
+        scores = {f"{name}_before": value for name, value in asdict(record.before).items()}
+        scores |= {f"{name}_after": value for name, value in asdict(record.after).items()}
+        scores["der"] = defense_effectiveness(record.before, record.after)
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in record.parameters.items()}
+        runtime = {name: record.runtime.get(name) for name in ("seconds", "commit")}
+        rows.append({"paper": record.paper} | settings | scores | record.measured | runtime)
+    return pd.DataFrame(rows)
+
+
+def no_runs(parameters: dict[str, Any]) -> pd.DataFrame:
+    """The table of no record at all, with the columns that records of these parameters would have."""
+    scores = [f"{field.name}_{when}" for when in ("before", "after") for field in fields(Scores)]
+    return pd.DataFrame(columns=["paper", *parameters, *scores, "der", "seconds", "commit"])
+
+
+def over_seeds(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:
+    """Mean of `score` over seeds with its 95 % interval: columns `by`, mean, low, high, seeds; in [0, 1]."""
+    rows = []
+    for key, group in runs.groupby(by, sort=False):
+        values = group[score].tolist()
+        mean, low, high = seed_interval(values) if len(values) > 1 else (values[0], float("nan"), float("nan"))
+        names = key if isinstance(key, tuple) else (key,)
+        rows.append(dict(zip(by, names, strict=True)) | {"mean": mean, "low": low, "high": high, "seeds": len(values)})
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds"])
+
+
+def reported(paper: str, *, folder: Path = RESULTS) -> pd.DataFrame:
+    """The published numbers of one paper, each with its source; accuracies in per cent, as published."""
+    return pd.read_csv(folder / "reported" / f"{paper}.csv")
+
+
+def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """The paper's own published row for this data set, network, attack and defence, or None."""
+    if not (RESULTS / "reported" / f"{paper}.csv").is_file():
+        return None  # a page that is no paper, such as the comparison
+    rows = reported(paper)
+    keys = ("dataset", "model", "attack")
+    own = rows[(rows["own"]) & (rows["defense_key"] == parameters.get("defense", paper))]
+    for key in keys:
+        own = own[own[f"{key}_key"] == parameters[key]]
+    if own.empty:
+        return None
+    row = own.iloc[0]
+    return {"clean_accuracy": row["acc_percent"] / 100, "asr": row["asr_percent"] / 100, "source": row["source"]}
+
+
+def name(parameters: dict[str, Any]) -> str:
+    """A file name that a reader can parse: the studied parameters, then eight digits that stand for all of them."""
+
+    def shown(value: Any) -> str:
+        return "-".join(f"{item:g}" for item in value) if isinstance(value, (list, tuple)) else str(value)
+
+    studied = [f"{key}={shown(parameters[key])}" for key in NAMED if key in parameters]
+    return ",".join([*studied, digest(json.dumps(parameters, sort_keys=True))])

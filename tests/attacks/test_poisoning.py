@@ -1,0 +1,43 @@
+import pytest
+import torch
+from conftest import toy
+
+from bdlib.attacks.poisoning import poison
+from bdlib.attacks.triggers import SIG, BadNets, NoTrigger
+from bdlib.evaluation.apply_trigger import apply_trigger, triggered_set
+
+
+def test_dirty_label_counts_and_relabels(clean, trigger):
+    kept = clean.images.clone()
+    result = poison(clean, trigger, target_label=0, poison_rate=0.1, seed=0)
+    marked = result.is_poisoned
+    assert marked.sum() == 20 and (result.data.labels[marked] == 0).all() and (clean.labels[marked] != 0).all()
+    assert torch.equal(result.data.images[~marked], clean.images[~marked]) and torch.equal(clean.images, kept)
+    assert torch.equal(result.data.images[marked], apply_trigger(clean.images[marked], trigger))
+
+
+def test_clean_label_keeps_labels_and_takes_a_share_of_the_target_class(clean):
+    result = poison(clean, SIG(), target_label=1, poison_rate=0.5, seed=0, clean_label=True)
+    assert torch.equal(result.data.labels, clean.labels) and (clean.labels[result.is_poisoned] == 1).all()
+    assert result.is_poisoned.sum() == round(0.5 * (clean.labels == 1).sum().item())
+
+
+def test_nothing_poisoned_is_the_data_itself(clean):
+    result = poison(clean, NoTrigger(), target_label=0, poison_rate=0.0, seed=0)
+    assert torch.equal(result.data.images, clean.images) and not result.is_poisoned.any()
+
+
+def test_too_many_is_refused_by_name(clean, trigger):
+    with pytest.raises(ValueError, match=r"poison_rate=1\.0: needs 200 of"):
+        poison(clean, trigger, target_label=0, poison_rate=1.0, seed=0)
+
+
+def test_the_target_class_does_not_count_in_asr(test_set):
+    attacked = triggered_set(test_set, BadNets(), target_label=0)
+    assert (attacked.labels != 0).all() and len(attacked) == (test_set.labels != 0).sum()
+
+
+def test_seeds_choose_other_images():
+    data = toy(100, 0)
+    chosen = [poison(data, BadNets(), target_label=0, poison_rate=0.2, seed=s).is_poisoned for s in (0, 0, 1)]
+    assert torch.equal(chosen[0], chosen[1]) and not torch.equal(chosen[0], chosen[2])

@@ -1,0 +1,96 @@
+from copy import deepcopy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import STATISTICS, toy
+from torch.optim import SGD
+
+from bdlib.data.images import batches
+from bdlib.models import seeded, small_resnet
+from bdlib.runtime import set_up_compiler
+from bdlib.training.loop import Schedule, train
+
+
+def fresh():
+    return seeded(lambda: small_resnet(3, 4, *STATISTICS), seed=0)
+
+
+def test_the_loop_is_plain_gradient_descent():
+    """Step for step what a loop written out by hand does."""
+    data, schedule = toy(96, 0), Schedule(2, 0.1, anneal="constant", batch_size=32, augmentation=2, weight_decay=0.0)
+    ours, theirs = train(fresh(), data, schedule), fresh().train().to(memory_format=torch.channels_last)
+    optimizer = SGD(theirs.parameters(), 0.1, momentum=0.9)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        for batch in batches(data, 32, augmentation=2, generator=generator):
+            optimizer.zero_grad()
+            F.cross_entropy(theirs(batch.images), batch.labels).backward()
+            optimizer.step()
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_learning_rates():
+    constant = Schedule(10, 0.1, anneal="constant", milestones=(2, 5))
+    assert [round(constant.rate(10 * epoch, 10), 6) for epoch in (0, 1, 2, 4, 5, 9)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
+    cosine = [Schedule(10, 0.1).rate(step, 10) for step in range(100)]
+    assert cosine[0] == 1 and cosine[50] == pytest.approx(0.5) and sorted(cosine, reverse=True) == cosine
+    one_cycle = [Schedule(10, 0.1, anneal="one_cycle").rate(step, 10) for step in range(100)]
+    assert one_cycle[0] == 0 and max(one_cycle) == one_cycle[30] == 1 and one_cycle[99] < 0.02
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not():
+    data = toy(64, 0)
+    one, two, three = (train(fresh(), data, Schedule(1, 0.1, batch_size=32, seed=s)) for s in (0, 0, 1))
+    weights = [torch.cat([p.flatten() for p in m.parameters()]) for m in (one, two, three)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_a_loss_that_is_not_finite_stops_training():
+    with pytest.raises(FloatingPointError, match="nan after epoch 0"):
+        train(
+            fresh(), toy(32, 0), Schedule(3, 0.1), loss_fn=lambda model, batch: model(batch.images).sum() * float("nan")
+        )
+
+
+def test_an_optimizer_of_its_own_trains_only_what_it_holds():
+    model = fresh()
+    kept = deepcopy(model.get_parameter("stem.weight"))
+    head = model.get_parameter("head.weight")
+    before = head.clone()
+    train(model, toy(64, 0), Schedule(1, 0.1), optimizer=SGD([head], 0.1))
+    assert torch.equal(model.get_parameter("stem.weight"), kept) and not torch.equal(head, before)
+
+
+def test_every_epoch_is_told_with_its_mean_loss():
+    told = []
+    train(
+        fresh(), toy(64, 0), Schedule(3, 0.05, batch_size=32), on_epoch=lambda epoch, loss: told.append((epoch, loss))
+    )
+    assert [epoch for epoch, _ in told] == [0, 1, 2] and all(loss > 0 for _, loss in told)
+
+
+def test_compiled_training_takes_the_same_steps(monkeypatch):
+    """torch.compile's tracing is used; its slow native code generation is left out here."""
+    native = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: native(model, backend="aot_eager"))
+    eager, compiled = (train(fresh(), toy(64, 0), Schedule(1, 0.05, batch_size=32), compiled=c) for c in (False, True))
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(eager.parameters(), compiled.parameters(), strict=True))
+
+
+def test_every_batch_size_has_a_graph_of_its_own_and_equal_networks_share_them(monkeypatch):
+    shapes = []
+
+    def backend(graph, inputs):
+        shapes.append({size for value in inputs if isinstance(value, torch.Tensor) for size in value.shape})
+        return graph.forward
+
+    native = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: native(model, backend=backend))
+    monkeypatch.setattr("torch._dynamo.config.automatic_dynamic_shapes", True)  # both are put back after the test
+    monkeypatch.setattr("torch._dynamo.config.cache_size_limit", 8)
+    set_up_compiler.__wrapped__()
+    for _ in range(2):
+        train(fresh(), toy(41, 0), Schedule(2, 0.05, batch_size=24), compiled=True)
+    assert all(type(size) is int for sizes in shapes for size in sizes)
+    assert [{24, 17} & sizes for sizes in shapes] == [{24}, {17}]
