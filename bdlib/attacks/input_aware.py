@@ -5,7 +5,6 @@ pattern's network is trained with the classifier. In cross mode an image carries
 label, so that a trigger works only on the image that it was made for. arXiv:2010.08138.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from bdlib.attacks.training_controlled import Mixed, Relabel, train_controlled
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import seeded
 from bdlib.training.loop import Schedule
-from bdlib.types import Images, Loss, MakeModel
+from bdlib.types import Images, Loss, MakeModel, OnEvent, ignore
 
 
 class InputAware(nn.Module):
@@ -68,7 +67,7 @@ def train_input_aware(
     *,
     poison_rate: float,
     cover_samples: bool = True,
-    on_epoch: Callable[[int, float], None] | None = None,
+    on_event: OnEvent = ignore,
     compiled: bool = False,
 ) -> InputAware:
     """Train `model` in place, in evaluation mode afterwards; the trigger that was trained with it comes back.
@@ -87,7 +86,7 @@ def train_input_aware(
         return diversity(images, trigger.pattern(images))
 
     train_controlled(model, data, schedule, trigger, relabel, poison_rate=poison_rate, cover_samples=cover_samples,
-                  penalty=penalty, optimizer=both, on_epoch=on_epoch, compiled=compiled)  # fmt: skip
+                  penalty=penalty, optimizer=both, on_event=on_event, compiled=compiled)  # fmt: skip
     return trigger.eval().requires_grad_(False)
 
 

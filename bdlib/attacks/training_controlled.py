@@ -15,9 +15,9 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from bdlib.attacks.poisoning import Poisoned
-from bdlib.data.images import ImageSet, shift_and_mirror
+from bdlib.data.images import ImageSet, augment
 from bdlib.training.loop import Schedule, train
-from bdlib.types import Batch, Images, Labels, Loss
+from bdlib.types import Batch, Images, Labels, Loss, OnEvent, ignore
 
 Relabel: TypeAlias = Callable[[Labels], Labels]  # the label that the attack wants in place of each true one
 
@@ -88,7 +88,7 @@ def train_controlled(
     cover_samples: bool = True,
     penalty: Callable[[Images, Mixed], Loss] | None = None,
     optimizer: Optimizer | None = None,
-    on_epoch: Callable[[int, float], None] | None = None,
+    on_event: OnEvent = ignore,
     compiled: bool = False,
 ) -> nn.Module:
     """Train `model` in place as the attacker does, triggering part of each batch; in evaluation mode afterwards.
@@ -101,20 +101,11 @@ def train_controlled(
     def loss_fn(network: nn.Module, batch: Batch) -> Loss:
         counts = draw_counts(len(batch.labels), poison_rate, share, generator)
         mixed = mix(batch.images, batch.labels, trigger, relabel, counts=counts, generator=generator)
-        loss = F.cross_entropy(network(augmented(mixed.images, schedule.augmentation, generator)), mixed.labels)
+        loss = F.cross_entropy(network(augment(mixed.images, schedule.augmentation, generator)), mixed.labels)
         return loss if penalty is None else loss + penalty(batch.images, mixed)
 
-    return train(model, data, replace(schedule, augmentation=None), loss_fn=loss_fn, optimizer=optimizer, on_epoch=on_epoch,
+    return train(model, data, replace(schedule, augmentation=None), loss_fn=loss_fn, optimizer=optimizer, on_event=on_event,
                  compiled=compiled)  # fmt: skip
-
-
-def augmented(images: Images, augmentation: int | None, generator: Generator) -> Images:
-    """Every image shifted by up to `augmentation` pixels and mirrored half of the time, as `bdlib.data.batches` does."""
-    if augmentation is None:
-        return images
-    shifts = torch.randint(2 * augmentation + 1, (2, len(images)), generator=generator).to(images.device)
-    mirrored = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
-    return shift_and_mirror(images, shifts, mirrored, augmentation=augmentation)
 
 
 @torch.no_grad()

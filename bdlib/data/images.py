@@ -56,7 +56,7 @@ def batches(
 ) -> Iterator[Batch]:
     """One epoch of batches, pixels in [0, 1]; shuffled when a `generator` is given, in order otherwise.
 
-    With `augmentation` (pixels), every image is shifted_labels by a random crop and mirrored half of the time.
+    With `augmentation` (pixels), every image is shifted by a random crop and mirrored half of the time.
     The random draws are made on the CPU, once an epoch, so that every device sees the same batches.
     """
     n, device = len(data), data.labels.device
@@ -73,10 +73,19 @@ def batches(
         start = here.stop
 
 
+def augment(images: Images | Pixels, augmentation: int | None, generator: Generator) -> Images | Pixels:
+    """Every image shifted by up to `augmentation` pixels and mirrored half of the time; as they are for None."""
+    if augmentation is None:
+        return images
+    shifts = torch.randint(2 * augmentation + 1, (2, len(images)), generator=generator).to(images.device)
+    mirrored = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+    return shift_and_mirror(images, shifts, mirrored, augmentation=augmentation)
+
+
 def shift_and_mirror(
     images: Images | Pixels, shifts: Tensor, mirrored: Tensor, *, augmentation: int
 ) -> Images | Pixels:
-    """Zero-augmentation by `augmentation` pixels, cut each image's window at `shifts` (rows, columns), mirror where told."""
+    """Zero-pad by `augmentation` pixels, cut each image's window at `shifts` (rows, columns), mirror where told."""
     h, w = images.shape[-2:]
     rows = shifts[0][:, None] + torch.arange(h, device=images.device)
     columns = shifts[1][:, None] + torch.arange(w, device=images.device)

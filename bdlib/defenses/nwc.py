@@ -97,4 +97,4 @@ def activeness_aware_fine_tune(
     repaired = deepcopy(model).requires_grad_(True)
     optimizer = SharpnessAware(repaired, schedule.sgd(repaired.parameters()), rho=rho, per_tensor=True, mix=alpha)
     return train(repaired, clean, schedule, optimizer=optimizer,
-                 on_epoch=lambda epoch, loss: on_epoch(epoch, repaired) if on_epoch else None)  # fmt: skip
+                 on_event=lambda _, e: on_epoch(e.number, repaired) if on_epoch else None)  # fmt: skip

@@ -68,7 +68,7 @@ def unlearn(
 
     optimizer.register_step_post_hook(after_step)
     with suppress(StopIteration):
-        train(unlearned, clean, schedule, loss_fn=ascent, optimizer=optimizer, on_epoch=after_epoch)
+        train(unlearned, clean, schedule, loss_fn=ascent, optimizer=optimizer, on_event=after_epoch)
     return unlearned.eval()
 
 

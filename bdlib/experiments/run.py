@@ -31,7 +31,7 @@ from bdlib.experiments.victims import VictimConfig, selected, victim
 from bdlib.mechanisms import MECHANISMS
 from bdlib.models import predict
 from bdlib.runtime import RESULTS, code_digest, imported, runtime_facts
-from bdlib.types import unwatched
+from bdlib.types import ignore
 
 
 def run(paper: str, parameters: dict[str, Any]) -> Record:
@@ -75,9 +75,9 @@ def defend(paper: str, parameters: dict[str, Any], backdoored: nn.Module, stages
         return backdoored
     recipe, function = VictimConfig.from_parameters(parameters), DEFENSES[defense]
     keywords = settings(function, parameters)
-    watch = inspect.signature(function).parameters.get("watch")
-    if stages is not None and watch is not None and watch.default is unwatched:  # others are shown networks, unnamed
-        keywords["watch"] = stages
+    watch = inspect.signature(function).parameters.get("on_event")
+    if stages is not None and watch is not None and watch.default is ignore:  # others are shown networks, unnamed
+        keywords["on_event"] = stages
     return function(*handed(function, recipe, parameters, model=backdoored), **keywords)
 
 

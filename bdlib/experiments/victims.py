@@ -40,7 +40,7 @@ from bdlib.experiments.checkpoints import LEARNT, keep, load_checkpoint
 from bdlib.experiments.config import Settings
 from bdlib.runtime import CACHE, best_device, code_digest, digest, imported, runtime_facts, write_whole
 from bdlib.training.loop import train
-from bdlib.types import Trigger
+from bdlib.types import Trigger, ignore
 
 ATTACKERS = 10_000  # added to the seed for what the attacker trains alone
 
@@ -128,7 +128,7 @@ class VictimConfig(Settings):
         """
         shown: dict[str, Tensor] = {}
         surrogate = replace(self, seed=surrogate_seed(self.seed, 0))
-        watch = {"watch": shown.__setitem__} if self.selection != "random" else {}
+        watch = {"on_event": shown.__setitem__} if self.selection != "random" else {}
         ids = SELECTIONS[self.selection](data, self.trigger, make_model=surrogate.untrained,
                                          **self.selection_settings, **watch)  # fmt: skip
         return {"ids": ids, **shown}
@@ -211,11 +211,14 @@ def learnt(recipe: VictimConfig) -> nn.Module:
 def trained(recipe: VictimConfig, *, progress: bool) -> nn.Module:
     """The victim, newly trained and written to the cache."""
 
-    def report(epoch: int, loss: float) -> None:
-        print(f"victim {recipe.attack}: epoch {epoch + 1} of {recipe.victim_epochs}, loss {loss:.3f}", flush=True)
+    def report(name: str, epoch: Any) -> None:
+        print(
+            f"victim {recipe.attack}: epoch {epoch.number + 1} of {recipe.victim_epochs}, loss {epoch.mean_loss:.3f}",
+            flush=True,
+        )
 
     model, compiled = recipe.untrained(), best_device().type == "cuda"
-    shown: dict[str, Any] = {"on_epoch": report if progress else None, "compiled": compiled}
+    shown: dict[str, Any] = {"on_event": report if progress else ignore, "compiled": compiled}
     learned: dict[str, Tensor] = {}
     if recipe.attack not in TRAINING_CONTROLLED:
         train(model, recipe.poisoned().data, recipe.schedule, **shown)

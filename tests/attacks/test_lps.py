@@ -127,7 +127,7 @@ def by_hand(data, trigger, make_model, seed, rounds, score="poison", additive=Fa
 @pytest.mark.parametrize("how", [{}, {"score": "difference"}, {"additive": True}])
 def test_the_rounds_are_those_written_out(how, clean, trigger, make_model):
     shown = {}
-    ids = lps(clean, trigger, make_model=make_model, seed=2, **ATTACK, **FAST, **how, watch=shown.__setitem__)
+    ids = lps(clean, trigger, make_model=make_model, seed=2, **ATTACK, **FAST, **how, on_event=shown.__setitem__)
     sets, losses = by_hand(clean, trigger, make_model, 2, FAST["rounds"], **how)
     assert torch.equal(torch.stack(sets), shown["rounds"][1:]) and torch.equal(ids, sets[-1])
     torch.testing.assert_close(shown["losses"], torch.stack(losses), rtol=1e-4, atol=1e-5)
@@ -136,7 +136,7 @@ def test_the_rounds_are_those_written_out(how, clean, trigger, make_model):
 def test_one_round_spends_the_same_epochs_on_the_random_set(clean, trigger, make_model):
     shown = {}
     settings = {"make_model": make_model, "seed": 2, **ATTACK, **FAST}
-    lps(clean, trigger, alternate=False, round_epochs=2, watch=shown.__setitem__, **settings)
+    lps(clean, trigger, alternate=False, round_epochs=2, on_event=shown.__setitem__, **settings)
     start = random_selection(clean, trigger, make_model=make_model, seed=2, **ATTACK)
     schedule = Schedule(4, 0.05, anneal="one_cycle", batch_size=50, augmentation=None, seed=surrogate_seed(2, 0))
     network = train(make_model(), poison_at(clean, trigger, start, target_label=0).data, schedule)
@@ -149,7 +149,7 @@ def test_the_controls_go_the_other_way(clean, trigger, make_model):
     means = {}
     for key in ("lps", "lps_lowest", "lps_unconstrained"):
         shown = {}
-        ids = attacks.SELECTIONS[key](clean, trigger, watch=shown.__setitem__, **settings)
+        ids = attacks.SELECTIONS[key](clean, trigger, on_event=shown.__setitem__, **settings)
         last, outside = shown["losses"][-1], clean.labels != 0
         means[key] = (last[ids].mean() / last[outside].mean()).item()
     assert means["lps_lowest"] < 1 < means["lps"] <= means["lps_unconstrained"] + 1
@@ -158,7 +158,7 @@ def test_the_controls_go_the_other_way(clean, trigger, make_model):
 def test_the_loss_of_the_set_falls_in_a_round_and_jumps_when_it_is_chosen_anew(clean, trigger, make_model):
     shown = {}
     lps(clean, trigger, make_model=make_model, rounds=4, round_epochs=4, learning_rate=0.05, batch_size=50, seed=1,
-        watch=shown.__setitem__, **ATTACK)  # fmt: skip
+        on_event=shown.__setitem__, **ATTACK)  # fmt: skip
     before, after = sawtooth(shown["rounds"], shown["losses"])
     assert all(high > low for low, high in zip(before, after, strict=True))  # re-selection
     assert all(low < high for low, high in zip(before[1:], after[:-1], strict=True))  # training
@@ -211,7 +211,7 @@ def test_correctness_is_that_of_the_training_pass(clean, make_model):
 def test_every_iteration_starts_from_a_fresh_network(clean, trigger, make_model):
     shown, built = {}, []
     fus(clean, trigger, make_model=lambda: built.append(make_model()) or built[-1], iterations=2, iteration_epochs=2,
-        learning_rate=0.05, watch=shown.__setitem__, seed=1, **ATTACK)  # fmt: skip
+        learning_rate=0.05, on_event=shown.__setitem__, seed=1, **ATTACK)  # fmt: skip
     assert len(built) == 2 and shown["rounds"].shape == (3, 12) and shown["events"].shape == (2, 12)
     for old, events, new in zip(shown["rounds"][:-1], shown["events"], shown["rounds"][1:], strict=True):
         stay = torch.isin(old, new)

@@ -42,7 +42,7 @@ def weights(model):
 @pytest.fixture(scope="module")
 def run(make_model, poisoned):
     stages = Stages()
-    return abl(make_model, poisoned.data, **SETTINGS, watch=stages), stages
+    return abl(make_model, poisoned.data, **SETTINGS, on_event=stages), stages
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_the_method_is_its_stages(run, make_model, poisoned):
 
 def test_random_isolation_differs_in_the_isolated_images_alone(run, make_model, poisoned):
     stages = Stages()
-    abl(make_model, poisoned.data, **SETTINGS, isolation="random", watch=stages, seed=0)
+    abl(make_model, poisoned.data, **SETTINGS, isolation="random", on_event=stages, seed=0)
     assert torch.equal(stages["losses"][-1], run[1]["losses"][-1])
     assert torch.equal(stages["isolated"], draw(1000, 0.05, seed=0))
 
@@ -247,12 +247,12 @@ def test_released_goes_on_with_the_momentum_of_the_training_before(make_model, p
 
 def test_released_s_first_round_only_looks_and_nothing_stops_it(make_model, poisoned):
     stages, quick = Stages(), SETTINGS | {"unlearning_epochs": 1, "epochs": 1, "isolation_epochs": 1}
-    made = abl(make_model, poisoned.data, **quick, variant="released", watch=stages)
+    made = abl(make_model, poisoned.data, **quick, variant="released", on_event=stages)
     assert torch.equal(weights(made), weights(stages["trained"])) and stages["ascent"] == []
     harsh = quick | {"unlearning_epochs": 4, "stop_accuracy": 1.0, "unlearning_rate": 0.01}
-    abl(make_model, poisoned.data, **harsh, variant="released", watch=stages)
+    abl(make_model, poisoned.data, **harsh, variant="released", on_event=stages)
     assert len(stages["ascent"]) == 3
-    abl(make_model, poisoned.data, **harsh, watch=stages)
+    abl(make_model, poisoned.data, **harsh, on_event=stages)
     assert stages["ascent"][-1] < 1 and len(stages["ascent"]) <= 4
 
 
@@ -309,7 +309,7 @@ def test_the_record_counts_right_and_reads_the_flags_alone(run, test_set, trigge
 def test_a_clean_set_is_measured_without_poison(make_model, clean, test_set):
     """No poison: the procedure still isolates somebody, and the record says of which class."""
     stages, nobody = Stages(), torch.zeros(200, dtype=torch.bool)
-    made = abl(make_model, clean, **(SETTINGS | {"epochs": 1}), watch=stages)
+    made = abl(make_model, clean, **(SETTINGS | {"epochs": 1}), on_event=stages)
     found = mechanism(made, test_set, NoTrigger(), Poisoned(clean, nobody), stages, target_label=0)
     assert not [name for name in found if "asr" in name or "precision" in name or "poison" in name]
     assert found["isolated_images"] == 10 and 0.25 <= found["isolated_one_class"] <= 1

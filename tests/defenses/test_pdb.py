@@ -39,7 +39,7 @@ def shown():
 
 @pytest.fixture(scope="module")
 def defended(make_model, poisoned, clean, shown):
-    return pdb(make_model, poisoned.data, clean, **FAST, watch=shown.__setitem__)
+    return pdb(make_model, poisoned.data, clean, **FAST, on_event=shown.__setitem__)
 
 
 # The key

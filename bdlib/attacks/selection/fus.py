@@ -23,7 +23,7 @@ from bdlib.attacks.selection.ranking import (
 from bdlib.data.images import ImageSet
 from bdlib.training.loop import Schedule
 from bdlib.training.loop import train as fit
-from bdlib.types import Batch, Labels, Loss, MakeModel, Trigger, Watch, unwatched
+from bdlib.types import Batch, Labels, Loss, MakeModel, OnEvent, Trigger, ignore
 
 Correctness = Bool[Tensor, "epochs n"]
 
@@ -42,7 +42,7 @@ def fus(
     batch_size: int = 64,
     augmentation: int | None = None,  # pixels of random crop, with mirroring; None for no augmentation
     additive: bool = False,  # stamped copies beside the originals, as released, not in their place
-    watch: Watch = unwatched,  # is shown `rounds`, the sets, `events`, and `losses`, the last network's poison losses
+    on_event: OnEvent = ignore,  # is shown `rounds`, the sets, `events`, and `losses`, the last network's poison losses
     seed: int = 0,
 ) -> Positions:
     """The positions of the images to poison, increasing. With no iterations those of `random_selection`.
@@ -62,9 +62,9 @@ def fus(
                        candidates(train, target_label=target_label), count=len(ids), seed=schedule.seed)  # fmt: skip
         sets.append(ids)
     if events:
-        watch("rounds", torch.stack(sets))
-        watch("events", torch.stack(events))
-        watch("losses", poison_losses(network, train, trigger, target_label=target_label)[None].cpu())
+        on_event("rounds", torch.stack(sets))
+        on_event("events", torch.stack(events))
+        on_event("losses", poison_losses(network, train, trigger, target_label=target_label)[None].cpu())
     return ids
 
 
@@ -85,7 +85,7 @@ def correctness(network: nn.Module, data: ImageSet, schedule: Schedule) -> Corre
         nonlocal epoch
         epoch += 1
 
-    fit(network, data, schedule, loss_fn=loss_fn, on_epoch=turn)
+    fit(network, data, schedule, loss_fn=loss_fn, on_event=turn)
     return right
 
 

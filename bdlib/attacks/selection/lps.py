@@ -26,7 +26,7 @@ from bdlib.attacks.selection.ranking import (
 from bdlib.data.images import ImageSet
 from bdlib.training.loop import Schedule
 from bdlib.training.loop import train as fit
-from bdlib.types import MakeModel, Trigger, Watch, unwatched
+from bdlib.types import MakeModel, OnEvent, Trigger, ignore
 
 
 def lps(
@@ -46,7 +46,7 @@ def lps(
     per_class: bool = True,  # an equal share of every class
     alternate: bool = True,  # False: the same epochs in one round, on the random set
     hardest: bool = True,  # False: the lowest scores instead, a negative control
-    watch: Watch = unwatched,  # is shown `rounds`, the sets, and `losses`, every image's poison loss after each round
+    on_event: OnEvent = ignore,  # is shown `rounds`, the sets, and `losses`, every image's poison loss after each round
     seed: int = 0,
 ) -> Positions:
     """The positions of the images to poison, increasing. With no rounds those of `random_selection`.
@@ -68,6 +68,6 @@ def lps(
         ids = choose(scores if hardest else -scores, train.labels, target_label=target_label, count=len(ids), seed=seed)
         sets.append(ids)
     if losses:
-        watch("rounds", torch.stack(sets))
-        watch("losses", torch.stack(losses).cpu())
+        on_event("rounds", torch.stack(sets))
+        on_event("losses", torch.stack(losses).cpu())
     return ids

@@ -58,7 +58,7 @@ def train_with_loss_threshold(
         if on_epoch:
             on_epoch(epoch, model)
 
-    return train(model, data, schedule, loss_fn=loss_fn, on_epoch=after_epoch)
+    return train(model, data, schedule, loss_fn=loss_fn, on_event=lambda _, e: after_epoch(e.number, e.mean_loss))
 
 
 @torch.inference_mode()

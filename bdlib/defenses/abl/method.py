@@ -26,7 +26,7 @@ from bdlib.defenses.abl.isolation import (
 from bdlib.models import predict, share
 from bdlib.training.loop import Schedule, train
 from bdlib.training.unlearning import ascent_loss
-from bdlib.types import MakeModel, Watch, unwatched
+from bdlib.types import MakeModel, OnEvent, ignore
 
 
 def abl(
@@ -48,13 +48,13 @@ def abl(
     stop_accuracy: float = 0.0,  # the ascent ends below this accuracy on the isolated images; 0: it never does
     augmentation: int | None = 4,  # pixels of random crop, in the training on the rest alone
     variant: Literal["paper", "released"] = "paper",
-    watch: Watch = unwatched,
+    on_event: OnEvent = ignore,
     seed: int = 0,
 ) -> nn.Module:
     """A network trained on the `poisoned` images alone, in evaluation mode.
 
     "released": stage 1 does not shuffle; the ascent starts with the momentum of the training before it, its first
-    round does nothing, and it never stops early. `watch` is shown "losses" (of all images, after each epoch of stage
+    round does nothing, and it never stops early. `on_event` is shown "losses" (of all images, after each epoch of stage
     1), "isolated" (their positions), "trained" (the model before the ascent) and "ascent" (accuracy on the isolated
     images after each epoch). Raises ValueError when no image would be isolated.
     """
@@ -68,14 +68,14 @@ def abl(
                     batch_size=unlearning_batch_size)  # fmt: skip
     model = train_with_loss_threshold(make_model(), poisoned, first, gamma=gamma, threshold_rule=threshold_rule, in_order=released,
                              on_epoch=lambda _, network: losses.append(sample_losses(network, poisoned)))  # fmt: skip
-    watch("losses", losses)
+    on_event("losses", losses)
     by_loss, by_chance = isolate(losses[-1], isolation_rate), draw(len(poisoned), isolation_rate, seed=seed)
     ids = by_loss if isolation == "loss" else by_chance.to(by_loss.device)
-    watch("isolated", ids)
+    on_event("isolated", ids)
     isolated, rest = parted(poisoned, ids)
     optimizer = second.sgd(model.parameters())
-    watch("trained", train(model, rest, second, optimizer=optimizer))
-    watch("ascent", accuracies)
+    on_event("trained", train(model, rest, second, optimizer=optimizer))
+    on_event("ascent", accuracies)
     return unlearn_isolated(model, isolated, third, stop_accuracy=0.0 if released else stop_accuracy,
                             after=optimizer if released else None,
                             on_epoch=lambda _, network: accuracies.append(accuracy(network, isolated)))  # fmt: skip

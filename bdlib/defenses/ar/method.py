@@ -60,7 +60,7 @@ def ar(
         epochs, learning_rate, anneal="constant", batch_size=batch_size, augmentation=augmentation, seed=seed
     )
     optimizer = Interrupted(defended.parameters(), learning_rate, momentum, add_penalty, -(-len(clean) // batch_size))
-    return train(defended, clean, schedule, optimizer=optimizer, on_epoch=lambda *_: watch(defended))
+    return train(defended, clean, schedule, optimizer=optimizer, on_event=lambda *_: watch(defended))
 
 
 def masked_share(epoch: int, epochs: int, initial_share: float = 0.5) -> float:

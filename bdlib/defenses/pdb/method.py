@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
-from bdlib.data.images import ImageSet, shift_and_mirror
+from bdlib.data.images import ImageSet, augment
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, shifted_labels
 from bdlib.training.loop import Schedule, train
-from bdlib.types import Batch, Images, Labels, Loss, LossFn, MakeModel, Watch, unwatched
+from bdlib.types import Batch, Labels, Loss, LossFn, MakeModel, OnEvent, ignore
 
 
 def pdb(
@@ -34,13 +34,13 @@ def pdb(
     anneal: Literal["constant", "cosine", "one_cycle"] = "cosine",
     batch_size: int = 256,
     augmentation: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
-    watch: Watch = unwatched,
+    on_event: OnEvent = ignore,
     seed: int = 0,
 ) -> DefensiveModel:
     """A network trained from scratch on `poisoned` and keyed `clean` images, with key and label map around it.
 
     `clean` should share no image with `poisoned`. `key="none"` is the control: the same images, steps and schedule,
-    nothing stamped, no label moved. `watch` sees "snapshots": the weights after at most ten epochs, by their number.
+    nothing stamped, no label moved. `on_event` sees "snapshots": the weights after at most ten epochs, by their number.
     """
     network, own_trigger = (
         make_model(),
@@ -63,10 +63,14 @@ def pdb(
     def keep(epoch: int, _: float) -> None:
         if (epoch + 1) % -(-epochs // 10) == 0:
             snapshots[epoch + 1] = deepcopy(network.state_dict())
-            watch("snapshots", snapshots)
+            on_event("snapshots", snapshots)
 
     schedule = Schedule(epochs, learning_rate, anneal=anneal, batch_size=batch_size, augmentation=None, seed=seed)
-    return DefensiveModel(train(network, both, schedule, loss_fn=loss_fn, on_epoch=keep), own_trigger, relabel).eval()
+    return DefensiveModel(
+        train(network, both, schedule, loss_fn=loss_fn, on_event=lambda _, e: keep(e.number, e.mean_loss)),
+        own_trigger,
+        relabel,
+    ).eval()
 
 
 def outputs(network: nn.Module, data: ImageSet) -> int:
@@ -92,17 +96,8 @@ def defensive_loss(
     def loss_fn(network: nn.Module, batch: Batch) -> Loss:
         ours = (batch.ids >= first)[:, None, None, None]
         images = torch.where(ours, key(batch.images), batch.images) if defensive_trigger_moves else batch.images
-        images = augmented(images, augmentation, generator)
+        images = augment(images, augmentation, generator)
         images = images if defensive_trigger_moves else torch.where(ours, key(images), images)
         return F.cross_entropy(network(images), batch.labels)
 
     return loss_fn
-
-
-def augmented(images: Images, augmentation: int | None, generator: Generator) -> Images | Tensor:
-    """Random crop and mirroring, as `bdlib.data.batches` does, of images that 8 bits cannot hold."""
-    if augmentation is None:
-        return images
-    shifts = torch.randint(2 * augmentation + 1, (2, len(images)), generator=generator).to(images.device)
-    mirrored = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
-    return shift_and_mirror(images, shifts, mirrored, augmentation=augmentation)

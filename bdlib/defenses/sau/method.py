@@ -65,7 +65,14 @@ def sau(
 
     schedule = Schedule(epochs, learning_rate, anneal="constant", batch_size=batch_size, augmentation=None, seed=seed)
     adam = torch.optim.Adam(student.parameters(), learning_rate, amsgrad=True)
-    return train(student, clean, schedule, loss_fn=loss_fn, optimizer=adam, on_epoch=after_round)
+    return train(
+        student,
+        clean,
+        schedule,
+        loss_fn=loss_fn,
+        optimizer=adam,
+        on_event=lambda _, e: after_round(e.number, e.mean_loss),
+    )
 
 
 def unlearning_loss(
