@@ -1,5 +1,6 @@
 """Vocabulary shared by every module: tensor shapes, allowed ranges, and the callables the library is built from."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
@@ -30,6 +31,18 @@ OnEvent: TypeAlias = Callable[[str, Any], None]  # is told the name of what happ
 
 def ignore(name: str, value: Any) -> None:
     """The default of every `on_event`."""
+
+
+class EventLog(dict[str, Any]):
+    """An `on_event` that remembers: the last value of every event by its name, and in `counts` how often it came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, name: str, value: Any) -> None:
+        self[name] = value
+        self.counts[name] += 1
 
 
 # What keywords may be. A signature uses one of these, or an `Annotated` of its own where a method's range differs;

@@ -108,3 +108,8 @@ def name(parameters: dict[str, Any]) -> str:
 
     studied = [f"{key}={shown(parameters[key])}" for key in NAMED if key in parameters]
     return ",".join([*studied, digest(json.dumps(parameters, sort_keys=True))])
+
+
+def path(paper: str, profile: str, parameters: dict[str, Any]) -> Path:
+    """Where the record of a run belongs."""
+    return RESULTS / profile / paper / f"{name(parameters)}.json"
