@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
-from bdlib.claims import verdicts as claims
+from bdlib import claims
 from bdlib.experiments import batch, notebooks, studies
 from bdlib.report import comparison, figures, plots, tables
 
@@ -159,8 +159,8 @@ def benchmarks() -> dict[str, pd.DataFrame]:
 
 def scoreboard() -> dict[str, bytes]:
     """The files of the scoreboard page: every claim with its verdict, the counts, and their picture."""
-    found = claims.table(claims.load())
-    counts = {profile: claims.counts(found, profile) for profile in claims.PROFILES}
+    found = claims.claims_table(claims.load_claims())
+    counts = {profile: claims.verdict_counts(found, profile) for profile in claims.SCALES}
     ran = {scale: kinds for scale, kinds in counts.items() if kinds.drop(columns="not run").to_numpy().any()}
     rows = [
         [tables.method_name(paper), scale, *row] for scale, kinds in ran.items() for paper, *row in kinds.itertuples()
