@@ -62,12 +62,12 @@ def modules(room: str) -> Iterator[str]:
 
 
 def automodule(name: str, members: str) -> list[str]:
-    """The directive that shows a module's docstring and members. Those of Batch are in its signature."""
+    """The directive that shows a module's docstring and members. Fields of tuples are in the signature."""
     body = [
         f".. automodule:: {name}",
         f"   {members}",
         "   :ignore-module-all:",
-        "   :exclude-members: images, labels, ids",
+        "   :exclude-members: images, labels, ids, model_config",
     ]
     return ["```{eval-rst}", *body, "```", ""]
 

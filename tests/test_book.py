@@ -1,15 +1,16 @@
 """The pages as sources: one address, one set of pins, no page left out. The built book is checked where it is built."""
 
 import ast
+import importlib
 import json
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import docutils.core
 import docutils.nodes
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -117,14 +118,29 @@ def test_the_colab_cell_fetches_this_repository():
         assert f"{ADDRESS} " in "".join(first["source"]) and "remove-cell" in first["metadata"]["tags"]
 
 
-def test_a_broken_link_and_a_mute_image_are_found(tmp_path):
-    sys.path.insert(0, str(ROOT / "scripts"))
-    from build_book import faults
+@pytest.fixture
+def build_book(monkeypatch):
+    """The script that builds the book, as a module."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("build_book")
 
+
+def test_the_reference_shows_the_public_face_first_and_then_every_room(build_book, monkeypatch):
+    monkeypatch.setattr(build_book.bdlib, "__all__", ["train", "poison"], raising=False)
+    page = build_book.api_page()
+    shown = re.findall(r"^\.\. automodule:: (\S+)", page, re.M)
+    assert shown[0] == "bdlib" and "   :members: train, poison\n" in page
+    assert shown.index("bdlib.data.images") < shown.index("bdlib.defenses.nad") < shown.index("bdlib.report.tables")
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "bdlib").rglob("*.py")}
+    public = {name.removesuffix(".__init__") for name in modules if "._" not in name.removesuffix(".__init__")}
+    assert {name for name in public if not name.startswith("bdlib.cli")} == set(shown) and len(shown) == len(set(shown))
+
+
+def test_a_broken_link_and_an_image_without_text_are_found(build_book, tmp_path):
     (tmp_path / "a.html").write_text('<p id="here"><a href="#here"><a href="b.html#there"><img src="c.png">')
     (tmp_path / "b.html").write_text('<a href="a.html#here"><a href="missing.html"><a href="https://elsewhere.org">')
     (tmp_path / "c.png").write_bytes(b"")
-    assert sorted(faults(tmp_path)) == [
+    assert sorted(build_book.faults(tmp_path)) == [
         "a.html: b.html#there has no such anchor",
         "a.html: c.png has no alternative text",
         "b.html: missing.html does not exist",
