@@ -51,6 +51,11 @@ def split(data: ImageSet, fraction: float, *, seed: int) -> tuple[ImageSet, Imag
     return data[chosen.to(data.labels.device)], data[~chosen.to(data.labels.device)]
 
 
+def sample(data: ImageSet, count: int) -> ImageSet:
+    """About `count` images, an equal share of every class; all of `data` when it has fewer."""
+    return split(data, min(1.0, count / len(data)), seed=0)[0]
+
+
 def batches(
     data: ImageSet, size: int, *, augmentation: int | None = None, generator: Generator | None = None
 ) -> Iterator[Batch]:

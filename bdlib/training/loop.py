@@ -105,7 +105,11 @@ def steps(
 
     The model is moved to the data's device, and left in evaluation mode when the loop ends, also by `break`. Without
     an `optimizer` it is SGD on all parameters. On a GPU that has bfloat16, losses are computed in it.
+
+    Raises ValueError when `data` is empty.
     """
+    if not len(data):
+        raise ValueError("the set of images to train on is empty")
     device = data.labels.device
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizer or schedule.sgd(model.parameters())
