@@ -1,6 +1,7 @@
 """Small runs whose numbers a change that only moves or renames code must leave alone.
 
-    python tests/golden_cases.py --write          # all cases anew into tests/golden.json, after numbers were changed
+    python tests/golden_cases.py --write                  # all cases anew into tests/golden.json: numbers were changed
+    python tests/golden_cases.py --write defense/nad      # only those whose names begin so
 
 A case's name stays when what it calls is renamed: only this file is then adapted. All that the golden file has to know
 of the library is here.
@@ -141,7 +142,7 @@ BRANCHES: dict[str, dict[str, Any]] = {
     "pdb, no key": dict(key="none"),
     "pdb, corner key": dict(key="corner", key_size=3),
     "pdb, still key": dict(key_moves=False, pad=1),
-    "pdb, padded": dict(pad=1),
+    "pdb, padded": dict(pad=1, epochs=6),
     "rnp, padded": dict(pad=1),
     "anp, padded": dict(pad=1),
     "anp, threshold by drop": dict(mask_threshold=None),
@@ -288,16 +289,20 @@ CASES = {f"{kind}/{name}": case for kind, cases in KINDS.items() for name, case 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="run every case, and write the golden file")
+    parser.add_argument("--write", action="store_true", help="run the cases, and write the golden file")
+    parser.add_argument("beginning", nargs="?", default="", help="of the names of the cases meant; none: all of them")
     options = parser.parse_args()
+    meant = [name for name in CASES if name.startswith(options.beginning)]
     if not options.write:
-        print("\n".join(CASES))
+        print("\n".join(meant))
         return
-    found = {}
-    for name, case in CASES.items():
+    kept = golden_file.read() if options.beginning else {"made_on": machine(), "cases": {}}
+    if kept["made_on"] != machine():
+        parser.error(f"the other cases were made on {kept['made_on']}, this is {machine()}: write all of them")
+    for name in meant:
         print(name, flush=True)
-        found[name] = case()
-    golden_file.write(machine(), found)
+        kept["cases"][name] = CASES[name]()
+    golden_file.write(machine(), {name: case for name, case in kept["cases"].items() if name in CASES})
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def differences(golden: Result, found: Result, *, same_machine: bool) -> list[st
     close = equal if same_machine else alike
     moved = [f"{n}: {ours[n]!r} was, {theirs[n]!r} is" for n in sorted(ours) if not close(n, ours[n], theirs[n])]
     if same_machine and golden["exact"] != found["exact"] and not moved:
-        moved = ["none of its numbers moved, but the bits behind them did"]
+        return ["none of its numbers moved, but the bits behind them did"]
     return moved
 
 
@@ -49,7 +49,15 @@ def equal(name: str, one: float, other: float) -> bool:
 
 
 def alike(name: str, one: float, other: float) -> bool:
-    return math.isfinite(other)
+    """Whether two machines may differ so. Runs this small are near chaos: last bits decide where some of them end.
+
+    By the instructions of an older processor one case of 111 was the same to the last bit. Of 455 shares of test images
+    all but a few were within 0.1, and the furthest 0.2 apart (RNP stops at an accuracy on 200 images). What is measured
+    inside models moved by 0.1 or a fifth of its size at most. So a method gone wrong by little is seen only on the
+    machine that wrote the file.
+    """
+    allowed = 0.3 if name.startswith(SHARES) else max(0.3, abs(one) / 2)
+    return math.isfinite(other) and abs(one - other) <= allowed
 
 
 def complaint(name: str, found: list[str]) -> str:
