@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bdlib.checks import checked
-from bdlib.data.images import ImageSet
+from bdlib.data.images import ImageSet, require_images
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.models import predict, share
 from bdlib.training.filter_masks import PerFilter
@@ -57,8 +57,9 @@ def fine_prune(
 def activations(model: nn.Module, data: ImageSet, *, readout: str = "head") -> Float[Tensor, "n c"]:
     """What `readout` reads of each image: the mean over pixels of every filter of the last convolution, after ReLU.
 
-    Raises ValueError when `readout` is not linear, AttributeError when there is none of that name.
+    Raises ValueError when `readout` is not linear or there are no images, AttributeError for a layer that does not exist.
     """
+    require_images(data)
     if not isinstance(model.get_submodule(readout), nn.Linear):
         raise ValueError(f"readout={readout!r}: must be a linear layer behind the last convolution")
     copy, inputs_read = deepcopy(model).eval(), list[Tensor]()

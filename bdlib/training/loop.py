@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from bdlib.data.images import ImageSet, batches
+from bdlib.data.images import ImageSet, batches, require_images
 from bdlib.types import Batch, Loss, LossFn, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes what is trained
@@ -108,8 +108,7 @@ def steps(
 
     Raises ValueError when `data` is empty.
     """
-    if not len(data):
-        raise ValueError("the set of images to train on is empty")
+    require_images(data)
     device = data.labels.device
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizer or schedule.sgd(model.parameters())
