@@ -57,7 +57,7 @@ def fine_prune(
 def activations(model: nn.Module, data: ImageSet, *, readout: str = "head") -> Float[Tensor, "n c"]:
     """What `readout` reads of each image: the mean over pixels of every filter of the last convolution, after ReLU.
 
-    Raises ValueError when `readout` is not linear or there are no images, AttributeError for a layer that does not exist.
+    Raises ValueError when `readout` is not linear or there are no images, AttributeError when there is no such layer.
     """
     require_images(data)
     if not isinstance(model.get_submodule(readout), nn.Linear):

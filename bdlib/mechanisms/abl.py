@@ -37,8 +37,11 @@ def abl(
     """Mean losses in nats; accuracies, success rates, precisions and recalls in [0, 1]; images and epochs counted.
 
     `trained` is the model before the ascent, `unlearned` the one after it, `recalibrated` that one with BatchNorm
-    statistics computed anew on the images that were not isolated. Without poison, only what needs none.
+    statistics computed anew on the images that were not isolated. Without poison, only what needs none. Empty when no
+    run was watched.
     """
+    if "isolated" not in events:
+        return {}
     losses, ids = events["losses"], events["isolated"].to(truth.is_poisoned.device)
     rest = divide(truth.data, ids)[1]
     networks = {"trained": events["trained"], "unlearned": defended, "recalibrated": recalibrated(defended, rest)}

@@ -40,8 +40,10 @@ def rnp(
     """The outcome of each stage of the run that `events` watched; for a clean model, only what needs no backdoor.
 
     Accuracies, success rates, precisions and shares are in [0, 1], the rest are counts. Accuracies and success rates
-    are of `IMAGES` test images.
+    are of `IMAGES` test images. Empty when no run was watched.
     """
+    if "unlearned" not in events:
+        return {}
     images, unlearned, masks = sample(test, IMAGES), events["unlearned"], events["masks"]
     attack: dict[str, Any] = {"trigger": trigger, "target_label": target_label}
     values, scores, shares = joined(masks), evaluate(unlearned, images, **attack), exposure(unlearned, clean)

@@ -315,4 +315,5 @@ def test_a_clean_set_is_measured_without_poison(make_model, clean, test_set):
     found = mechanism(made, test_set, NoTrigger(), Poisoned(clean, nobody), events, target_label=0)
     assert not [name for name in found if "asr" in name or "precision" in name or "poison" in name]
     assert found["isolated_images"] == 10 and 0.25 <= found["isolated_one_class"] <= 1
+    assert mechanism(made, test_set, NoTrigger(), Poisoned(clean, nobody), EventLog(), target_label=0) == {}
     assert all(isfinite(value) for value in found.values())

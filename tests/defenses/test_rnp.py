@@ -207,6 +207,7 @@ def test_what_is_measured_with_a_trigger_and_without(backdoored, unlearned, clea
     assert measured["pruned_filters"] == (~remaining_filters(backdoored, defended)).sum() > 0
     assert measured["unlearning_steps"] == events.counts["unlearning_step"] > 0
     assert clean_model.keys() < measured.keys() and not [name for name in clean_model if "asr" in name]
+    assert measure(backdoored, backdoored, clean, test_set, trigger, EventLog(), target_label=0) == {}
 
 
 def test_the_measure_trains_nothing(backdoored, clean, test_set, trigger, monkeypatch):
