@@ -86,7 +86,7 @@ def agreement(change: Changes, other: Changes) -> dict[str, float]:
 
 
 def overlap(model: nn.Module, change: Changes, test: ImageSet, trigger: Trigger) -> dict[str, float]:
-    """The share of the last layer's most changed filters that the trigger changes most too, and that share by chance."""
+    """The share of the last layer's most changed filters that the trigger changes most too, and as by chance."""
     layer = list(change)[-1]
     triggered = trigger_activated_change(model, test, trigger, [layer])[layer]
     count = max(1, int(TOP * len(triggered)))

@@ -45,6 +45,12 @@ def unlearned(backdoored, clean):
 
 
 @pytest.fixture(scope="module")
+def run(backdoored, clean):
+    events = EventLog()
+    return rnp(backdoored, clean, **SETTINGS, on_event=events), events
+
+
+@pytest.fixture(scope="module")
 def masks(unlearned, clean):
     return recover_masks(unlearned, clean, RECOVERY, alpha=0.2)
 
@@ -173,8 +179,8 @@ def test_the_threshold_is_the_largest_that_the_clean_images_allow(backdoored, ma
     assert choose_threshold(backdoored, ruinous, clean, allowed_drop=0.05) == -1.0
 
 
-def test_rnp_is_its_stages_and_removes_the_toy_backdoor(backdoored, unlearned, masks, clean, test_set, trigger):
-    whole = rnp(backdoored, clean, **SETTINGS, allowed_drop=0.05)
+def test_rnp_is_its_stages_and_removes_the_toy_backdoor(run, backdoored, masks, clean, test_set, trigger):
+    whole, _ = run
     parts = prune(backdoored, masks, choose_threshold(backdoored, masks, clean, allowed_drop=0.05))
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
     assert evaluate(whole, test_set, trigger, target_label=0).asr < 0.5
@@ -195,9 +201,8 @@ def test_the_sweep_and_its_oracle(backdoored, masks, test_set, trigger):
     assert oracle_choice(sweep)["der"] == sweep["der"].max()
 
 
-def test_what_is_measured_with_a_trigger_and_without(backdoored, unlearned, clean, test_set, trigger):
-    events = EventLog()
-    defended = rnp(backdoored, clean, **SETTINGS, allowed_drop=0.05, on_event=events)
+def test_what_is_measured_with_a_trigger_and_without(run, backdoored, unlearned, clean, test_set, trigger):
+    defended, events = run
     assert {"unlearned", "masks", "threshold", "recovery_step"} < events.keys()
     assert all(torch.equal(a, b) for a, b in zip(events["unlearned"].parameters(), unlearned.parameters(), strict=True))
     measured = measure(backdoored, defended, clean, test_set, trigger, events, target_label=0)
@@ -210,16 +215,18 @@ def test_what_is_measured_with_a_trigger_and_without(backdoored, unlearned, clea
     assert measure(backdoored, backdoored, clean, test_set, trigger, EventLog(), target_label=0) == {}
 
 
-def test_the_measure_trains_nothing(backdoored, clean, test_set, trigger, monkeypatch):
+def test_the_measure_trains_nothing(run, backdoored, clean, test_set, trigger, monkeypatch):
     """All that it needs of the stages was told on the way: the run is not made once more."""
-    events = EventLog()
-    defended = rnp(backdoored, clean, **SETTINGS, on_event=events)
+    defended, events = run
     monkeypatch.setattr(torch.Tensor, "backward", None)
     assert measure(backdoored, defended, clean, test_set, trigger, events, target_label=0)["unlearning_steps"] > 0
 
 
-@pytest.mark.parametrize("name", ["unlearning_step", "unlearned", "recovery_step", "masks", "threshold"])
-@pytest.mark.parametrize("error", [StopIteration, KeyError])
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("unlearning_step", StopIteration), ("unlearning_step", KeyError), ("recovery_step", StopIteration),
+     ("masks", StopIteration)],
+)  # fmt: skip
 def test_an_error_in_on_event_reaches_the_caller(backdoored, clean, name, error):
     """StopIteration too, by which unlearning was once told to end."""
 
