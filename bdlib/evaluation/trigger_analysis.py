@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor, nn
 
 from bdlib.data.images import ImageSet
@@ -39,19 +38,6 @@ def rank_correlation(one: Tensor, other: Tensor) -> float:
     if one.min() == one.max() or other.min() == other.max():
         return float("nan")
     return float(spearmanr(one.detach().cpu().numpy(), other.detach().cpu().numpy()).statistic)
-
-
-def auc(scores: Tensor, truth: Bool[Tensor, " n"]) -> float:
-    """Area under the ROC curve of `scores` as a detector of `truth`, in [0, 1]; a half is chance, nan undefined.
-
-    It is the probability that a member of `truth` scores higher than another element, ties counting one half: the
-    statistic of Mann and Whitney over the number of pairs.
-    """
-    from scipy.stats import mannwhitneyu
-
-    inside, outside = (scores[mask].detach().cpu().double().numpy() for mask in (truth, ~truth))
-    pairs = len(inside) * len(outside)
-    return float(mannwhitneyu(inside, outside, method="asymptotic").statistic) / pairs if pairs else float("nan")
 
 
 def precision_at(count: int, scores: Tensor, truth: Tensor) -> float:

@@ -7,7 +7,6 @@ import torch
 
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.trigger_analysis import (
-    auc,
     joined,
     precision_at,
     rank_correlation,
@@ -47,10 +46,3 @@ def test_tied_values_share_a_rank_and_a_constant_has_none():
     assert rank_correlation(one, other) == pytest.approx(torch.corrcoef(ranks)[0, 1].item(), abs=1e-6)
     assert rank_correlation(one[:2] + torch.tensor([0.0, 1.0]), other[:2]) == pytest.approx(-1)
     assert math.isnan(rank_correlation(one, torch.ones(4))) and math.isnan(rank_correlation(torch.ones(4), one))
-
-
-def test_auc_is_the_share_of_pairs_in_the_right_order():
-    scores, truth = torch.tensor([1.0, 2.0, 2.0, 3.0]), torch.tensor([False, False, True, True])
-    assert auc(scores, truth) == (4 - 0.5) / 4 and auc(-scores, truth) == 0.5 / 4
-    assert auc(torch.ones(4), truth) == 0.5
-    assert math.isnan(auc(scores, torch.ones(4, dtype=torch.bool)))
