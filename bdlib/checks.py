@@ -4,12 +4,14 @@ A range is written once, as `alpha: Annotated[float, Field(ge=0, le=1)] = 0.2`. 
 and the command line all end here, and a wrong value is one line: the name, the value, and what is allowed.
 """
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import core_schema
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +69,44 @@ def _keywords(function: Callable[..., Any]) -> "dict[str, TypeAdapter[Any]]":
 def adapter(annotation: Any) -> "TypeAdapter[Any]":
     """What validates values of one annotation: strictly, so that True is no number and "1" is none either."""
     return TypeAdapter(annotation, config=STRICT)
+
+
+class CheckedFields:
+    """Base of dataclasses whose fields carry ranges: it raises ParameterError when a value is outside."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def check_fields(instance: Any) -> None:
+    """Raise ParameterError unless every field of a dataclass instance is within the range that it is annotated with."""
+    for name, allowed in field_ranges(type(instance)).items():  # type: ignore[arg-type]
+        check_value(name, getattr(instance, name), allowed)
+
+
+@functools.cache
+def field_ranges(kind: type) -> "dict[str, TypeAdapter[Any]]":
+    """What each field of a dataclass may be, by name."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: adapter(hints[field.name]) for field in dataclasses.fields(kind)}
+
+
+class OneOf:
+    """A range for text, `Annotated[str, OneOf(REGISTRY)]`: the registry's keys, also those that are added later."""
+
+    def __init__(self, registry: Mapping[str, Any]) -> None:
+        self.registry = registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"enum": list(self.registry)}
+
+    def _checked(self, key: str) -> str:
+        if key not in self.registry:
+            raise ValueError(key)
+        return key
 
 
 def in_words(allowed: "TypeAdapter[Any]") -> str:

@@ -11,6 +11,8 @@ from torch import Generator, Tensor, nn
 from bdlib.data.images import ImageSet, batches
 from bdlib.types import Labels
 
+NUMBERS_VERSION = 1  # raise it when a change here changes what a network computes, or its initial weights
+
 Statistics = tuple[float, ...]  # one number per channel
 
 
