@@ -11,8 +11,7 @@ from torch import Generator, Tensor, nn
 from bdlib.data.images import ImageSet, batches
 from bdlib.types import Labels
 
-NUMBERS_VERSION = 1  # raise it when a change here changes what a network computes, or its initial weights
-
+NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 Statistics = tuple[float, ...]  # one number per channel
 
 

@@ -65,7 +65,7 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
-def settings(value: Any) -> Any:
+def settings_of(value: Any) -> Any:
     """The settings that name a result: those of a dataclass by field name, in the order of the names.
 
     A whole number equals the same float. A field made by `added_field` is left out at its default. Functions and
@@ -73,7 +73,7 @@ def settings(value: Any) -> Any:
     """
     if is_dataclass(value):
         held = {field.name: getattr(value, field.name) for field in fields(value) if not _at_default(value, field)}
-        return {name: settings(held[name]) for name in sorted(held)}
+        return {name: settings_of(held[name]) for name in sorted(held)}
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return None if callable(value) else value

@@ -15,7 +15,7 @@ import bdlib.models
 import bdlib.training.loop
 from bdlib.attacks import SELECTIONS
 from bdlib.experiments.config import VictimConfig
-from bdlib.runtime import digest, settings
+from bdlib.runtime import digest, settings_of
 
 NUMBERS_VERSION = 1  # raise it when a change in `experiments.victims` or `experiments.config` changes what is made
 
@@ -25,9 +25,9 @@ _OF_SELECTIONS = ("rounds", "round_epochs", "iterations", "iteration_epochs", "k
 
 def victim_key(config: VictimConfig) -> str:
     """Of a victim's weights; changes with every setting that has a part in them."""
-    own = {name: value for name, value in settings(config).items() if name not in _OF_SELECTIONS}
+    own = {name: value for name, value in settings_of(config).items() if name not in _OF_SELECTIONS}
     selection = None if config.selection == "random" else _selection(config)
-    return digest(own, settings(config.schedule), _attack(config), selection, _common(config))
+    return digest(own, settings_of(config.schedule), _attack(config), selection, _common(config))
 
 
 def trigger_key(config: VictimConfig) -> str:
@@ -43,15 +43,15 @@ def selection_key(config: VictimConfig) -> str:
 def _common(config: VictimConfig) -> list[Any]:
     """What all of these depend on."""
     versions = [NUMBERS_VERSION, *(module.NUMBERS_VERSION for module in _MODULES)]
-    return [config.dataset, settings(config.facts), settings(config.data_fraction), config.model, versions]
+    return [config.dataset, settings_of(config.facts), settings_of(config.data_fraction), config.model, versions]
 
 
 def _attack(config: VictimConfig) -> list[Any]:
     """The attack's own settings, with its version, and those of its fixed trigger."""
-    own = settings(config.attack_object)
+    own = settings_of(config.attack_object)
     triggers = ("trigger", "gray_trigger")
     own = {name: value for name, value in own.items() if name not in triggers}
-    return [config.attack, own, settings(config.attack_object.fixed_trigger(config.facts.channels))]
+    return [config.attack, own, settings_of(config.attack_object.fixed_trigger(config.facts.channels))]
 
 
 def _selection(config: VictimConfig) -> list[Any]:
@@ -59,5 +59,5 @@ def _selection(config: VictimConfig) -> list[Any]:
     function = SELECTIONS[config.selection]
     module = sys.modules[unwrap(getattr(function, "func", function)).__module__]
     versions = [module.NUMBERS_VERSION, bdlib.attacks.selection.ranking.NUMBERS_VERSION]
-    keywords = {name: settings(value) for name, value in sorted(config.selection_settings.items())}
+    keywords = {name: settings_of(value) for name, value in sorted(config.selection_settings.items())}
     return [config.selection, keywords, versions]
