@@ -113,7 +113,7 @@ def auc(scores: Scores, wanted: Bool[Tensor, " n"]) -> float:
 
 
 def spectral_auc(model: nn.Module, truth: Poisoned, *, target_label: int) -> float:
-    """How well the spectral signature finds the poison among all images labelled as the target.
+    """How well the spectral signature finds the poison among all images labeled as the target.
 
     The score is the squared share of an image's features along their main direction. Tran et al., NeurIPS 2018,
     arXiv:1811.00636.
