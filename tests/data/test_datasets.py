@@ -81,7 +81,7 @@ def test_pixels_are_decoded_once_and_never_trusted_for_another_file(tmp_path, mo
     assert kept.read_bytes() == content
     write_parquet(tmp_path / "toy", [1, 2, 3])
     assert read_parquet(tmp_path / "toy", "train").images[:, 0, 0, 0].tolist() == [1, 2, 3]
-    monkeypatch.setattr(datasets, "decode", None)  # from here on nothing can be decoded
+    monkeypatch.setattr(datasets, "_decode", None)  # from here on nothing can be decoded
     again = read_parquet(tmp_path / "toy", "train")
     assert again.images[:, 0, 0, 0].tolist() == [1, 2, 3] and again.labels.tolist() == [0, 1, 2]
 
