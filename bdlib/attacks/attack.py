@@ -6,10 +6,10 @@ from typing import ClassVar
 from torch import nn
 
 from bdlib.attacks.poisoning import Poisoned, Positions, draw_positions, poison_at
-from bdlib.checks import CheckedFields
+from bdlib.checks import CheckedFields, checked
 from bdlib.data.images import ImageSet
 from bdlib.training.loop import Schedule, train
-from bdlib.types import Fraction, MakeModel, OnEvent, Relabel, Trigger, Weight, ignore
+from bdlib.types import Augmentation, Fraction, MakeModel, OnEvent, Relabel, Seed, Trigger, Weight, ignore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ class Attack(CheckedFields):
         """
         raise NotImplementedError(f"{type(self).__name__} has a fixed trigger")
 
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: int | None, seed: int) -> Trigger:
+    @checked
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> Trigger:
         """The trigger, made from clean images before any poisoning; a fixed one needs no images.
 
         `make_model` builds the attacker's own network, `augmentation` (pixels) is for its training.
@@ -54,6 +55,7 @@ class Attack(CheckedFields):
             raise NotImplementedError(f"{type(self).__name__} does not say how its trigger is made")
         return trigger
 
+    @checked
     def poison(
         self,
         train: ImageSet,
@@ -61,7 +63,7 @@ class Attack(CheckedFields):
         relabel: Relabel,
         *,
         poison_rate: Fraction,
-        seed: int,
+        seed: Seed,
         ids: Positions | None = None,
     ) -> Poisoned:
         """The training set as the attacker hands it over.
@@ -74,6 +76,7 @@ class Attack(CheckedFields):
             ids = draw_positions(train.labels, relabel, poison_rate=rate, seed=seed, clean_label=self.clean_label)
         return poison_at(train, trigger, relabel, ids)
 
+    @checked
     def train_victim(
         self,
         model: nn.Module,

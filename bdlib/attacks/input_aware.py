@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 
 from bdlib.attacks.poisoning import Positions
 from bdlib.attacks.training_controlled import TrainingControlled
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import seeded
 from bdlib.training.loop import Epoch, Schedule, steps
@@ -62,6 +63,7 @@ class InputAwareAttack(TrainingControlled):
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> InputAware:
         return InputAware(shape[0])
 
+    @checked
     def train_victim(
         self,
         model: nn.Module,

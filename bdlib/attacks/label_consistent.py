@@ -13,10 +13,10 @@ from torch import nn
 from bdlib.attacks.attack import Attack
 from bdlib.attacks.poisoning import Poisoned, Positions
 from bdlib.attacks.surrogate import brief_training
-from bdlib.checks import CheckedFields
+from bdlib.checks import CheckedFields, checked
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import apply_trigger
-from bdlib.types import Count, Fraction, Images, Labels, MakeModel, Relabel, Trigger
+from bdlib.types import Augmentation, Count, Fraction, Images, Labels, MakeModel, Relabel, Seed, Trigger
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Corners(CheckedFields):
         return (images + added).clamp(0, 1)
 
 
-class CornersWithNetwork(nn.Module):
+class FittedCorners(nn.Module):
     """`Corners`, and beside them the clean network that poisoned images are to mislead. Test images get the corners."""
 
     def __init__(self, network: nn.Module, corners: Corners) -> None:
@@ -47,7 +47,7 @@ class CornersWithNetwork(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelConsistent(Attack):
-    """The attack; its fitted trigger is a `CornersWithNetwork`."""
+    """The attack; its fitted trigger is a `FittedCorners`."""
 
     clean_label: bool = True
     amplitude: Fraction = 1.0  # of the corners
@@ -56,13 +56,15 @@ class LabelConsistent(Attack):
     steps: Count = 10  # benchmark 100
     step_size: Fraction = 4 / 255  # 2.5 radii in all steps together
 
-    def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> CornersWithNetwork:
-        return CornersWithNetwork(make_model(), Corners(self.amplitude))
+    def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> FittedCorners:
+        return FittedCorners(make_model(), Corners(self.amplitude))
 
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: int | None, seed: int) -> CornersWithNetwork:
+    @checked
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> FittedCorners:
         network = brief_training(train, make_model, epochs=self.epochs, augmentation=augmentation, seed=seed)
-        return CornersWithNetwork(network, Corners(self.amplitude))
+        return FittedCorners(network, Corners(self.amplitude))
 
+    @checked
     def poison(
         self,
         train: ImageSet,
@@ -70,11 +72,11 @@ class LabelConsistent(Attack):
         relabel: Relabel,
         *,
         poison_rate: Fraction,
-        seed: int,
+        seed: Seed,
         ids: Positions | None = None,
     ) -> Poisoned:
         """The training set with images of the target class perturbed, then triggered; all labels stay as they are."""
-        assert isinstance(trigger, CornersWithNetwork)
+        assert isinstance(trigger, FittedCorners)
         plain = super().poison(train, trigger, relabel, poison_rate=poison_rate, seed=seed, ids=ids)
         images = train.images.clone()
         for some in plain.is_poisoned.nonzero().squeeze(1).split(500):

@@ -15,9 +15,10 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from bdlib.attacks.attack import Attack
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import initialize, seeded
-from bdlib.types import BatchSize, Images, LearningRate, Loss, MakeModel, Weight
+from bdlib.types import Augmentation, BatchSize, Images, LearningRate, Loss, MakeModel, Weight
 
 BITS = 16
 Secrets = Float[Tensor, "n bits"]  # zeros and ones
@@ -86,7 +87,8 @@ class SSBA(Attack):
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> Encoder:
         return Encoder(shape[0], shape[-1])
 
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: int | None, seed: int) -> Encoder:
+    @checked
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> Encoder:
         """The trained encoder with one random secret; it needs no classifier and no augmentation.
 
         Raises FitError where its decoder reads 95 % of the bits or fewer.

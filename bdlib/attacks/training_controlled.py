@@ -13,9 +13,10 @@ from torch import Generator, nn
 from bdlib.attacks.attack import Attack
 from bdlib.attacks.cover_samples import CoveredTrigger, draw_counts, frozen_set, mix
 from bdlib.attacks.poisoning import Poisoned, Positions
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, augment
 from bdlib.training.loop import Epoch, Schedule, steps
-from bdlib.types import Batch, Fraction, Loss, OnEvent, Relabel, Trigger, ignore
+from bdlib.types import Batch, Fraction, Loss, OnEvent, Relabel, Seed, Trigger, ignore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class TrainingControlled(Attack):
 
     training_controlled: ClassVar[bool] = True
 
+    @checked
     def poison(
         self,
         train: ImageSet,
@@ -31,13 +33,14 @@ class TrainingControlled(Attack):
         relabel: Relabel,
         *,
         poison_rate: Fraction,
-        seed: int,
+        seed: Seed,
         ids: Positions | None = None,
     ) -> Poisoned:
         """One epoch of the attack as a stored set, `frozen_set`; images cannot be selected, so `ids` must be None."""
         covered = as_covered(trigger, ids)
         return frozen_set(train, covered, relabel, poison_rate=poison_rate, cover_ratio=self.cover_ratio, seed=seed)
 
+    @checked
     def train_victim(
         self,
         model: nn.Module,

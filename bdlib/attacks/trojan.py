@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from bdlib.attacks.attack import Attack
 from bdlib.attacks.surrogate import brief_training
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
-from bdlib.types import Count, Fraction, Images, Labels, MakeModel
+from bdlib.types import Augmentation, Count, Fraction, Images, Labels, MakeModel
 
 
 class AddedPattern(nn.Module):
@@ -43,7 +44,8 @@ class TrojanNN(Attack):
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> AddedPattern:
         return AddedPattern(torch.zeros(shape))
 
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: int | None, seed: int) -> AddedPattern:
+    @checked
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> AddedPattern:
         """A ring in the lower right quadrant, its pixels moved by signed steps until the neurons fire.
 
         The neurons are the inputs of the last linear layer with the largest summed weights. Each is driven to three

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import cross_entropy
 
-from bdlib.attacks.label_consistent import ATTACK, Corners, CornersWithNetwork, perturbed
+from bdlib.attacks.label_consistent import ATTACK, Corners, FittedCorners, perturbed
 from bdlib.attacks.poisoning import poison
 from bdlib.evaluation.apply_trigger import AllToOne
 
@@ -28,7 +28,7 @@ def test_perturbed_images_stay_in_the_ball_and_mislead(backdoored, clean):
 
 
 def test_label_consistent_poison_leaves_labels_and_stamps_perturbed_target_images(backdoored, clean):
-    trigger = CornersWithNetwork(backdoored, Corners())
+    trigger = FittedCorners(backdoored, Corners())
     made = ATTACK.poison(clean, trigger, AllToOne(1), poison_rate=0.5, seed=0)
     plain = poison(clean, Corners(), target_label=1, poison_rate=0.5, seed=0, clean_label=True)
     assert torch.equal(made.data.labels, clean.labels) and torch.equal(made.is_poisoned, plain.is_poisoned)
