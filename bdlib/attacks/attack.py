@@ -56,16 +56,8 @@ class Attack(CheckedFields):
         return trigger
 
     @checked
-    def poison(
-        self,
-        train: ImageSet,
-        trigger: Trigger,
-        relabel: Relabel,
-        *,
-        poison_rate: Fraction,
-        seed: Seed,
-        ids: Positions | None = None,
-    ) -> Poisoned:
+    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: Fraction, seed: Seed,
+               ids: Positions | None = None) -> Poisoned:  # fmt: skip
         """The training set as the attacker hands it over.
 
         `poison_rate` is a share of all images, for clean-label attacks of the target class. The images are drawn from
@@ -78,18 +70,9 @@ class Attack(CheckedFields):
 
     @checked
     def train_victim(
-        self,
-        model: nn.Module,
-        data: ImageSet,
-        trigger: Trigger | None,
-        relabel: Relabel,
-        schedule: Schedule,
-        *,
-        poison_rate: Fraction,
-        ids: Positions | None = None,
-        on_event: OnEvent = ignore,
-        compiled: bool = False,
-    ) -> Trigger:
+        self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
+        poison_rate: Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
+    ) -> Trigger:  # fmt: skip
         """Train `model` in place from the clean `data`, as the attack has it; in evaluation mode afterwards.
 
         Returns the trigger; `trigger` is None where it is trained with the victim. `schedule.seed` also draws the

@@ -34,15 +34,8 @@ class Mixed(NamedTuple):
     is_cover: Bool[Tensor, " n"]
 
 
-def mix(
-    images: Images,
-    labels: Labels,
-    trigger: CoveredTrigger,
-    relabel: Relabel,
-    *,
-    counts: tuple[int, int],
-    generator: Generator,
-) -> Mixed:
+def mix(images: Images, labels: Labels, trigger: CoveredTrigger, relabel: Relabel, *, counts: tuple[int, int],
+        generator: Generator) -> Mixed:  # fmt: skip
     """The batch with so many triggered images and cover samples, `counts`; the other images stay as they are.
 
     They are the first images whose label the attack changes, so the batch must be in random order. A cover sample may
@@ -73,16 +66,8 @@ def draw_counts(size: int, poison_rate: float, cover_ratio: float, generator: Ge
 
 
 @torch.no_grad()
-def frozen_set(
-    data: ImageSet,
-    trigger: CoveredTrigger,
-    relabel: Relabel,
-    *,
-    poison_rate: float,
-    cover_ratio: float,
-    seed: int,
-    batch_size: int = 500,
-) -> Poisoned:
+def frozen_set(data: ImageSet, trigger: CoveredTrigger, relabel: Relabel, *, poison_rate: float, cover_ratio: float,
+               seed: int, batch_size: int = 500) -> Poisoned:  # fmt: skip
     """One epoch of the attack as a stored set: triggered images, cover samples and clean images, in their old places.
 
     This is not the same attack. What training saw anew in every batch is one fixed set here, and usually weaker.

@@ -65,18 +65,9 @@ class InputAwareAttack(TrainingControlled):
 
     @checked
     def train_victim(
-        self,
-        model: nn.Module,
-        data: ImageSet,
-        trigger: Trigger | None,
-        relabel: Relabel,
-        schedule: Schedule,
-        *,
-        poison_rate: Fraction,
-        ids: Positions | None = None,
-        on_event: OnEvent = ignore,
-        compiled: bool = False,
-    ) -> InputAware:
+        self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
+        poison_rate: Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
+    ) -> InputAware:  # fmt: skip
         """As `Attack.train_victim`; the trigger's two networks are made here.
 
         The pattern's gradients start at zero in every step; the benchmark's code lets them add up.

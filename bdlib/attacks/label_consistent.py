@@ -65,16 +65,8 @@ class LabelConsistent(Attack):
         return FittedCorners(network, Corners(self.amplitude))
 
     @checked
-    def poison(
-        self,
-        train: ImageSet,
-        trigger: Trigger,
-        relabel: Relabel,
-        *,
-        poison_rate: Fraction,
-        seed: Seed,
-        ids: Positions | None = None,
-    ) -> Poisoned:
+    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: Fraction, seed: Seed,
+               ids: Positions | None = None) -> Poisoned:  # fmt: skip
         """The training set with images of the target class perturbed, then triggered; all labels stay as they are."""
         assert isinstance(trigger, FittedCorners)
         plain = super().poison(train, trigger, relabel, poison_rate=poison_rate, seed=seed, ids=ids)

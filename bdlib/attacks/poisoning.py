@@ -27,15 +27,8 @@ class Poisoned:
 
 
 @checked
-def poison(
-    data: ImageSet,
-    trigger: Trigger,
-    *,
-    target_label: Annotated[int, Field(ge=0)],
-    poison_rate: Fraction,
-    seed: Seed,
-    clean_label: bool = False,
-) -> Poisoned:
+def poison(data: ImageSet, trigger: Trigger, *, target_label: Annotated[int, Field(ge=0)], poison_rate: Fraction,
+           seed: Seed, clean_label: bool = False) -> Poisoned:  # fmt: skip
     """`data` with the trigger on randomly drawn images, which are labeled as the target.
 
     By default `poison_rate` is a share of the whole set, drawn from the classes other than the target. With

@@ -26,34 +26,17 @@ class TrainingControlled(Attack):
     training_controlled: ClassVar[bool] = True
 
     @checked
-    def poison(
-        self,
-        train: ImageSet,
-        trigger: Trigger,
-        relabel: Relabel,
-        *,
-        poison_rate: Fraction,
-        seed: Seed,
-        ids: Positions | None = None,
-    ) -> Poisoned:
+    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: Fraction, seed: Seed,
+               ids: Positions | None = None) -> Poisoned:  # fmt: skip
         """One epoch of the attack as a stored set, `frozen_set`; images cannot be selected, so `ids` must be None."""
         covered = as_covered(trigger, ids)
         return frozen_set(train, covered, relabel, poison_rate=poison_rate, cover_ratio=self.cover_ratio, seed=seed)
 
     @checked
     def train_victim(
-        self,
-        model: nn.Module,
-        data: ImageSet,
-        trigger: Trigger | None,
-        relabel: Relabel,
-        schedule: Schedule,
-        *,
-        poison_rate: Fraction,
-        ids: Positions | None = None,
-        on_event: OnEvent = ignore,
-        compiled: bool = False,
-    ) -> Trigger:
+        self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
+        poison_rate: Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
+    ) -> Trigger:  # fmt: skip
         """As `Attack.train_victim`; `poison_rate` is the share of every batch that is triggered."""
         covered, generator = as_covered(trigger, ids), Generator().manual_seed(schedule.seed)
         turns = steps(model, data, replace(schedule, augmentation=None))
@@ -64,16 +47,8 @@ class TrainingControlled(Attack):
                 on_event("epoch", Epoch(step.epoch, step.mean_loss, model))
         return covered
 
-    def loss(
-        self,
-        model: nn.Module,
-        batch: Batch,
-        trigger: CoveredTrigger,
-        relabel: Relabel,
-        poison_rate: float,
-        augmentation: int | None,
-        generator: Generator,
-    ) -> Loss:
+    def loss(self, model: nn.Module, batch: Batch, trigger: CoveredTrigger, relabel: Relabel, poison_rate: float,
+             augmentation: int | None, generator: Generator) -> Loss:  # fmt: skip
         """Cross-entropy on the batch as the attacker changes and relabels it, augmented afterwards."""
         counts = draw_counts(len(batch.labels), poison_rate, self.cover_ratio, generator)
         mixed = mix(batch.images, batch.labels, trigger, relabel, counts=counts, generator=generator)

@@ -14,16 +14,9 @@ NUMBERS_VERSION = 1  # raise it when a change here changes which images are sele
 
 
 @checked
-def random_selection(
-    train: ImageSet,
-    trigger: Trigger,
-    *,
-    target_label: Annotated[int, Field(ge=0)],
-    poison_rate: Fraction,
-    make_model: MakeModel,
-    on_event: OnEvent = ignore,
-    seed: Seed,
-) -> Positions:
+def random_selection(train: ImageSet, trigger: Trigger, *, target_label: Annotated[int, Field(ge=0)],
+                     poison_rate: Fraction, make_model: MakeModel, on_event: OnEvent = ignore,
+                     seed: Seed) -> Positions:  # fmt: skip
     """The very images that `bdlib.attacks.poisoning.poison` draws with this seed: positions, increasing.
 
     Trigger and network have no part in it. Raises ParameterError when a keyword is out of its range, ValueError when
