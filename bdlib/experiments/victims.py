@@ -128,11 +128,11 @@ def select(config: VictimConfig, data: ImageSet) -> dict[str, Tensor]:
 
     A surrogate starts from other weights than the victim and sees other shuffles: an attacker knows neither.
     """
-    told: dict[str, Tensor] = {}
+    events: dict[str, Tensor] = {}
     surrogate = partial(config.untrained, surrogate_seed(0, 0))
-    ids = SELECTIONS[config.selection](data, load_trigger(config), make_model=surrogate, on_event=told.__setitem__,
+    ids = SELECTIONS[config.selection](data, load_trigger(config), make_model=surrogate, on_event=events.__setitem__,
                                        **config.selection_settings)  # fmt: skip
-    return {"ids": ids, **told}
+    return {"ids": ids, **events}
 
 
 def poisoned_set(config: VictimConfig, data: ImageSet | None = None) -> Poisoned:
