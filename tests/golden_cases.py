@@ -34,6 +34,7 @@ from bdlib.attacks.badnets import BadNets
 from bdlib.attacks.poisoning import Poisoned, poison
 from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
+from bdlib.defenses.nwc import unlearn
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.metrics import Scores, evaluate
 from bdlib.experiments import notebooks, victims
@@ -50,7 +51,7 @@ from bdlib.experiments.victims import (
 from bdlib.models import seeded, small_resnet
 from bdlib.training.loop import Schedule, train
 from bdlib.training.sam import SharpnessAware
-from bdlib.training.unlearning import unlearn
+from bdlib.types import EventLog
 
 TINY = dict(dataset="fashion", data_fraction=0.05, victim_epochs=1, seed=3)
 
@@ -148,7 +149,7 @@ BRANCHES: dict[str, dict[str, Any]] = {
     "abl, flooding": dict(threshold_rule="flooding"),
     "abl, no floor": dict(threshold_rule="none"),
     "abl, random isolation": dict(isolation="random"),
-    "abl, stopped early": dict(stop_accuracy=1.1, unlearning_epochs=3),
+    "abl, stopped early": dict(stop_accuracy=1.0, unlearning_epochs=3, unlearning_rate=0.01),
     "pdb, no key": dict(defensive_trigger="none"),
     "pdb, corner key": dict(defensive_trigger="corner", defensive_trigger_size=3),
     "pdb, still key": dict(defensive_trigger_moves=False, augmentation=1),
@@ -221,9 +222,10 @@ def sharpness(**options: Any) -> Result:
 
 def unlearning() -> Result:
     """The toy task's victim after it has unlearned the clean images."""
-    schedule, epochs = Schedule(50, 1e-3, anneal="constant", batch_size=32, augmentation=None), list[int]()
-    model = unlearn(backdoored(), clean(), schedule, stop_accuracy=0.3, on_epoch=lambda epoch, _: epochs.append(epoch))
-    return of_toy(model, epochs=float(len(epochs)))
+    schedule = Schedule(50, 1e-3, anneal="constant", batch_size=32, augmentation=None, seed_per_epoch=True)
+    events = EventLog()
+    model = unlearn(backdoored(), clean(), schedule, stop_accuracy=0.3, on_event=events)
+    return of_toy(model, epochs=float(events.counts["unlearning_epoch"]))
 
 
 def trainings() -> dict[str, Callable[[], Result]]:
