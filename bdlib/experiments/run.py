@@ -31,7 +31,7 @@ from bdlib.experiments.victims import VictimConfig, selected, victim
 from bdlib.mechanisms import MECHANISMS
 from bdlib.models import predict
 from bdlib.runtime import RESULTS, code_digest, imported, runtime_facts
-from bdlib.types import ignore
+from bdlib.types import EventLog
 
 
 def run(paper: str, parameters: dict[str, Any]) -> Record:
@@ -42,29 +42,22 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     """
     recipe = VictimConfig.from_parameters(validated(parameters))
     _, test = recipe.data()
-    backdoored, stages = victim(recipe), Stages()
+    backdoored, events = victim(recipe), EventLog()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()  # the record tells this run's, not what ran before it in the process
     start = time.perf_counter()
-    defended = defend(paper, parameters, backdoored, stages)
+    defended = defend(paper, parameters, backdoored, events)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     before = recipe.scores(backdoored, test)
     after = before if defended is backdoored else recipe.scores(defended, test)
     clean = reserved(recipe, parameters)[0]
-    measured = mechanism(paper, parameters, backdoored, defended, clean, test, stages)
+    measured = mechanism(paper, parameters, backdoored, defended, clean, test, events)
     return recorded(paper, parameters, before, after, seconds, measured)
 
 
-class Stages(dict[str, Any]):
-    """What a defence that is watched has shown on its way, by the name of the stage; the last showing counts."""
-
-    def __call__(self, name: str, made: Any) -> None:
-        self[name] = made
-
-
-def defend(paper: str, parameters: dict[str, Any], backdoored: nn.Module, stages: Stages | None = None) -> nn.Module:
+def defend(paper: str, parameters: dict[str, Any], backdoored: nn.Module, events: EventLog | None = None) -> nn.Module:
     """The model after the defence of these parameters, which is handed what its signature asks for, and no more.
 
     Repairs ask for the backdoored `model` and `clean` images; defences that train ask for `make_model` and the
@@ -75,9 +68,8 @@ def defend(paper: str, parameters: dict[str, Any], backdoored: nn.Module, stages
         return backdoored
     recipe, function = VictimConfig.from_parameters(parameters), DEFENSES[defense]
     keywords = settings(function, parameters)
-    watch = inspect.signature(function).parameters.get("on_event")
-    if stages is not None and watch is not None and watch.default is ignore:  # others are shown networks, unnamed
-        keywords["on_event"] = stages
+    if events is not None and "on_event" in inspect.signature(function).parameters:
+        keywords["on_event"] = events
     return function(*handed(function, recipe, parameters, model=backdoored), **keywords)
 
 
@@ -113,17 +105,20 @@ def mechanism(
     defended: nn.Module,
     clean: ImageSet,
     test: ImageSet,
-    stages: Stages | None = None,
+    events: EventLog | None = None,
 ) -> dict[str, float]:
     """What the paper says happens inside, measured; nothing where it has no such measure or another defence ran.
 
     A measure is handed what its signature asks for; `truth` is the poisoned set with its flags, `train` the same before
-    it was poisoned, `selected` what the choice of images has shown, `stages` what the defence has.
+    it was poisoned, `selected` what the choice of images has shown, `events` what the defence has told. A measure that
+    asks for `events` gives nothing where no run was watched.
     """
     if paper not in MECHANISMS or parameters.get("defense", paper) not in (paper, "none"):
         return {}
     measure, recipe = MECHANISMS[paper], VictimConfig.from_parameters(parameters)
-    there = {"model": model, "defended": defended, "clean": clean, "test": test, "stages": stages}
+    if not events and "events" in inspect.signature(measure).parameters:
+        return {}
+    there = {"model": model, "defended": defended, "clean": clean, "test": test, "events": events, "stages": events}
     return measure(*handed(measure, recipe, parameters, **there), **settings(measure, parameters))
 
 

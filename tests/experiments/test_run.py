@@ -6,8 +6,9 @@ import torch
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import notebooks
 from bdlib.experiments import run as experiments
-from bdlib.experiments.run import Stages, handed, reserved
+from bdlib.experiments.run import handed, reserved
 from bdlib.experiments.victims import VictimConfig
+from bdlib.types import EventLog
 
 PARAMETERS = notebooks.parameters("nad", "smoke")
 RECIPE = VictimConfig.from_parameters(PARAMETERS)
@@ -19,7 +20,7 @@ def trains(make_model, poisoned): ...
 def keeps_back(make_model, poisoned, clean): ...
 
 
-def measures(defended, truth, clean, stages): ...
+def measures(defended, truth, clean, events): ...
 
 
 def test_a_defence_that_trains_gets_the_whole_poisoned_set():
@@ -42,10 +43,10 @@ def test_one_that_keeps_clean_images_back_gets_disjoint_sets():
 
 
 def test_a_measure_gets_the_flags_and_what_was_watched():
-    stages = Stages()
-    stages("losses", [1.0])
-    stages("losses", [1.0, 2.0])
-    there = {"defended": None, "clean": reserved(RECIPE, PARAMETERS)[0], "stages": stages}
+    events = EventLog()
+    events("losses", [1.0])
+    events("losses", [1.0, 2.0])
+    there = {"defended": None, "clean": reserved(RECIPE, PARAMETERS)[0], "events": events}
     _, truth, clean, seen = handed(measures, RECIPE, PARAMETERS, **there)
     assert truth.is_poisoned.sum() == round(PARAMETERS["poison_rate"] * len(truth.data))
     assert len(truth.data) + len(clean) == len(RECIPE.data()[0])
@@ -65,7 +66,7 @@ def test_without_a_defence_the_victim_is_what_is_scored():
 @pytest.mark.parametrize("paper", [paper for paper in notebooks.papers() if paper in DEFENSES])
 def test_every_defence_runs_as_records_are_made(paper):
     parameters = notebooks.parameters(paper, "smoke")
-    stages, model = Stages(), VictimConfig.from_parameters(parameters).untrained()
-    defended = experiments.defend(paper, parameters, model, stages)
+    events, model = EventLog(), VictimConfig.from_parameters(parameters).untrained()
+    defended = experiments.defend(paper, parameters, model, events)
     assert not defended.training and defended is not model
-    assert ("losses" in stages) == (paper == "abl") and ("snapshots" in stages) == (paper == "pdb")
+    assert ("losses" in events) == (paper == "abl") and ("snapshots" in events) == (paper == "pdb")
