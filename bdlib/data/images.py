@@ -39,6 +39,12 @@ class ImageSet:
         return ImageSet(self.images.to(device), self.labels.to(device))
 
 
+def require_images(data: ImageSet) -> None:
+    """Raise ValueError for a set without images."""
+    if not len(data):
+        raise ValueError("the set of images is empty")
+
+
 def split(data: ImageSet, fraction: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
     """Two disjoint parts of `data`: a random `fraction` of every class, and all other images.
 

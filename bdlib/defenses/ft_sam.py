@@ -44,7 +44,9 @@ def ft_sam(
     *,
     rho: Radius = 2.0,  # of the uphill move; paper: 2 for CIFAR-10, 8 for Tiny ImageNet and GTSRB
     adaptive: bool = True,  # move each weight in proportion to its size; paper and released code
-    label_smoothing: Annotated[float, Field(ge=0, le=0.5)] = 0.0,  # paper: none; released code: 0.1 for CIFAR-10
+    label_smoothing: Annotated[
+        float, Field(ge=0, le=0.5, allow_inf_nan=False)
+    ] = 0.0,  # paper: none; released code: 0.1 for CIFAR-10
     epochs: CountOrZero = 100,  # paper, for CIFAR-10; 50 for GTSRB
     learning_rate: LearningRate = 0.01,  # paper and released code
     batch_size: BatchSize = 256,  # paper and released code

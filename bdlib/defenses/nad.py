@@ -36,8 +36,8 @@ Maps = Float[Tensor, "n c *grid"]  # the activations of one layer
 Layers = (
     Annotated[Sequence[str], Field(min_length=1)] | None
 )  # None: the network's own, the residual groups of WRN-16-1
-Betas = Sequence[Annotated[float, Field(ge=0, le=1e6)]]  # one for each layer
-Power = Annotated[float, Field(ge=1, le=8)]
+Betas = Sequence[Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]]  # one for each layer
+Power = Annotated[float, Field(ge=1, le=8, allow_inf_nan=False)]
 
 
 @checked

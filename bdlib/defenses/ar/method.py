@@ -49,7 +49,9 @@ def ar(
     decay: Fraction = 0.9,  # of the salience's moving average
     epochs: CountOrZero = 10,
     learning_rate: LearningRate = 0.01,
-    momentum: Annotated[float, Field(ge=0, le=0.999)] = 0.9,  # first released code; 0 since June 2022
+    momentum: Annotated[
+        float, Field(ge=0, le=0.999, allow_inf_nan=False)
+    ] = 0.9,  # first released code; 0 since June 2022
     batch_size: BatchSize = 128,
     augmentation: Augmentation = 4,
     variant: Variant = "paper",

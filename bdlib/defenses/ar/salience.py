@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from torch import Generator, Tensor, nn
 
 from bdlib.checks import checked
-from bdlib.data.images import ImageSet, batches
+from bdlib.data.images import ImageSet, batches, require_images
 from bdlib.models import find_layer
 from bdlib.types import Augmentation, BatchSize, Fraction, Seed
 
@@ -48,8 +48,10 @@ def benign_salience(
     """The salience of every weight inside `layers`, shaped like the weight, from one pass over `clean` without a step.
 
     It is positive where removing the weight would raise the clean loss. BatchNorm uses the batch's statistics. `model`
-    is not changed. Raises ParameterError for a layer that does not exist, and for a keyword out of range.
+    is not changed. Raises ParameterError for a layer that does not exist, and for a keyword out of range; ValueError
+    when `clean` is empty.
     """
+    require_images(clean)
     probe, generator = deepcopy(model).requires_grad_(True).train(), Generator().manual_seed(seed)
     weights = weights_inside(probe, layers, kinds)
     salience = {name: torch.zeros_like(weight, requires_grad=False) for name, weight in weights.items()}

@@ -41,7 +41,9 @@ from bdlib.types import (
 )
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
-LossWeights = Annotated[Sequence[Annotated[float, Field(ge=0, le=100)]], Field(min_length=4, max_length=4)]
+LossWeights = Annotated[
+    Sequence[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]], Field(min_length=4, max_length=4)
+]
 SmallAttack = Callable[[nn.Module, Images, Labels], Images]  # a network, images, and the classes that it aims at
 
 # What hides the true class in the search for the next one. The released value, of the authors' MindSpore port, is
