@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from bdlib.types import Batch, Images, Labels, Pixels
 
-NUMBERS_VERSION = 1  # raise it when a change here changes numbers
+NUMBERS_VERSION = 1  # raise it when a change here changes which images are drawn, or how they are augmented
 
 
 @dataclass(frozen=True, eq=False)

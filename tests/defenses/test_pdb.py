@@ -1,7 +1,5 @@
 """The correctness checks of PDB: the trigger, the label map, what an epoch sees, and what the wrapper cannot fake."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,13 +7,14 @@ from jaxtyping import TypeCheckError
 from torch import Generator, nn
 from torch.optim import SGD
 
-from bdlib.attacks.triggers import NoTrigger
+from bdlib.attacks.none import NoTrigger
 from bdlib.data.images import ImageSet, augment, batches, shift_and_mirror
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, shifted_labels
 from bdlib.defenses.pdb.method import _count_classes, defensive_loss, defensive_set, pdb
+from bdlib.evaluation.apply_trigger import AllToAll, AllToOne, attacked_set
 from bdlib.evaluation.metrics import evaluate
 from bdlib.experiments.parameters import ParameterError, validated
-from bdlib.mechanisms.pdb import Attack, competition, wrong_triggers
+from bdlib.mechanisms.pdb import competition, uncovered_set, wrong_triggers
 from bdlib.mechanisms.pdb import pdb as mechanism
 from bdlib.models import predict, seeded, share, small_resnet
 from bdlib.training.loop import Schedule, train
@@ -227,7 +226,7 @@ def test_the_inverse_map_alone_is_no_defense(backdoored, test_set, trigger):
         backdoored, DefensiveTrigger("corner", 1, 0.5), shifted_labels(4, 1)
     ).eval()  # one gray pixel, which it hardly notices
     assert share(predict(wrapped, test_set) == test_set.labels) < 0.05
-    found = competition(wrapped, Attack(test_set, trigger, 0))
+    found = competition(wrapped, attacked_set(test_set, trigger, AllToOne(0)))
     assert evaluate(wrapped, test_set, trigger, **ON).asr < 0.2 < 0.5 < found["asr_shift"]
 
 
@@ -255,7 +254,7 @@ def test_the_number_of_classes_is_the_networks_not_the_images(make_model, clean)
 
 
 def test_the_shares_of_the_competition_are_counted_one_by_one(defended, test_set, trigger):
-    found = competition(defended, Attack(test_set, trigger, 0))
+    found = competition(defended, attacked_set(test_set, trigger, AllToOne(0)))
     counted = {"defense_wins": 0, "asr_shift": 0, "neither_wins": 0}
     for image, label in zip(test_set.images, test_set.labels.tolist(), strict=True):
         if label in (0, 3):  # the target, and the class that the defender moves onto it
@@ -273,20 +272,18 @@ def test_the_shares_of_the_competition_are_counted_one_by_one(defended, test_set
 
 
 def test_all_to_all_with_the_defenders_own_shift_leaves_nothing_to_tell_apart(defended, test_set, trigger):
-    assert competition(defended, Attack(test_set, trigger, 0, "all_to_all")) == {}
+    assert competition(defended, attacked_set(test_set, trigger, AllToAll(4))) == {}
     other = DefensiveModel(defended.network, FRAME, shifted_labels(4, 2)).eval()
-    assert sum(competition(other, Attack(test_set, trigger, 0, "all_to_all")).values()) == pytest.approx(1)
+    assert sum(competition(other, attacked_set(test_set, trigger, AllToAll(4))).values()) == pytest.approx(1)
 
 
 def test_what_the_defensive_trigger_covers_of_the_other_is_given_back(test_set, trigger):
-    attack = Attack(test_set, trigger, 0)
-    left = attack.uncovered(FRAME)
-    changed = (left.images != attack.victims.images).any(1)
+    attack = attacked_set(test_set, trigger, AllToOne(0))
+    left = uncovered_set(attack, FRAME)
+    changed = (left.images != attack.clean.images).any(1)
     assert changed.any(0).nonzero().tolist() == [[13, 13], [13, 14], [14, 13], [14, 14]]
-    assert torch.equal(attack.uncovered(CORNER).images, attack.attacked.images)
+    assert torch.equal(uncovered_set(attack, CORNER).images, attack.triggered.images)
     assert (attack.wanted == 0).all() and len(attack.wanted) == (test_set.labels != 0).sum()
-    everyone = replace(attack, label_map="all_to_all")
-    assert torch.equal(everyone.wanted, (test_set.labels + 1) % 4)
 
 
 def test_wrong_triggers_are_wrong():
