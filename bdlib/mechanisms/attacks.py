@@ -12,6 +12,8 @@ from bdlib.evaluation.image_quality import psnr, ssim
 from bdlib.models import predict, share
 from bdlib.types import Images, Trigger
 
+IMAGES = 500  # of the test set that are looked at
+
 
 def attacks(
     model: nn.Module,
@@ -20,7 +22,6 @@ def attacks(
     *,
     target_label: int,
     label_map: str = "all_to_one",
-    images: int = 500,
 ) -> dict[str, float]:
     """Over the first test images whose label the attack changes: PSNR in dB, SSIM, and of what is added two facts.
 
@@ -33,8 +34,8 @@ def attacks(
     if label_map == "all_to_all":
         wanted = next_class(test.labels, int(test.labels.max()) + 1)
     able = wanted != test.labels
-    some, wanted = test[able], wanted[able][:images]
-    some = some[torch.arange(len(some), device=some.labels.device) < images]
+    some, wanted = test[able], wanted[able][:IMAGES]
+    some = some[torch.arange(len(some), device=some.labels.device) < IMAGES]
     clean, hit = some.images.float() / 255, apply_trigger(some.images, trigger).float() / 255
     measured = {
         "psnr": psnr(clean, hit).mean().item(),
