@@ -6,6 +6,7 @@ import pytest
 from golden_cases import CASES
 
 GOLDEN = golden_file.read()
+SAME_MACHINE = golden_cases.machine() == GOLDEN["made_on"]
 
 
 def test_the_file_holds_every_case_and_no_other():
@@ -14,21 +15,39 @@ def test_the_file_holds_every_case_and_no_other():
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_what_it_was(name):
-    same_machine = golden_cases.machine() == GOLDEN["made_on"]
-    found = golden_file.differences(GOLDEN["cases"][name], CASES[name](), same_machine=same_machine)
-    assert not found, golden_file.complaint(name, found)
+    complaint = golden_file.complaint(name, GOLDEN["cases"][name], CASES[name](), same_machine=SAME_MACHINE)
+    assert not complaint, complaint
+
+
+WAS = {"exact": "a", "numbers": {"ACC": 0.9, "measured.gap": 2.0}, "versions": {"defense": 1, "loop": 3}}
+OTHER_BITS = {**WAS, "exact": "b"}
+MOVED = {**OTHER_BITS, "numbers": {"ACC": 0.5, "measured.gap": 2.0}}
 
 
 def test_what_moved_is_named():
-    was = {"exact": "a", "numbers": {"ACC": 0.9, "measured.gap": 2.0}}
-    bits, moved = {**was, "exact": "b"}, {"exact": "b", "numbers": {"ACC": 0.5, "measured.gap": 2.0}}
-    assert golden_file.differences(was, was, same_machine=True) == []
-    assert golden_file.differences(was, bits, same_machine=True) == [
+    assert golden_file.differences(WAS, WAS, same_machine=True) == []
+    assert golden_file.differences(WAS, OTHER_BITS, same_machine=True) == [
         "none of its numbers moved, but the bits behind them did"
     ]
-    assert golden_file.differences(was, bits, same_machine=False) == []
-    assert golden_file.differences(was, moved, same_machine=True) == ["ACC: 0.9 was, 0.5 is"]
-    assert golden_file.differences(was, moved, same_machine=False) == ["ACC: 0.9 was, 0.5 is"]
-    assert golden_file.differences(was, {"exact": "a", "numbers": {}}, same_machine=False)
-    for words in ("NUMBERS_VERSION", "Changes numbers", "golden_cases.py --write", "defense/nad", "ACC: 0.9 was"):
-        assert words in golden_file.complaint("defense/nad", ["ACC: 0.9 was, 0.5 is"])
+    assert golden_file.differences(WAS, OTHER_BITS, same_machine=False) == []
+    assert golden_file.differences(WAS, MOVED, same_machine=True) == ["ACC: 0.9 was, 0.5 is"]
+    assert golden_file.differences(WAS, MOVED, same_machine=False) == ["ACC: 0.9 was, 0.5 is"]
+    assert golden_file.differences(WAS, {"exact": "a", "numbers": {}, "versions": {}}, same_machine=False)
+
+
+def test_numbers_that_moved_under_the_same_version_ask_for_a_new_one():
+    assert golden_file.complaint("defense/nad", WAS, WAS, same_machine=True) == ""
+    complaint = golden_file.complaint("defense/nad", WAS, MOVED, same_machine=True)
+    assert complaint.startswith("defense/nad is not what the golden file says:\n  ACC: 0.9 was, 0.5 is\n")
+    assert "raise the NUMBERS_VERSION of defense (now 1), or of what it stands on: loop (now 3)" in complaint
+    assert 'CHANGELOG.md under "Changes numbers"' in complaint and "--write defense/nad" in complaint
+
+
+@pytest.mark.parametrize("found", [WAS, MOVED])
+def test_a_version_that_was_raised_asks_for_a_new_golden_file(found):
+    raised = {**found, "versions": {"defense": 2, "loop": 3}}
+    complaint = golden_file.complaint("defense/nad", WAS, raised, same_machine=True)
+    assert complaint == (
+        "defense/nad: the NUMBERS_VERSION of defense is another than in the golden file:"
+        " write the golden file again with `python tests/golden_cases.py --write defense/nad`."
+    )
