@@ -72,11 +72,10 @@ def shares(scores: Scores) -> dict[str, float]:
 
 
 def of_record(record: dict[str, Any]) -> Result:
-    """What a record holds, but for the runtime facts, which differ from run to run."""
-    kept = {name: value for name, value in record.items() if name != "runtime"}
+    """Every number of a record: the scores before and after, and what was measured inside."""
     parts = ("before", "after", "measured")
-    numbers = {f"{part}.{name}": value for part in parts for name, value in kept[part].items()}
-    return {"exact": hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest(), "numbers": numbers}
+    numbers = {f"{part}.{name}": value for part in parts for name, value in record[part].items()}
+    return {"exact": hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest(), "numbers": numbers}
 
 
 @functools.cache
@@ -182,7 +181,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "constant": dict(anneal="constant"),
     "cosine": dict(anneal="cosine"),
     "one cycle": dict(anneal="one_cycle"),
-    "drops": dict(anneal="constant", milestones=(1, 2), epochs=3),
+    "milestones": dict(anneal="constant", milestones=(1, 2), epochs=3),
     "padded": dict(augmentation=2),
     "nesterov": dict(nesterov=True),
     "other batches": dict(batch_size=48, momentum=0.5, weight_decay=0.0, seed=7),
@@ -242,7 +241,7 @@ def attack(key: str, /, **changes: Any) -> Result:
 
 
 def attacks() -> dict[str, Callable[[], Result]]:
-    """Every attack; all to all where labels move; and without companions where training is steered."""
+    """Every attack; all to all where labels move; and without cover_samples where training is steered."""
     settings: dict[str, dict[str, Any]] = {key: {} for key in ATTACKS}
     moving = [key for key in ATTACKS if key not in (*CLEAN_LABEL, "none")]
     settings |= {f"{key}, all to all": dict(label_map="all_to_all") for key in moving}
