@@ -47,8 +47,8 @@ class Record:
 
 
 def file_name(paper: str, parameters: dict[str, Any], versions: dict[str, int]) -> str:
-    """Attack, method and seed, then eight digits that stand for all parameters and versions."""
-    shaped_by = digest(json.dumps([parameters, versions], sort_keys=True))
+    """Attack, method and seed, then eight digits that stand for all parameters and versions; 1 is the same as 1.0."""
+    shaped_by = digest(json.loads(json.dumps([parameters, versions], sort_keys=True), parse_int=float))
     return f"{parameters['attack']}-{defense_of(paper, parameters)}-seed{parameters['seed']}-{shaped_by}.json"
 
 

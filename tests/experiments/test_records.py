@@ -29,6 +29,7 @@ def test_a_name_tells_attack_method_and_seed_and_stands_for_all_parameters_and_v
     name = record().name
     assert re.fullmatch("badnets-nad-seed0-[0-9a-f]{8}.json", name)
     assert record(defense="fine_tune").name.startswith("badnets-fine_tune-seed0-")
+    assert record(power=3).name == record(power=3.0).name != name
     assert len({name, record(power=3.0).name, replace(record(), versions={"loop": 2}).name}) == 3
     assert name == replace(record(), after=BEFORE, runtime={}).name
 
