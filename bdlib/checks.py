@@ -9,13 +9,16 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeAlias, TypeVar, get_type_hints
+from typing import Any, ParamSpec, TypeAlias, TypeVar, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import core_schema
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Range: TypeAlias = Any  # a TypeAdapter, by which pydantic validates; the shape checks of the tests do not know that type
+Range: TypeAlias = (
+    Any  # a TypeAdapter, by which pydantic validates; the shape checks of the tests do not know that type
+)
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
@@ -47,8 +50,8 @@ def keywords(function: Callable[..., Any]) -> dict[str, Range]:
 def _keywords(function: Callable[..., Any]) -> dict[str, Range]:
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters.values()
-    names = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY and not callable(p.default)]
-    return {name: _adapter(hints.get(name, Any)) for name in names}
+    ranges = {p.name: hints.get(p.name, Any) for p in parameters if p.kind == p.KEYWORD_ONLY}
+    return {name: _adapter(hint) for name, hint in ranges.items() if get_origin(hint) is not Callable}
 
 
 @functools.cache
@@ -76,6 +79,31 @@ def check_value(name: str, value: Any, allowed: Range) -> None:
 def _adapter(annotation: Any) -> Range:
     """What validates values of one annotation. It is strict: True is no number, and neither is "1"."""
     return TypeAdapter(annotation, config=STRICT)
+
+
+class CheckedFields:
+    """Base of dataclasses whose fields carry ranges. Making one with a value out of its range raises ParameterError."""
+
+    def __post_init__(self) -> None:
+        check_values(vars(self), field_ranges(type(self)))  # type: ignore[arg-type]
+
+
+class OneOf:
+    """A range for text, `Annotated[str, OneOf(REGISTRY)]`: the registry's keys, also those that are added later."""
+
+    def __init__(self, registry: Mapping[str, Any]) -> None:
+        self.registry = registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"enum": list(self.registry)}
+
+    def _check(self, key: str) -> str:
+        if key not in self.registry:
+            raise ValueError(key)
+        return key
 
 
 def in_words(allowed: Range) -> str:

@@ -10,10 +10,7 @@ SHARES = ("ACC", "ASR", "RA", "before.", "after.")  # how numbers begin that cou
 
 
 class Result(TypedDict):
-    """A run: the digest of every bit of it, numbers that a reader understands, and the versions of the code behind it.
-
-    The first version is that of the method which the case is about; the others are of what the method stands on.
-    """
+    """A run: the digest of every bit of it, numbers that a reader understands, and the versions of the code behind it."""
 
     exact: str
     numbers: dict[str, float]
@@ -29,7 +26,7 @@ def write(made_on: dict[str, str], cases: dict[str, Result]) -> None:
     """As JSON, sorted; a case takes five lines, so that what moved is seen in a difference of two versions."""
     lines = []
     for name, case in sorted(cases.items()):
-        numbers, versions = json.dumps(case["numbers"], sort_keys=True), json.dumps(case["versions"])
+        numbers, versions = json.dumps(case["numbers"], sort_keys=True), json.dumps(case["versions"], sort_keys=True)
         values = f'"exact": {json.dumps(case["exact"])},\n  "numbers": {numbers},\n  "versions": {versions}'
         lines.append(f" {json.dumps(name)}: {{\n  {values}\n }}")
     all_cases = ",\n".join(lines)
@@ -73,9 +70,9 @@ def complaint(name: str, golden: Result, found: Result, *, same_machine: bool) -
     moved = differences(golden, found, same_machine=same_machine)
     if not moved:
         return ""
-    method, *others = (f"{part} (now {version})" for part, version in found["versions"].items())
+    versions = ", ".join(f"{part} {version}" for part, version in found["versions"].items())
     return (
-        f"{name} is not what the golden file says:\n  " + "\n  ".join(moved) + f"\nIf that is meant: raise the"
-        f" NUMBERS_VERSION of {method}, or of what it stands on: {', '.join(others)}. Add a line to CHANGELOG.md under"
+        f"{name} is not what the golden file says:\n  " + "\n  ".join(moved) + "\nIf that is meant: raise the"
+        f" NUMBERS_VERSION of the part that was changed (as yet: {versions}), add a line to CHANGELOG.md under"
         f' "Changes numbers", and {again}'
     )

@@ -17,7 +17,7 @@ from bdlib.checks import ParameterError, check_values, field_ranges, keywords
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
-from bdlib.experiments.victims import VictimConfig
+from bdlib.experiments.config import VictimConfig
 from bdlib.mechanisms import MECHANISMS
 from bdlib.models import MODELS
 from bdlib.types import Seed
@@ -84,13 +84,13 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
         if not any(name in part for part in ranges):
             names = ", ".join(function.__name__ for function in functions) or "no method"
             raise ParameterError(f"{name}: nothing that the page {paper} runs takes it; it runs {names}")
-    for function in functions:
-        settings(function, parameters)
     for part in ranges:
         check_values(parameters, part)
     defenses = ["none", *defenses_of(paper)]
     if parameters.get("defense", "none") not in defenses:
         raise ParameterError(f"defense={parameters['defense']!r}: must be one of {', '.join(defenses)}")
+    for function in functions:
+        settings(function, parameters)
     VictimConfig.from_parameters(parameters)
     check_layers(parameters)
     check_defensive_trigger(parameters)

@@ -20,10 +20,18 @@ from bdlib.data.images import ImageSet, split
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation.metrics import Scores, broken_premises
 from bdlib.experiments import notebooks, records
+from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.parameters import decisive, settings, validated
 from bdlib.experiments.records import Record
 from bdlib.experiments.versions import defense_of, is_measured, versions
-from bdlib.experiments.victims import VictimConfig, selected, victim
+from bdlib.experiments.victims import (
+    evaluate_victim,
+    load_data,
+    load_selection,
+    load_trigger,
+    load_victim,
+    poisoned_set,
+)
 from bdlib.mechanisms import MECHANISMS
 from bdlib.runtime import runtime_facts
 from bdlib.types import EventLog, OnEvent, ignore
@@ -38,7 +46,7 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     >>> run("nad", notebooks.parameters("nad", "quick") | {"attack": "blended"}).after.asr
     """
     config = VictimConfig.from_parameters(validated(paper, parameters))
-    test, backdoored, events = config.data()[1], victim(config), EventLog()
+    test, backdoored, events = load_data(config)[1], load_victim(config), EventLog()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()  # the record holds this run's, not that of runs before in the process
     start = time.perf_counter()
@@ -46,8 +54,8 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    before = config.scores(backdoored, test)
-    after = before if defended is backdoored else config.scores(defended, test)
+    before = evaluate_victim(config, backdoored, test)
+    after = before if defended is backdoored else evaluate_victim(config, defended, test)
     clean = reserved(config, parameters)[0]
     measured = mechanism(paper, parameters, backdoored, defended, clean, test, events)
     return recorded(paper, parameters, before, after, seconds, measured)
@@ -72,23 +80,23 @@ def positional(
     """The positional arguments of a defense or a measure, by their names; `made` are those that exist already."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     asked = [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
-    made |= {"make_model": config.untrained, "trigger": config.trigger}
+    made |= {"make_model": config.untrained, "trigger": load_trigger(config)}
     if {"clean", "poisoned", "truth"} & set(asked) - set(made):
         clean, rest = reserved(config, parameters)
         made.setdefault("clean", clean)
         if {"poisoned", "truth"} & set(asked):
-            made["truth"] = config.poisoned(rest if "clean" in asked else None)
+            made["truth"] = poisoned_set(config, rest if "clean" in asked else None)
             made["poisoned"] = made["truth"].data
     if "train" in asked:
-        made.setdefault("train", config.data()[0])
+        made.setdefault("train", load_data(config)[0])
     if "selected" in asked:
-        made.setdefault("selected", selected(config))
+        made.setdefault("selected", load_selection(config))
     return [made[name] for name in asked]
 
 
 def reserved(config: VictimConfig, parameters: dict[str, Any]) -> tuple[ImageSet, ImageSet]:
     """The defender's clean images, and the rest of the clean training set; no images where no share is given."""
-    train, _ = config.data()
+    train, _ = load_data(config)
     if "clean_fraction" not in parameters:
         return train[torch.zeros_like(train.labels, dtype=torch.bool)], train
     return split(train, parameters["clean_fraction"], seed=parameters["seed"])
@@ -101,7 +109,7 @@ def mechanism(
     defended: nn.Module,
     clean: ImageSet,
     test: ImageSet,
-    events: dict[str, Any] | None = None,
+    events: EventLog | None = None,
 ) -> dict[str, float]:
     """What the paper says happens inside, measured; nothing where it has no such measure or a control ran.
 
@@ -111,7 +119,7 @@ def mechanism(
     if not is_measured(paper, parameters):
         return {}
     measure, config = MECHANISMS[paper], VictimConfig.from_parameters(parameters)
-    made = {"model": model, "defended": defended, "clean": clean, "test": test, "events": events or {}}
+    made = {"model": model, "defended": defended, "clean": clean, "test": test, "events": EventLog() if events is None else events}
     return measure(*positional(measure, config, parameters, **made), **settings(measure, parameters))
 
 

@@ -1,6 +1,9 @@
+import builtins
+import inspect
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,6 +12,7 @@ from bdlib.evaluation.metrics import Scores
 from bdlib.defenses import nad
 from bdlib.experiments import batch, notebooks, records, studies, victims
 from bdlib.experiments import run as experiments
+from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.records import Record, RecordError
 from bdlib.runtime import RESULTS, write_whole
 
@@ -52,6 +56,19 @@ def test_a_record_of_another_version_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(nad, "NUMBERS_VERSION", 2)
     assert studies.load_study("nad", "quick", "headline").empty
     assert studies.freshness("nad") == f"0 of {total} quick records are here."
+
+
+def test_moving_code_is_free(monkeypatch):
+    """Names of records and victims follow from settings and versions; no source text is read for them."""
+    point = notebooks.parameters("nad", "quick") | {"selection": "lps"}
+
+    def fail(*_, **__):
+        raise AssertionError("reads a file")
+
+    for owner, name in ((Path, "read_text"), (Path, "read_bytes"), (inspect, "getsource"), (builtins, "open")):
+        monkeypatch.setattr(owner, name, fail)
+    assert records.path("nad", "quick", point)
+    assert victims.victim_path(VictimConfig.from_parameters(point))
 
 
 def test_profile_and_record_are_no_part_of_a_name():

@@ -7,7 +7,7 @@ from bdlib.defenses import DEFENSES
 from bdlib.experiments import notebooks
 from bdlib.experiments import run as experiments
 from bdlib.experiments.run import positional, reserved
-from bdlib.experiments.victims import VictimConfig
+from bdlib.experiments.victims import VictimConfig, load_data, poisoned_set
 from bdlib.types import EventLog
 
 PARAMETERS = notebooks.parameters("nad", "smoke")
@@ -25,14 +25,14 @@ def measures(defended, truth, clean, events): ...
 
 def test_a_defense_that_trains_gets_the_whole_poisoned_set():
     make_model, poisoned = positional(trains, CONFIG, PARAMETERS)
-    assert torch.equal(poisoned.images, CONFIG.poisoned().data.images)
+    assert torch.equal(poisoned.images, poisoned_set(CONFIG).data.images)
     one, two = make_model().state_dict(), make_model().state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_one_that_keeps_clean_images_back_gets_disjoint_sets():
     _, poisoned, clean = positional(keeps_back, CONFIG, PARAMETERS)
-    train, _ = CONFIG.data()
+    train, _ = load_data(CONFIG)
     assert len(poisoned) + len(clean) == len(train)
     known = {image.numpy().tobytes() for image in clean.images}
     assert not known & {image.numpy().tobytes() for image in poisoned.images}
@@ -49,13 +49,13 @@ def test_a_measure_gets_the_flags_and_what_was_watched():
     made = {"defended": None, "clean": reserved(CONFIG, PARAMETERS)[0], "events": events}
     _, truth, clean, seen = positional(measures, CONFIG, PARAMETERS, **made)
     assert truth.is_poisoned.sum() == round(PARAMETERS["poison_rate"] * len(truth.data))
-    assert len(truth.data) + len(clean) == len(CONFIG.data()[0])
+    assert len(truth.data) + len(clean) == len(load_data(CONFIG)[0])
     assert seen == {"losses": [1.0, 2.0]}
 
 
 def test_no_clean_share_means_no_clean_images():
     clean, rest = reserved(CONFIG, {k: v for k, v in PARAMETERS.items() if k != "clean_fraction"})
-    assert len(clean) == 0 and len(rest) == len(CONFIG.data()[0])
+    assert len(clean) == 0 and len(rest) == len(load_data(CONFIG)[0])
 
 
 def test_without_a_defense_the_victim_is_what_is_scored():
