@@ -10,7 +10,7 @@ SHARES = ("ACC", "ASR", "RA", "before.", "after.")  # how numbers begin that cou
 
 
 class Result(TypedDict):
-    """A run: the digest of every bit of it, numbers that a reader understands, and the versions of the code behind it."""
+    """A run: the digest of every bit of it, numbers for a reader, and the versions of the code behind it."""
 
     exact: str
     numbers: dict[str, float]

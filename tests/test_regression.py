@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from bdlib.experiments import notebooks, records
+
 PAPERS = notebooks.papers()
 # On the machine that made the record the scores are equal. On the same kind of processor they nearly are. On another
 # the last bits of sums differ; a large first rate, or a threshold that falls on the other side of a filter, carries

@@ -59,7 +59,7 @@ def overridden(paper: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters in a paper's notebook with `changes` made. Raises ParameterError."""
     known = pages.defaults(pages.notebook(paper))
     check_names(f"{paper}.ipynb", known, changes)
-    return validated(paper, known | changes)
+    return validated(paper, {**known, **changes})
 
 
 def check_names(where: str, known: Collection[str], names: Iterable[str]) -> None:

@@ -70,8 +70,10 @@ def defend(paper: str, parameters: dict[str, Any], model: nn.Module, on_event: O
     if (defense := defense_of(paper, parameters)) == "none":
         return model
     config, function = VictimConfig.from_parameters(parameters), DEFENSES[defense]
-    callback = {"on_event": on_event} if "on_event" in inspect.signature(function).parameters else {}
-    return function(*positional(function, config, parameters, model=model), **settings(function, parameters), **callback)
+    keywords = settings(function, parameters)
+    if "on_event" in inspect.signature(function).parameters:
+        keywords["on_event"] = on_event
+    return function(*positional(function, config, parameters, model=model), **keywords)
 
 
 def positional(
@@ -119,7 +121,7 @@ def mechanism(
     if not is_measured(paper, parameters):
         return {}
     measure, config = MECHANISMS[paper], VictimConfig.from_parameters(parameters)
-    made = {"model": model, "defended": defended, "clean": clean, "test": test, "events": EventLog() if events is None else events}
+    made = {"model": model, "defended": defended, "clean": clean, "test": test, "events": events or EventLog()}
     return measure(*positional(measure, config, parameters, **made), **settings(measure, parameters))
 
 

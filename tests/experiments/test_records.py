@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bdlib.evaluation.metrics import Scores
 from bdlib.defenses import nad
+from bdlib.evaluation.metrics import Scores
 from bdlib.experiments import batch, notebooks, records, studies, victims
 from bdlib.experiments import run as experiments
 from bdlib.experiments.config import VictimConfig
@@ -119,7 +119,7 @@ def test_equal_runs_give_byte_identical_records(tmp_path, monkeypatch):
 
 
 def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
-    """Every record belongs to a study, and stands in metrics.csv; planned runs without one are missing in the manifest."""
+    """Every record belongs to a study and is in metrics.csv; the manifest lists all planned runs."""
     for path in RESULTS.glob("*/manifest.csv"):
         pd.testing.assert_frame_equal(pd.read_csv(path), batch.manifest(path.parent.name))
     for path in RESULTS.glob("*/metrics.csv"):
