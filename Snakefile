@@ -54,7 +54,7 @@ def studies(paper):
 
 def grid_records(profile):
     """The records there should be."""
-    return [f"results/{profile}/{paper}/{records.name(point)}.json"
+    return [str(records.path(paper, profile, point).relative_to(runtime.ROOT))
             for paper in PAPERS for point in notebooks.grid(paper, profile)]
 
 

@@ -56,7 +56,7 @@ def planned(profile: str, papers: list[str] | None = None) -> list[Job]:
     for paper in papers or notebooks.papers():
         for study in notebooks.studies(paper, profile):
             for method, point in notebooks.study(paper, profile, study):
-                path = RESULTS / profile / paper / f"{records.name(point)}.json"
+                path = records.path(paper, profile, point)
                 jobs.setdefault(
                     path, Job(paper, study, method, point, path, victim(VictimConfig.from_parameters(point)))
                 )
