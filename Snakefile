@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bdlib import runtime
 from bdlib.experiments import batch, notebooks, records
-from bdlib.experiments.victims import VictimConfig
+from bdlib.experiments.victims import VictimConfig, victim_path
 
 PROFILE = config.get("profile", "quick")
 PAPERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
@@ -23,7 +23,7 @@ CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
 PAGES = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
 VICTIMS = str(runtime.CACHE / "victims")
 RECIPES = {
-    recipe.path.stem: recipe
+    victim_path(recipe).stem: recipe
     for paper in PAPERS
     for profile in notebooks.PROFILES
     if notebooks.profile_file(paper, profile).is_file()
@@ -33,7 +33,7 @@ RECIPES = {
 
 def victim_of(paper, profile):
     """The victim that a profile's notebook runs on."""
-    return str(VictimConfig.from_parameters(notebooks.parameters(paper, profile)).path)
+    return str(victim_path(VictimConfig.from_parameters(notebooks.parameters(paper, profile))))
 
 
 def reported_of(paper):
@@ -54,7 +54,7 @@ def studies(paper):
 
 def grid_records(profile):
     """The records there should be."""
-    return [f"results/{profile}/{paper}/{records.name(point)}.json"
+    return [str(records.path(paper, profile, point).relative_to(runtime.ROOT))
             for paper in PAPERS for point in notebooks.grid(paper, profile)]
 
 

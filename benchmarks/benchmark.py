@@ -38,7 +38,7 @@ from bdlib.defenses import DEFENSES
 from bdlib.evaluation.metrics import Scores
 from bdlib.experiments import notebooks
 from bdlib.experiments import run as experiments
-from bdlib.experiments.victims import VictimConfig, victim
+from bdlib.experiments.victims import VictimConfig, evaluate_victim, load_data, load_victim, poisoned_set
 from bdlib.report.tables import method_name
 from bdlib.runtime import runtime_facts, write_whole
 from bdlib.training.loop import train
@@ -68,17 +68,17 @@ class Row:
 def training(profile: str, *, steps: int = 60, turns: int = 5, workers: int = 2) -> Iterator[Row]:
     """Victim training beside the bare step and the conventional pipeline, turn by turn in one process."""
     for name in NETWORKS[profile]:
-        recipe = VictimConfig(dataset=DATA[profile], model=name, victim_epochs=1, victim_batch_size=BATCH_SIZE[profile])
-        poisoned = recipe.poisoned().data
-        data = poisoned[torch.arange(steps * recipe.victim_batch_size, device=poisoned.labels.device) % len(poisoned)]
-        ready, usual = list(batches(data, recipe.victim_batch_size)), conventional(data, recipe, workers)
+        config = VictimConfig(dataset=DATA[profile], model=name, victim_epochs=1, victim_batch_size=BATCH_SIZE[profile])
+        poisoned = poisoned_set(config).data
+        data = poisoned[torch.arange(steps * config.victim_batch_size, device=poisoned.labels.device) % len(poisoned)]
+        ready, usual = list(batches(data, config.victim_batch_size)), conventional(data, config, workers)
         gpu = data.labels.is_cuda
-        model = recipe.untrained().to(data.labels.device, memory_format=torch.channels_last)
+        model = config.untrained().to(data.labels.device, memory_format=torch.channels_last)
         forward = torch.compile(model) if gpu else model
-        eager = recipe.untrained().to(data.labels.device)
+        eager = config.untrained().to(data.labels.device)
         taken = interleaved({
-            "loop": partial(train, model, data, recipe.schedule, compiled=gpu),
-            "bare": partial(bare, model, forward, ready, recipe),
+            "loop": partial(train, model, data, config.schedule, compiled=gpu),
+            "bare": partial(bare, model, forward, ready, config),
             "conventional": partial(usually, eager, usual),
         }, turns)  # fmt: skip
         speed = [len(data) / seconds for seconds in taken["loop"]]
@@ -87,7 +87,7 @@ def training(profile: str, *, steps: int = 60, turns: int = 5, workers: int = 2)
         yield Row("training", name, "time of a step, times the bare step", ratios(taken["loop"], taken["bare"]))
         measure = f"images per second, times the conventional pipeline ({workers} workers)"
         yield Row("training", name, measure, ratios(taken["conventional"], taken["loop"]))
-        yield Row("training", name, "peak memory, GiB", [peak_memory(partial(train, model, data, recipe.schedule))])
+        yield Row("training", name, "peak memory, GiB", [peak_memory(partial(train, model, data, config.schedule))])
 
 
 def interleaved(ways: dict[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
@@ -127,9 +127,9 @@ def peak_memory(work: Callable[[], object]) -> float:
     return torch.cuda.max_memory_allocated() / 2**30
 
 
-def bare(model: nn.Module, forward: Callable[..., torch.Tensor], ready: list[Batch], recipe: VictimConfig) -> None:
+def bare(model: nn.Module, forward: Callable[..., torch.Tensor], ready: list[Batch], config: VictimConfig) -> None:
     """Forward, backward and update on batches that lie ready: what no loop can go below without another step."""
-    optimizer = recipe.schedule.sgd(model.parameters())
+    optimizer = config.schedule.sgd(model.parameters())
     device = ready[0].labels.device
     half = device.type == "cuda" and torch.cuda.is_bf16_supported()
     model.train()
@@ -144,8 +144,8 @@ def bare(model: nn.Module, forward: Callable[..., torch.Tensor], ready: list[Bat
 class Pictures(Dataset):
     """Images as PIL pictures, augmented one by one: how the common toolboxes feed their networks."""
 
-    def __init__(self, data: ImageSet, recipe: VictimConfig) -> None:
-        facts, steps = DATASETS[recipe.dataset], torchvision.transforms
+    def __init__(self, data: ImageSet, config: VictimConfig) -> None:
+        facts, steps = DATASETS[config.dataset], torchvision.transforms
         arrays = data.images.permute(0, 2, 3, 1).squeeze(-1).cpu().numpy()
         self.pictures = [Image.fromarray(array) for array in arrays]
         self.labels = data.labels.tolist()
@@ -160,9 +160,9 @@ class Pictures(Dataset):
         return self.transform(self.pictures[index]), self.labels[index]
 
 
-def conventional(data: ImageSet, recipe: VictimConfig, workers: int) -> DataLoader:
+def conventional(data: ImageSet, config: VictimConfig, workers: int) -> DataLoader:
     """Batches of `Pictures` from worker processes. The networks normalize, here as everywhere."""
-    return DataLoader(Pictures(data, recipe), recipe.victim_batch_size, shuffle=True, num_workers=workers,
+    return DataLoader(Pictures(data, config), config.victim_batch_size, shuffle=True, num_workers=workers,
                       persistent_workers=workers > 0, pin_memory=data.labels.is_cuda)  # fmt: skip
 
 
@@ -185,13 +185,13 @@ def victims(profile: str) -> Iterator[Row]:
     """A victim at the full schedule, and one that is never poisoned: how long, how accurate, how backdoored."""
     epochs = notebooks.parameters("nad", profile)["victim_epochs"]
     for name, attack in product(NETWORKS[profile][:3], ("badnets", "none")):
-        recipe = VictimConfig(dataset=DATA[profile], model=name, attack=attack, victim_epochs=epochs,
+        config = VictimConfig(dataset=DATA[profile], model=name, attack=attack, victim_epochs=epochs,
                         victim_batch_size=BATCH_SIZE[profile])  # fmt: skip
-        model, data = recipe.untrained(), recipe.poisoned().data
+        model, data = config.untrained(), poisoned_set(config).data
         what = f"{name}, {'BadNets' if attack == 'badnets' else 'never poisoned'}, {epochs} epochs"
-        work = partial(train, model, data, recipe.schedule, compiled=data.labels.is_cuda)
+        work = partial(train, model, data, config.schedule, compiled=data.labels.is_cuda)
         yield Row("victims", what, "seconds", [timed(work)])
-        scores = recipe.scores(model, recipe.data()[1])
+        scores = evaluate_victim(config, model, load_data(config)[1])
         yield Row("victims", what, "ACC, %", [100 * scores.clean_accuracy])
         if attack != "none":
             yield Row("victims", what, "ASR, %", [100 * scores.asr])
@@ -204,24 +204,24 @@ def precision(profile: str, *, seeds: int = 3, data_fraction: float = 1.0) -> It
     """
     if not torch.cuda.is_available():
         return
-    recipe = VictimConfig(dataset=DATA[profile], model=NETWORKS[profile][len(NETWORKS[profile]) // 2],
+    config = VictimConfig(dataset=DATA[profile], model=NETWORKS[profile][len(NETWORKS[profile]) // 2],
                     victim_epochs=max(1, notebooks.parameters("nad", profile)["victim_epochs"] // 4),
                     victim_batch_size=BATCH_SIZE[profile], data_fraction=data_fraction)  # fmt: skip
     gaps: dict[str, list[float]] = {"ACC": [], "ASR": []}
     for seed in range(seeds):
-        by_default = trained_scores(replace(recipe, seed=seed), compiled=True)
+        by_default = trained_scores(replace(config, seed=seed), compiled=True)
         with patch.object(torch.cuda, "is_bf16_supported", lambda: False):
-            single = trained_scores(replace(recipe, seed=seed), compiled=False)
+            single = trained_scores(replace(config, seed=seed), compiled=False)
         gaps["ACC"].append(100 * (by_default.clean_accuracy - single.clean_accuracy))
         gaps["ASR"].append(100 * (by_default.asr - single.asr))
     for score, found in gaps.items():
-        what = f"{recipe.model}, {recipe.victim_epochs} epochs, {seeds} seeds"
+        what = f"{config.model}, {config.victim_epochs} epochs, {seeds} seeds"
         yield Row("precision", what, f"{score}, points more than in single precision", found)
 
 
-def trained_scores(recipe: VictimConfig, *, compiled: bool) -> Scores:
-    model = train(recipe.untrained(), recipe.poisoned().data, recipe.schedule, compiled=compiled)
-    return recipe.scores(model, recipe.data()[1])
+def trained_scores(config: VictimConfig, *, compiled: bool) -> Scores:
+    model = train(config.untrained(), poisoned_set(config).data, config.schedule, compiled=compiled)
+    return evaluate_victim(config, model, load_data(config)[1])
 
 
 def defenses(profile: str) -> Iterator[Row]:
@@ -229,7 +229,7 @@ def defenses(profile: str) -> Iterator[Row]:
     for key in DEFENSES:
         paper = key if key in notebooks.papers() else "comparison"
         parameters = notebooks.parameters(paper, profile) | ({"defense": key} if paper == "comparison" else {})
-        backdoored = victim(VictimConfig.from_parameters(parameters))
+        backdoored = load_victim(VictimConfig.from_parameters(parameters))
         seconds = timed(partial(experiments.defend, paper, parameters, backdoored))
         yield Row("defenses", method_name(key), "seconds", [seconds])
 
@@ -244,24 +244,23 @@ def growth(profile: str) -> Iterator[Row]:
     for width in (16, 32, 64):
         yield Row("growth", f"width {width}", "seconds", [timed(partial(widened, base, width))])
     for attacks in (["badnets"], ["badnets", "blended"], ["badnets", "blended", "sig", "low_frequency"]):
-        recipes = [replace(base, attack=attack) for attack in attacks]
-        yield Row("growth", f"attacks: {len(attacks)}", "seconds", [once(recipes)])
+        configs = [replace(base, attack=attack) for attack in attacks]
+        yield Row("growth", f"attacks: {len(attacks)}", "seconds", [once(configs)])
     for seeds in (1, 2, 4):
-        recipes = [replace(base, seed=seed) for seed in range(seeds)]
-        yield Row("growth", f"seeds: {seeds}", "seconds", [once(recipes)])
+        configs = [replace(base, seed=seed) for seed in range(seeds)]
+        yield Row("growth", f"seeds: {seeds}", "seconds", [once(configs)])
 
 
-def once(recipes: list[VictimConfig]) -> float:
+def once(configs: list[VictimConfig]) -> float:
     """Seconds to poison and to train them all, nothing read from the cache."""
-    return timed(lambda: [train(r.untrained(), r.poisoned().data, r.schedule) for r in recipes])
+    return timed(lambda: [train(r.untrained(), poisoned_set(r).data, r.schedule) for r in configs])
 
 
-def widened(recipe: VictimConfig, width: int) -> None:
+def widened(config: VictimConfig, width: int) -> None:
     """An epoch of a small network whose stages have `width`, twice and four times as many filters."""
-    facts = DATASETS[recipe.dataset]
-    net = models.stages(models.SmallBlock, facts.channels, facts.mean, facts.std, stem_width=width, stem_stride=2,
-                        widths=(width, 2 * width, 4 * width), strides=(1, 2, 2), blocks=1)  # fmt: skip
-    train(models.add_head(net, 4 * width, facts.num_classes), recipe.poisoned().data, recipe.schedule)
+    facts = DATASETS[config.dataset]
+    net = models.small_resnet(facts.channels, facts.num_classes, facts.mean, facts.std, width=width)
+    train(net, poisoned_set(config).data, config.schedule)
 
 
 PARTS = ("training", "victims", "precision", "defenses", "growth")

@@ -27,9 +27,9 @@ def test_the_loop_is_set_beside_the_bare_step_and_a_conventional_pipeline(benchm
 
 
 def test_the_conventional_pipeline_feeds_the_same_images(benchmark):
-    recipe = benchmark.VictimConfig(data_fraction=0.02)
-    data = recipe.poisoned().data
-    pictures = benchmark.Pictures(data, recipe)
+    config = benchmark.VictimConfig(data_fraction=0.02)
+    data = benchmark.poisoned_set(config).data
+    pictures = benchmark.Pictures(data, config)
     pictures.transform = benchmark.torchvision.transforms.ToTensor()
     image, label = pictures[7]
     assert (image * 255).round().byte().equal(data.images[7]) and label == data.labels[7]

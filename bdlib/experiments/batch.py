@@ -23,7 +23,7 @@ import torch
 
 from bdlib.experiments import notebooks, records
 from bdlib.experiments import run as experiments
-from bdlib.experiments.victims import VictimConfig
+from bdlib.experiments.victims import VictimConfig, victim_path
 from bdlib.runtime import RESULTS, write_whole
 
 COLUMNS = ["paper", "study", "method", "dataset", "attack", "seed", "record", "victim", "state"]
@@ -52,11 +52,11 @@ Run = Callable[[Job], None]
 def planned(profile: str, papers: list[str] | None = None) -> list[Job]:
     """Every run that the studies of these papers, or of all, ask for at a profile; each once, with its first study."""
     jobs: dict[Path, Job] = {}
-    victim = cache(lambda recipe: recipe.path.stem)  # reads all code that shapes it: once for the runs that share it
+    victim = cache(lambda config: victim_path(config).stem)  # once for the runs that share it
     for paper in papers or notebooks.papers():
         for study in notebooks.studies(paper, profile):
             for method, point in notebooks.study(paper, profile, study):
-                path = RESULTS / profile / paper / f"{records.name(point)}.json"
+                path = records.path(paper, profile, point)
                 jobs.setdefault(
                     path, Job(paper, study, method, point, path, victim(VictimConfig.from_parameters(point)))
                 )

@@ -5,6 +5,7 @@ success rates share axes from 0 to 100 per cent.
 """
 
 import inspect
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,8 @@ def show(*functions: Any) -> Any:
     """The source of library functions, highlighted, as the cell's output."""
     from IPython.display import Code
 
-    return Code("\n\n".join(inspect.getsource(function) for function in functions), language="python")
+    sources = [textwrap.dedent(inspect.getsource(function)) for function in functions]
+    return Code("\n\n".join(sources), language="python")
 
 
 def by_attack(runs: pd.DataFrame, attacks: Sequence[str], reported: pd.DataFrame | None = None) -> Figure:

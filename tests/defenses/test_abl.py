@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch.optim import SGD
 
+from bdlib.attacks.none import NoTrigger
 from bdlib.attacks.poisoning import Poisoned
-from bdlib.attacks.triggers import NoTrigger
 from bdlib.data.images import batches
 from bdlib.defenses.abl.isolation import (
     divide,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from conftest import STATISTICS, toy
 
-from bdlib.attacks.triggers import NoTrigger
+from bdlib.attacks.none import NoTrigger
 from bdlib.data.images import batches
 from bdlib.defenses.rnp import recover_masks, rnp, unlearn
 from bdlib.evaluation.metrics import evaluate
