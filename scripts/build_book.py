@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import pandas as pd
 
 from bdlib.claims import verdicts as claims
-from bdlib.experiments import batch, notebooks, studies
+from bdlib.experiments import manifest, notebooks, studies
 from bdlib.report import comparison, figures, plots, tables
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def api_page() -> str:
     rank = """types data datasets models triggers poison train sharpness filters in_training evaluate analysis
         all_to_all adversarial isolation keyed polarizer pruning salience selection shaking steering
         surrogates targeted unlearning visibility weights attacks defenses mechanisms recipes
-        victims records parameters notebooks experiments batch expressions ledger claims comparison
+        victims records parameters notebooks experiments manifest expressions ledger claims comparison
         figures plots paired panels tables provenance vision""".split()
     paths = sorted((ROOT / "bdlib").rglob("*.py"), key=lambda path: rank_of(path, rank))
     lines = [
@@ -111,7 +111,7 @@ def trained(profile: str) -> pd.DataFrame:
 
 def scale() -> dict[str, pd.DataFrame]:
     """The tables of the page on speed and scale: what the paper profile plans and has, its outcomes, the benchmarks."""
-    runs = batch.manifest("paper")
+    runs = manifest.table(manifest.planned_runs("paper"))
     rows = [
         {"page": page_name(str(paper)), "runs planned": len(mine), "victims": mine["victim"].nunique(),
          "here": int((mine["state"] == "here").sum()), "missing": int((mine["state"] == "missing").sum())}
