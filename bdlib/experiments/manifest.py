@@ -62,7 +62,7 @@ def planned_runs(profile: str, papers: list[str] | None = None) -> list[PlannedR
 
 
 def missing_groups(runs: list[PlannedRun]) -> list[list[PlannedRun]]:
-    """The runs that have no record yet, in groups that share a victim and an order; the first to be made comes first."""
+    """The runs without a record, in groups that share a victim and an order; the group to be made first comes first."""
     groups: dict[tuple[object, ...], list[PlannedRun]] = {}
     for run in runs:
         if not run.path.is_file():
