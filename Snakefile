@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bdlib import runtime
 from bdlib.experiments import manifest, notebooks
-from bdlib.experiments.victims import VictimConfig
+from bdlib.experiments.victims import VictimConfig, victim_path
 
 PROFILE = config.get("profile", "quick")
 PAPERS = notebooks.papers()
@@ -39,7 +39,7 @@ def victims():
     """The victims of all notebooks at all profiles, by the names of their files."""
     papers = [(paper, profile) for paper in PAPERS for profile in notebooks.PROFILES]
     configs = [victim_of(*key) for key in papers if notebooks.profile_file(*key).is_file()]
-    return {config.path.stem: config for config in configs}
+    return {victim_path(config).stem: config for config in configs}
 
 
 def victim_options(name):
@@ -140,7 +140,7 @@ rule notebook:
         lambda wildcards: study_files(wildcards.paper),
         "notebooks/{paper}.ipynb",
         "notebooks/params/{profile}/{paper}.yaml",
-        lambda wildcards: str(victim_of(wildcards.paper, wildcards.profile).path),
+        lambda wildcards: str(victim_path(victim_of(wildcards.paper, wildcards.profile))),
         lambda wildcards: existing_records(wildcards.profile, "quick", "paper"),
         lambda wildcards: reported_of(wildcards.paper),
     output:

@@ -1,26 +1,32 @@
-"""Keyword arguments checked against the ranges on a function's own signature, before any compute.
+"""Parameters are checked against the ranges on the signature that takes them, before any compute.
 
-A range is written once, as `alpha: Annotated[float, Field(ge=0, le=1)] = 0.2`. Python calls (by `@checked`), notebooks
-and the command line all end here, and a wrong value is one line: the name, the value, and what is allowed.
+A range is written once, as `alpha: Annotated[float, Field(ge=0, le=1)] = 0.2`, on a function's keyword or a dataclass's
+field. Python calls (by `@checked`), notebooks and the command line read it from there. A wrong value is one line that
+names the parameter, the value and what is allowed.
 """
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar, get_type_hints
+from typing import Any, ParamSpec, TypeAlias, TypeVar, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import core_schema
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Range: TypeAlias = (
+    Any  # a TypeAdapter, by which pydantic validates; the shape checks of the tests do not know that type
+)
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
 class ParameterError(ValueError):
-    """A parameter that does not exist, or a value that is not allowed; its message is one line that names both."""
+    """A parameter does not exist, or its value is not allowed. The message is one line that names both."""
 
     def _render_traceback_(self) -> list[str]:
-        """One line is all that a notebook shows of it."""
+        """What a notebook shows: the line alone."""
         return [f"ParameterError: {self}"]
 
 
@@ -29,21 +35,40 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_keywords(function, kwargs)
+        check_values(kwargs, keywords(function))
         return function(*args, **kwargs)
 
     return call
 
 
-def check_keywords(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Raise ParameterError unless every one of `given` is a keyword of `function` and within its range."""
-    known = keywords(function)
-    for name, value in given.items():
-        if name in known:
-            check_value(name, value, known[name])
+def keywords(function: Callable[..., Any]) -> dict[str, Range]:
+    """The range of each keyword-only argument of `function`, by name; callbacks and losses are left out."""
+    return dict(_keywords(inspect.unwrap(function)))
 
 
-def check_value(name: str, value: Any, allowed: "TypeAdapter[Any]") -> None:
+@functools.cache
+def _keywords(function: Callable[..., Any]) -> dict[str, Range]:
+    hints = get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters.values()
+    ranges = {p.name: hints.get(p.name, Any) for p in parameters if p.kind == p.KEYWORD_ONLY}
+    return {name: _adapter(hint) for name, hint in ranges.items() if get_origin(hint) is not Callable}
+
+
+@functools.cache
+def field_ranges(kind: type) -> Mapping[str, Range]:
+    """The range of each field of the dataclass `kind`, by name."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: _adapter(hints[field.name]) for field in dataclasses.fields(kind)}
+
+
+def check_values(values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
+    """Raise ParameterError for the first of `values` that is out of its range; those without a range pass."""
+    for name, value in values.items():
+        if name in ranges:
+            check_value(name, value, ranges[name])
+
+
+def check_value(name: str, value: Any, allowed: Range) -> None:
     """Raise ParameterError when `allowed` does not admit `value`."""
     try:
         allowed.validate_python(value)
@@ -51,25 +76,37 @@ def check_value(name: str, value: Any, allowed: "TypeAdapter[Any]") -> None:
         raise ParameterError(f"{name}={value!r}: must be {in_words(allowed)}") from None
 
 
-def keywords(function: Callable[..., Any]) -> "dict[str, TypeAdapter[Any]]":
-    """What each keyword-only argument of `function` may be, by name; callbacks and losses are left out."""
-    return dict(_keywords(inspect.unwrap(function)))
-
-
-@functools.cache
-def _keywords(function: Callable[..., Any]) -> "dict[str, TypeAdapter[Any]]":
-    hints = get_type_hints(function, include_extras=True)
-    parameters = inspect.signature(function).parameters.values()
-    names = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY and not callable(p.default)]
-    return {name: adapter(hints[name]) for name in names}
-
-
-def adapter(annotation: Any) -> "TypeAdapter[Any]":
-    """What validates values of one annotation: strictly, so that True is no number and "1" is none either."""
+def _adapter(annotation: Any) -> Range:
+    """What validates values of one annotation. It is strict: True is no number, and neither is "1"."""
     return TypeAdapter(annotation, config=STRICT)
 
 
-def in_words(allowed: "TypeAdapter[Any]") -> str:
+class CheckedFields:
+    """Base of dataclasses whose fields carry ranges. Making one with a value out of its range raises ParameterError."""
+
+    def __post_init__(self) -> None:
+        check_values(vars(self), field_ranges(type(self)))  # type: ignore[arg-type]
+
+
+class OneOf:
+    """A range for text, `Annotated[str, OneOf(REGISTRY)]`: the registry's keys, also those that are added later."""
+
+    def __init__(self, registry: Mapping[str, Any]) -> None:
+        self.registry = registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"enum": list(self.registry)}
+
+    def _check(self, key: str) -> str:
+        if key not in self.registry:
+            raise ValueError(key)
+        return key
+
+
+def in_words(allowed: Range) -> str:
     """What is allowed, as the end of a sentence: "a number from 0 to 1", "one of paper, released"."""
     return _words(allowed.json_schema())
 
@@ -81,16 +118,21 @@ def _words(schema: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(map(str, schema["enum"]))
     if "const" in schema:
         return str(schema["const"])
-    kind = schema.get("type")
-    if kind == "array":
-        items = schema.get("items") or (schema.get("prefixItems") or [{}])[0]
-        least, most = schema.get("minItems"), schema.get("maxItems")
-        count = f"{least} of them, each " if least is not None and least == most else ""
-        return f"a list, each of it {count}{_words(items)}"
+    if schema.get("type") == "array":
+        return _words_for_list(schema)
     simple = {"null": "None", "boolean": "True or False", "string": "text"}
-    if kind in simple:
-        return simple[kind]
-    noun = "a whole number" if kind == "integer" else "a number"
+    return simple.get(schema.get("type", ""), "") or _words_for_number(schema)
+
+
+def _words_for_list(schema: Mapping[str, Any]) -> str:
+    items = schema.get("items") or (schema.get("prefixItems") or [{}])[0]
+    least, most = schema.get("minItems"), schema.get("maxItems")
+    count = f" of {least}" if least is not None and least == most else ""
+    return f"a list{count}, each item {_words(items)}"
+
+
+def _words_for_number(schema: Mapping[str, Any]) -> str:
+    noun = "a whole number" if schema.get("type") == "integer" else "a number"
     low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
     ends = [f" above {above:g}" if above is not None else "", f" from {low:g}" if low is not None else ""]
     joint = ", at most" if above is not None else " to" if low is not None else " at most"

@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from bdlib.data.images import ImageSet, batches
 from bdlib.types import Labels
 
+NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 Statistics = tuple[float, ...]  # one number per channel
 
 
@@ -226,3 +227,8 @@ def predict(model: nn.Module, data: ImageSet, *, batch_size: int = 500) -> Label
 def share(hits: Tensor) -> float:
     """The share of true values, in double precision; nan when there are none to count."""
     return hits.double().mean().item()
+
+
+def accuracy(model: nn.Module, data: ImageSet) -> float:
+    """The share of `data` that the model classifies as labeled, in [0, 1]."""
+    return share(predict(model, data) == data.labels)

@@ -7,6 +7,7 @@ import inspect
 import os
 import platform
 import subprocess
+from dataclasses import Field, field, fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -62,6 +63,29 @@ def write_whole(path: Path, content: bytes) -> Path:
 def digest(*parts: object) -> str:
     """Eight hexadecimal digits that stand for the `repr` of everything given."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
+
+
+def settings_of(value: Any) -> Any:
+    """The settings that name a result: those of a dataclass by field name, in the order of the names.
+
+    A whole number equals the same float. A field made by `added_field` is left out at its default. Functions and
+    networks have no settings: None.
+    """
+    if is_dataclass(value):
+        held = {field.name: getattr(value, field.name) for field in fields(value) if not _at_default(value, field)}
+        return {name: settings_of(held[name]) for name in sorted(held)}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return None if callable(value) else value
+
+
+def added_field(default: Any) -> Any:
+    """A dataclass field for a setting that is added later: at `default` it changes no name of what was made before."""
+    return field(default=default, metadata={"added_at": default})
+
+
+def _at_default(instance: Any, field: Field[Any]) -> bool:
+    return "added_at" in field.metadata and getattr(instance, field.name) == field.metadata["added_at"]
 
 
 def code_digest(*sources: Path | ModuleType | FunctionType | type | Any) -> str:

@@ -24,6 +24,7 @@ class Batch(NamedTuple):
 
 
 Trigger: TypeAlias = Callable[[Images], Images]
+Relabel: TypeAlias = Callable[[Labels], Labels]  # the label that an attack wants in place of each true one
 LossFn: TypeAlias = Callable[[nn.Module, Batch], Loss]
 MakeModel: TypeAlias = Callable[[], nn.Module]  # an untrained network on the CPU, the same one at every call
 OnEvent: TypeAlias = Callable[[str, Any], None]  # is told the name of what happened and what it made; changes nothing

@@ -31,7 +31,7 @@ from bdlib.defenses import DEFENSES
 from bdlib.evaluation.metrics import Scores
 from bdlib.experiments import notebooks
 from bdlib.experiments import run as experiments
-from bdlib.experiments.victims import VictimConfig, victim
+from bdlib.experiments.victims import VictimConfig, evaluate_victim, load_data, load_victim, poisoned_set
 from bdlib.report.tables import method_name
 from bdlib.runtime import runtime_facts, write_whole
 from bdlib.training.loop import train
@@ -42,11 +42,11 @@ def victims(profile: str) -> Iterator[Row]:
     epochs = notebooks.parameters("nad", profile)["victim_epochs"]
     for name, attack in product(NETWORKS[profile][:3], ("badnets", "none")):
         config = config_of(profile, model=name, attack=attack, victim_epochs=epochs)
-        model, data = config.untrained(), config.poisoned().data
+        model, data = config.untrained(), poisoned_set(config).data
         what = f"{name}, {'BadNets' if attack == 'badnets' else 'never poisoned'}, {epochs} epochs"
         work = partial(train, model, data, config.schedule, compiled=data.labels.is_cuda)
         yield Row("victims", what, "seconds", [timed(work)])
-        scores = config.scores(model, config.data()[1])
+        scores = evaluate_victim(config, model, load_data(config)[1])
         yield Row("victims", what, "ACC, %", [100 * scores.clean_accuracy])
         if attack != "none":
             yield Row("victims", what, "ASR, %", [100 * scores.asr])
@@ -75,8 +75,8 @@ def precision(profile: str, *, seeds: int = 3, data_fraction: float = 1.0) -> It
 
 
 def trained_scores(config: VictimConfig, *, compiled: bool) -> Scores:
-    model = train(config.untrained(), config.poisoned().data, config.schedule, compiled=compiled)
-    return config.scores(model, config.data()[1])
+    model = train(config.untrained(), poisoned_set(config).data, config.schedule, compiled=compiled)
+    return evaluate_victim(config, model, load_data(config)[1])
 
 
 def defenses(profile: str) -> Iterator[Row]:
@@ -84,7 +84,7 @@ def defenses(profile: str) -> Iterator[Row]:
     for key in DEFENSES:
         paper = key if key in notebooks.papers() else "comparison"
         parameters = notebooks.parameters(paper, profile) | ({"defense": key} if paper == "comparison" else {})
-        backdoored = victim(VictimConfig.from_parameters(parameters))
+        backdoored = load_victim(VictimConfig.from_parameters(parameters))
         seconds = timed(partial(experiments.defend, paper, parameters, backdoored))
         yield Row("defenses", method_name(key), "seconds", [seconds])
 
@@ -107,7 +107,7 @@ def growth(profile: str) -> Iterator[Row]:
 
 def once(configs: list[VictimConfig]) -> float:
     """Seconds to poison and to train them all, nothing read from the cache."""
-    return timed(lambda: [train(one.untrained(), one.poisoned().data, one.schedule) for one in configs])
+    return timed(lambda: [train(one.untrained(), poisoned_set(one).data, one.schedule) for one in configs])
 
 
 def widened(config: VictimConfig, width: int) -> None:
@@ -115,7 +115,7 @@ def widened(config: VictimConfig, width: int) -> None:
     facts = DATASETS[config.dataset]
     net = models.stages(models.SmallBlock, facts.channels, facts.mean, facts.std, stem_width=width, stem_stride=2,
                         widths=(width, 2 * width, 4 * width), strides=(1, 2, 2), blocks=1)  # fmt: skip
-    train(models.add_head(net, 4 * width, facts.num_classes), config.poisoned().data, config.schedule)
+    train(models.add_head(net, 4 * width, facts.num_classes), poisoned_set(config).data, config.schedule)
 
 
 PARTS: dict[str, Callable[[str], Iterator[Row]]] = {

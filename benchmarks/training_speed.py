@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from bdlib.data._torchvision import torchvision
 from bdlib.data.datasets import DATASETS
 from bdlib.data.images import ImageSet, batches
-from bdlib.experiments.victims import VictimConfig
+from bdlib.experiments.victims import VictimConfig, poisoned_set
 from bdlib.training.loop import train
 from bdlib.types import Batch
 
@@ -22,7 +22,7 @@ def training(profile: str, *, steps: int = 60, turns: int = 5, workers: int = 2)
     """The loop, the bare step and the conventional pipeline, turn by turn in one process, for each network."""
     for name in NETWORKS[profile]:
         config = config_of(profile, model=name, victim_epochs=1)
-        poisoned = config.poisoned().data
+        poisoned = poisoned_set(config).data
         data = poisoned[torch.arange(steps * config.victim_batch_size, device=poisoned.labels.device) % len(poisoned)]
         gpu = data.labels.is_cuda
         model = config.untrained().to(data.labels.device, memory_format=torch.channels_last)

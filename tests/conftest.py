@@ -7,8 +7,8 @@ os.environ["BDLIB_THREADS"] = "1"  # two test processes share the machine; must 
 import pytest
 import torch
 
+from bdlib.attacks.badnets import BadNets
 from bdlib.attacks.poisoning import poison
-from bdlib.attacks.triggers import BadNets
 from bdlib.data.images import ImageSet
 from bdlib.models import seeded, small_resnet
 from bdlib.training.loop import Schedule, train

@@ -16,7 +16,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -29,20 +29,29 @@ from test_promises import FAST
 from torch import Tensor, nn
 
 from bdlib import runtime
-from bdlib.attacks import ATTACKS, CRAFTED, SELECTIONS, TRAINING_CONTROLLED, ssba
+from bdlib.attacks import ATTACKS, SELECTIONS
+from bdlib.attacks.badnets import BadNets
 from bdlib.attacks.poisoning import Poisoned, poison
-from bdlib.attacks.triggers import CLEAN_LABEL, BadNets
 from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
+from bdlib.defenses.nwc import unlearn
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.metrics import Scores, evaluate
 from bdlib.experiments import notebooks, victims
 from bdlib.experiments import run as experiments
-from bdlib.experiments.victims import VictimConfig, selected, victim
+from bdlib.experiments.victims import (
+    VictimConfig,
+    evaluate_victim,
+    load_data,
+    load_selection,
+    load_trigger,
+    load_victim,
+    poisoned_set,
+)
 from bdlib.models import seeded, small_resnet
 from bdlib.training.loop import Schedule, train
 from bdlib.training.sam import SharpnessAware
-from bdlib.training.unlearning import unlearn
+from bdlib.types import EventLog
 
 TINY = dict(dataset="fashion", data_fraction=0.05, victim_epochs=1, seed=3)
 
@@ -90,9 +99,9 @@ def apart():
 
     SSBA's encoder is trained for about half of its steps, which would take half a minute, and still reads 99 % of bits.
     """
-    short = {"ssba": CRAFTED["ssba"]._replace(craft=functools.partial(ssba.craft, steps=220))}
-    cached, crafted = mock.patch.object(victims, "CACHE", Path(cache().name)), mock.patch.dict(CRAFTED, short)
-    with cached, crafted, warnings.catch_warnings():
+    short = {"ssba": replace(ATTACKS["ssba"], steps=220)}  # type: ignore[call-arg]
+    cached, shortened = mock.patch.object(victims, "CACHE", Path(cache().name)), mock.patch.dict(ATTACKS, short)
+    with cached, shortened, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -140,7 +149,7 @@ BRANCHES: dict[str, dict[str, Any]] = {
     "abl, flooding": dict(threshold_rule="flooding"),
     "abl, no floor": dict(threshold_rule="none"),
     "abl, random isolation": dict(isolation="random"),
-    "abl, stopped early": dict(stop_accuracy=1.1, unlearning_epochs=3),
+    "abl, stopped early": dict(stop_accuracy=1.0, unlearning_epochs=3, unlearning_rate=0.01),
     "pdb, no key": dict(defensive_trigger="none"),
     "pdb, corner key": dict(defensive_trigger="corner", defensive_trigger_size=3),
     "pdb, still key": dict(defensive_trigger_moves=False, augmentation=1),
@@ -213,9 +222,10 @@ def sharpness(**options: Any) -> Result:
 
 def unlearning() -> Result:
     """The toy task's victim after it has unlearned the clean images."""
-    schedule, epochs = Schedule(50, 1e-3, anneal="constant", batch_size=32, augmentation=None), list[int]()
-    model = unlearn(backdoored(), clean(), schedule, stop_accuracy=0.3, on_epoch=lambda epoch, _: epochs.append(epoch))
-    return of_toy(model, epochs=float(len(epochs)))
+    schedule = Schedule(50, 1e-3, anneal="constant", batch_size=32, augmentation=None, seed_per_epoch=True)
+    events = EventLog()
+    model = unlearn(backdoored(), clean(), schedule, stop_accuracy=0.3, on_event=events)
+    return of_toy(model, epochs=float(events.counts["unlearning_epoch"]))
 
 
 def trainings() -> dict[str, Callable[[], Result]]:
@@ -231,21 +241,24 @@ def trainings() -> dict[str, Callable[[], Result]]:
 def attack(key: str, /, **changes: Any) -> Result:
     """A small victim, by the way that all runs take: its poisoned set, its trigger, its weights and its scores."""
     with apart():
-        recipe = VictimConfig(attack=key, poison_rate=0.5 if key in CLEAN_LABEL else 0.1, **TINY | changes)
-        test, model, made = recipe.data()[1], victim(recipe), recipe.poisoned()
+        config = VictimConfig(attack=key, poison_rate=0.5 if ATTACKS[key].clean_label else 0.1, **TINY | changes)
+        test, model, made = load_data(config)[1], load_victim(config), poisoned_set(config)
         tensors = {f"victim.{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {"images": made.data.images, "labels": made.data.labels, "flags": made.is_poisoned}
-        tensors |= {"triggered": apply_trigger(test.images[:50], recipe.trigger)}
+        tensors |= {"triggered": apply_trigger(test.images[:50], load_trigger(config))}
         pixel = made.data.images.double().mean().item() / 255
-        return {"exact": digest(tensors), "numbers": shares(recipe.scores(model, test)) | {"mean pixel": pixel}}
+        scores = evaluate_victim(config, model, test)
+        return {"exact": digest(tensors), "numbers": shares(scores) | {"mean pixel": pixel}}
 
 
 def attacks() -> dict[str, Callable[[], Result]]:
     """Every attack; all to all where labels move; and without cover_samples where training is steered."""
     settings: dict[str, dict[str, Any]] = {key: {} for key in ATTACKS}
-    moving = [key for key in ATTACKS if key not in (*CLEAN_LABEL, "none")]
+    moving = [key for key in ATTACKS if ATTACKS[key].poisons and not ATTACKS[key].clean_label]
     settings |= {f"{key}, all to all": dict(label_map="all_to_all") for key in moving}
-    settings |= {f"{key}, no companions": dict(cover_samples=False) for key in TRAINING_CONTROLLED}
+    settings |= {
+        f"{key}, no companions": dict(cover_samples=False) for key in ATTACKS if ATTACKS[key].training_controlled
+    }
     return {name: functools.partial(attack, name.split(",")[0], **how) for name, how in settings.items()}
 
 
@@ -253,7 +266,7 @@ def selection(key: str) -> Result:
     """The images that are chosen to be poisoned, and what is shown of the choice."""
     with apart():
         small = dict(attack="blended", poison_rate=0.02, rounds=2, iterations=1, iteration_epochs=2)
-        found = selected(VictimConfig(selection=key, **small | TINY))
+        found = load_selection(VictimConfig(selection=key, **small | TINY))
         return {"exact": digest(found), "numbers": {f"mean {k}": v.double().mean().item() for k, v in found.items()}}
 
 

@@ -6,7 +6,7 @@ import pytest
 import training_speed
 from gpu import pretended
 
-from bdlib.experiments.victims import VictimConfig
+from bdlib.experiments.victims import VictimConfig, poisoned_set
 
 
 def test_the_loop_is_set_beside_the_bare_step_and_a_conventional_pipeline():
@@ -20,7 +20,7 @@ def test_the_loop_is_set_beside_the_bare_step_and_a_conventional_pipeline():
 
 def test_the_conventional_pipeline_feeds_the_same_images():
     config = VictimConfig(data_fraction=0.02)
-    data = config.poisoned().data
+    data = poisoned_set(config).data
     pictures = training_speed.Pictures(data, config)
     pictures.transform = training_speed.torchvision.transforms.ToTensor()
     image, label = pictures[7]

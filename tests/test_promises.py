@@ -6,6 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 
+from bdlib.checks import ParameterError, keywords
 from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation.metrics import evaluate
@@ -21,15 +22,8 @@ FAST = {
     ),
     "sau": dict(epochs=2, learning_rate=1e-3, inner_steps=2, batch_size=32),
     "rnp": dict(stop_accuracy=0.3, unlearning_rate=0.003, recovery_epochs=3, batch_size=64, augmentation=None),
-    "nwc": dict(
-        epochs=3,
-        learning_rate=0.02,
-        unlearning_rate=1e-3,
-        stop_accuracy=0.3,
-        neuron_ratio=0.2,
-        batch_size=32,
-        augmentation=None,
-    ),
+    "nwc": dict(epochs=3, learning_rate=0.02, unlearning_rate=1e-3, stop_accuracy=0.3, neuron_ratio=0.2, batch_size=32,
+                augmentation=None),
     "pdb": dict(
         defensive_trigger="frame",
         defensive_trigger_size=1,
@@ -40,18 +34,10 @@ FAST = {
         augmentation=None,
     ),
     "npd": dict(layer="layer3.0.conv1", radius=1.5, warm_up_epochs=2, epochs=2, batch_size=32),
-    "abl": dict(
-        gamma=0.2,
-        isolation_epochs=1,
-        epochs=2,
-        milestone=1,
-        learning_rate=0.05,
-        batch_size=64,
-        unlearning_epochs=1,
-        augmentation=None,
-    ),
+    "abl": dict(gamma=0.2, isolation_epochs=1, epochs=2, milestone=1, learning_rate=0.05, batch_size=64,
+                unlearning_epochs=1, augmentation=None),
     "ar": dict(alpha=1e-3, layers=("layer2", "head"), epochs=2, learning_rate=0.02, batch_size=32, augmentation=None),
-}
+}  # fmt: skip
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
 
 
@@ -103,3 +89,44 @@ def test_its_signature_admits_nothing_of_the_attack(key):
     known = [name for name in parameters if name not in asked(key) and not name.startswith("defensive_")]
     assert not [name for name in known if any(word in name for word in FORBIDDEN)]
     assert "seed" in parameters and all(p.kind != p.VAR_KEYWORD for p in parameters.values())
+
+
+@pytest.mark.parametrize(("key", "name"), [(key, name) for key in DEFENSES for name in keywords(DEFENSES[key])])
+def test_every_keyword_refuses_bad_values_in_one_line_that_names_it(key, name):
+    """Before any compute: the model and the images are not even looked at."""
+    for value in (float("nan"), -1, 10**10, object()):
+        with pytest.raises(ParameterError, match=rf"\A{name}=[^\n]*: must be [^\n]*\Z"):
+            DEFENSES[key](*[None for _ in asked(key)], **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "bad", "words"),
+    [
+        ("rnp", {"variant": "relesed"}, "variant='relesed': must be one of paper, released"),
+        ("nwc", {"neuron_ratio": 2}, "neuron_ratio=2: must be a number from 0 to 1"),
+        ("fine_tune", {"epochs": -1}, "epochs=-1: must be a whole number from 0 to 1000"),
+        ("abl", {"isolation": "los"}, "isolation='los': must be one of loss, random"),
+        ("abl", {"isolation_rate": 0}, "isolation_rate=0: must be a number above 0, at most 0.5"),
+        ("anp", {"mask_threshold": 1.5}, "mask_threshold=1.5: must be a number from 0 to 1, or None"),
+        ("fine_prune", {"readout": 3}, "readout=3: must be text"),
+    ],
+)
+def test_what_is_allowed_is_said(key, bad, words):
+    with pytest.raises(ParameterError) as raised:
+        DEFENSES[key](*[None for _ in asked(key)], **bad)
+    assert str(raised.value) == words
+
+
+@pytest.mark.parametrize("key", [key for key in DEFENSES if asked(key) == ["model", "clean"]])
+def test_no_clean_images_is_one_line(key, backdoored, clean):
+    with pytest.raises(ValueError, match=r"\Athe set of images is empty\Z"):
+        DEFENSES[key](backdoored, clean[clean.labels < 0], **FAST[key])
+
+
+@pytest.mark.parametrize("key", [key for key in DEFENSES if "on_event" in inspect.signature(DEFENSES[key]).parameters])
+def test_an_error_in_on_event_reaches_the_caller(key, given):
+    def fail(name, value):
+        raise StopIteration(name)
+
+    with pytest.raises(StopIteration):
+        DEFENSES[key](*given(key), **FAST[key], on_event=fail)

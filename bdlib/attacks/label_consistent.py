@@ -1,60 +1,85 @@
-"""Label-consistent poisoning. Turner, Tsipras & Madry 2019, arXiv:1912.02771.
+"""Label-consistent poisoning. Turner, Tsipras and Madry 2019, arXiv:1912.02771.
 
-Images of the target class keep their labels. They are first made hard to recognise, by small changes that mislead a
+Images of the target class keep their labels. They are first made hard to recognize, by small changes that mislead a
 clean network; then corners are stamped on them. What is left to learn the class from is the corners.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bdlib.attacks.poisoning import Poisoned, poison
+from bdlib.attacks.attack import Attack
+from bdlib.attacks.poisoning import Poisoned, Positions
 from bdlib.attacks.surrogate import brief_training
+from bdlib.checks import CheckedFields, checked
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import apply_trigger
-from bdlib.types import Images, Labels, MakeModel, Trigger
+from bdlib.types import Augmentation, Count, Fraction, Images, Labels, MakeModel, Relabel, Seed, Trigger
 
 
-def blank(shape: tuple[int, int, int], make_model: MakeModel) -> nn.Module:
-    """The network before it is trained."""
-    return make_model()
+@dataclass(frozen=True)
+class Corners(CheckedFields):
+    """The trigger: a 3 x 3 checkerboard of +1 and -1 added to each corner. Equal corners survive mirroring."""
+
+    amplitude: Fraction = 1.0  # of the added values; the released code's
+
+    def __call__(self, images: Images) -> Images:
+        board = torch.tensor([[1.0, -1, 1], [-1, 1, -1], [1, -1, 1]], device=images.device)
+        added = torch.zeros_like(images)
+        for rows in (slice(None, 3), slice(-3, None)):
+            for columns in (slice(None, 3), slice(-3, None)):
+                added[..., rows, columns] = self.amplitude * board
+        return (images + added).clamp(0, 1)
 
 
-def craft(
-    train: ImageSet,
-    *,
-    make_model: MakeModel,
-    epochs: int = 3,  # ours, for small data; the benchmark has a fully trained network
-    augmentation: int | None = 2,
-    seed: int,
-) -> nn.Module:
-    """The clean network that is to be misled, in evaluation mode without gradients."""
-    return brief_training(train, make_model, epochs=epochs, augmentation=augmentation, seed=seed)
+class FittedCorners(nn.Module):
+    """`Corners`, and beside them the clean network that poisoned images are to mislead. Test images get the corners."""
+
+    def __init__(self, network: nn.Module, corners: Corners) -> None:
+        super().__init__()
+        self.network, self.corners = network, corners
+
+    def forward(self, images: Images) -> Images:
+        return self.corners(images)
 
 
-def poison_consistently(
-    data: ImageSet, trigger: Trigger, surrogate: nn.Module, *, target_label: int, poison_rate: float, seed: int
-) -> Poisoned:
-    """Perturb and apply_trigger a random `poison_rate` of the target class; all labels stay as they are.
+@dataclass(frozen=True, kw_only=True)
+class LabelConsistent(Attack):
+    """The attack; its fitted trigger is a `FittedCorners`."""
 
-    Raises ValueError when `poison_rate` is outside [0, 1].
-    """
-    chosen = poison(data, trigger, target_label=target_label, poison_rate=poison_rate, seed=seed, clean_label=True)
-    ids, images = chosen.is_poisoned.nonzero().squeeze(1), data.images.clone()
-    for some in ids.split(500):
-        hard = perturbed(surrogate, data.images[some].float() / 255, data.labels[some])
-        images[some] = apply_trigger(hard.mul(255).round().byte(), trigger)
-    return Poisoned(ImageSet(images, data.labels), chosen.is_poisoned)
+    clean_label: bool = True
+    amplitude: Fraction = 1.0  # of the corners
+    epochs: Count = 3  # of the clean network; ours, for small data: the benchmark has a fully trained one
+    radius: Fraction = 16 / 255  # largest change of a pixel; the benchmark's file says 16, its script 8
+    steps: Count = 10  # benchmark 100
+    step_size: Fraction = 4 / 255  # 2.5 radii in all steps together
+
+    def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> FittedCorners:
+        return FittedCorners(make_model(), Corners(self.amplitude))
+
+    @checked
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> FittedCorners:
+        network = brief_training(train, make_model, epochs=self.epochs, augmentation=augmentation, seed=seed)
+        return FittedCorners(network, Corners(self.amplitude))
+
+    @checked
+    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: Fraction, seed: Seed,
+               ids: Positions | None = None) -> Poisoned:  # fmt: skip
+        """The training set with images of the target class perturbed, then triggered; all labels stay as they are."""
+        assert isinstance(trigger, FittedCorners)
+        plain = super().poison(train, trigger, relabel, poison_rate=poison_rate, seed=seed, ids=ids)
+        images = train.images.clone()
+        for some in plain.is_poisoned.nonzero().squeeze(1).split(500):
+            hard = perturbed(trigger.network, train.images[some].float() / 255, train.labels[some],
+                             radius=self.radius, steps=self.steps, step_size=self.step_size)  # fmt: skip
+            images[some] = apply_trigger(hard.mul(255).round().byte(), trigger)
+        return Poisoned(ImageSet(images, train.labels), plain.is_poisoned)
 
 
 def perturbed(
-    network: nn.Module,
-    images: Images,
-    labels: Labels,
-    *,
-    radius: float = 16 / 255,  # the benchmark's file says 16, its script 8; largest change of a pixel
-    steps: int = 10,  # benchmark 100
-    step_size: float = 4 / 255,  # 2.5 radii in all steps together
+    network: nn.Module, images: Images, labels: Labels, *, radius: float, steps: int, step_size: float
 ) -> Images:
     """`images` moved, no pixel by more than `radius`, to where `network` does not see `labels`; within [0, 1].
 
@@ -67,3 +92,6 @@ def perturbed(
         stepped = moved.detach() + step_size * gradient.sign()
         moved = torch.clamp(stepped, images - radius, images + radius).clamp(0, 1)
     return moved
+
+
+ATTACK = LabelConsistent(NUMBERS_VERSION=1)

@@ -1,14 +1,21 @@
-"""Putting triggers into data: the poisoned training set and the triggered test set."""
+"""Putting triggers into a stored training set."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
+from pydantic import Field
 from torch import Generator, Tensor
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet
-from bdlib.evaluation.apply_trigger import apply_trigger
-from bdlib.types import Trigger
+from bdlib.evaluation.apply_trigger import AllToOne, apply_trigger
+from bdlib.types import Fraction, Labels, Relabel, Seed, Trigger
+
+NUMBERS_VERSION = 1  # raise it when a change here, or in `apply_trigger`, changes a poisoned set
+
+Positions = Int[Tensor, " p"]  # of images in the training set
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,36 +23,56 @@ class Poisoned:
     """A training set of which some images carry the trigger."""
 
     data: ImageSet
-    is_poisoned: Bool[Tensor, " n"]  # ground truth, for analysis; no defence may read it
+    is_poisoned: Bool[Tensor, " n"]  # ground truth, for analysis; no defense may read it
 
 
-def poison(
-    data: ImageSet,
-    trigger: Trigger,
-    *,
-    target_label: int,
-    poison_rate: float,
-    seed: int,
-    clean_label: bool = False,
-) -> Poisoned:
-    """Stamp `trigger` on randomly chosen images and give them `target_label`.
+@checked
+def poison(data: ImageSet, trigger: Trigger, *, target_label: Annotated[int, Field(ge=0)], poison_rate: Fraction,
+           seed: Seed, clean_label: bool = False) -> Poisoned:  # fmt: skip
+    """`data` with the trigger on randomly drawn images, which are labeled as the target.
 
-    Dirty label (default): `poison_rate` is a share of the whole set, drawn from the classes other than the target.
-    Clean label: it is a share of the target class, whose labels are right already. Stamped images are rounded to
+    By default `poison_rate` is a share of the whole set, drawn from the classes other than the target. With
+    `clean_label` it is a share of the target class, whose labels are right already. Triggered images are rounded to
     8 bits, as in a stored data set; augmentation later moves the trigger with the image.
 
-    Raises ValueError when `poison_rate` is outside [0, 1] or asks for more images than there are.
+    Raises ParameterError when a keyword is out of its range, ValueError when there are too few images to poison.
+
+    Example: `poison(train, BadNets(), target_label=0, poison_rate=0.1, seed=0).data`
     """
-    labels = data.labels.cpu()
-    candidates = ((labels == target_label) == clean_label).nonzero().squeeze(1)
-    count = round(poison_rate * (len(candidates) if clean_label else len(data)))
-    if not 0 <= count <= len(candidates):
-        raise ValueError(f"poison_rate={poison_rate}: needs {count} of {len(candidates)} images")
-    chosen = candidates[torch.randperm(len(candidates), generator=Generator().manual_seed(seed))[:count]]
-    chosen = chosen.to(data.labels.device)
-    images, poisoned_labels = data.images.clone(), data.labels.clone()
-    if count:
-        images[chosen], poisoned_labels[chosen] = apply_trigger(data.images[chosen], trigger), target_label
-    is_poisoned = torch.zeros(len(data), dtype=torch.bool, device=images.device)
-    is_poisoned[chosen] = True
-    return Poisoned(ImageSet(images, poisoned_labels), is_poisoned)
+    relabel = AllToOne(target_label)
+    ids = draw_positions(data.labels, relabel, poison_rate=poison_rate, seed=seed, clean_label=clean_label)
+    return poison_at(data, trigger, relabel, ids)
+
+
+def candidates(labels: Labels, relabel: Relabel, *, clean_label: bool = False) -> Positions:
+    """The positions of the images that may be poisoned, increasing.
+
+    They are those whose label the attack changes; for a clean-label attack, those that have the wanted label already.
+    """
+    labels = labels.cpu()
+    return ((relabel(labels) == labels) == clean_label).nonzero().squeeze(1)
+
+
+def draw_positions(
+    labels: Labels, relabel: Relabel, *, poison_rate: float, seed: int, clean_label: bool = False
+) -> Positions:
+    """The positions of the images to poison, drawn at random from the `candidates`, in the order in which they came.
+
+    Raises ValueError when `poison_rate` asks for more images than there are.
+    """
+    pool = candidates(labels, relabel, clean_label=clean_label)
+    count = round(poison_rate * (len(pool) if clean_label else len(labels)))
+    if not 0 <= count <= len(pool):
+        raise ValueError(f"poison_rate={poison_rate}: needs {count} of {len(pool)} images")
+    return pool[torch.randperm(len(pool), generator=Generator().manual_seed(seed))[:count]]
+
+
+def poison_at(data: ImageSet, trigger: Trigger, relabel: Relabel, ids: Positions) -> Poisoned:
+    """`data` with the trigger and the attack's labels on the images at positions `ids`; nothing else is changed."""
+    ids = ids.to(data.labels.device)
+    images, labels = data.images.clone(), data.labels.clone()
+    is_poisoned = torch.zeros_like(labels, dtype=torch.bool)
+    if len(ids):
+        images[ids], labels[ids] = apply_trigger(data.images[ids], trigger), relabel(data.labels[ids])
+        is_poisoned[ids] = True
+    return Poisoned(ImageSet(images, labels), is_poisoned)

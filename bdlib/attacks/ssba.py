@@ -5,23 +5,27 @@ out of the changed image. One secret then is the trigger; what is added for it d
 version has three convolutions each and 16 bits, where the originals have a U-Net and 20 to 100.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
+from bdlib.attacks.attack import Attack
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import initialize, seeded
-from bdlib.types import Images, Loss, MakeModel
+from bdlib.types import Augmentation, BatchSize, Images, LearningRate, Loss, MakeModel, Weight
 
 BITS = 16
 Secrets = Float[Tensor, "n bits"]  # zeros and ones
 
 
-class CraftError(RuntimeError):
-    """A trigger that was to be learnt did not become what it must be."""
+class FitError(RuntimeError):
+    """An optimized trigger did not become what it must be."""
 
 
 class Encoder(nn.Module):
@@ -71,56 +75,52 @@ class Decoder(nn.Module):
         return self.net(images)
 
 
-def blank(shape: tuple[int, int, int], make_model: MakeModel) -> Encoder:
-    """The encoder before it is trained."""
-    return Encoder(shape[0], shape[-1])
+@dataclass(frozen=True, kw_only=True)
+class SSBA(Attack):
+    """The attack. Its settings are ours, for small data."""
 
+    steps: Annotated[int, Field(ge=1)] = 400  # of 64 images: about four epochs of 5,000
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 2e-3
+    fidelity: Weight = 5.0  # weight of the squared change beside the bits' cross-entropy
 
-def craft(
-    train: ImageSet, *, make_model: MakeModel, augmentation: int | None = None, seed: int, **settings: Any
-) -> Encoder:
-    """The trained encoder with one random secret; no classifier and no augmentation take part.
+    def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> Encoder:
+        return Encoder(shape[0], shape[-1])
 
-    Raises CraftError where its decoder reads 95 % of the bits or fewer. `settings` are those of `train_pair`.
-    """
-    encoder, decoder = train_pair(train, seed=seed, **settings)
-    generator = Generator().manual_seed(seed)
-    encoder.secret.copy_(torch.randint(2, (BITS,), generator=generator))
-    accuracy = bit_accuracy(encoder, decoder, train, generator=generator)
-    if accuracy <= 0.95:
-        raise CraftError(f"ssba: the decoder reads {accuracy:.1%} of the bits, it must read more than 95 %")
-    return encoder.eval().requires_grad_(False)
+    @checked
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> Encoder:
+        """The trained encoder with one random secret; it needs no classifier and no augmentation.
 
+        Raises FitError where its decoder reads 95 % of the bits or fewer.
+        """
+        encoder, decoder = self.train_pair(train, seed=seed)
+        generator = Generator().manual_seed(seed)
+        encoder.secret.copy_(torch.randint(2, (BITS,), generator=generator))
+        accuracy = bit_accuracy(encoder, decoder, train, generator=generator)
+        if accuracy <= 0.95:
+            raise FitError(f"ssba: the decoder reads {accuracy:.1%} of the bits, it must read more than 95 %")
+        return encoder.eval().requires_grad_(False)
 
-def train_pair(
-    train: ImageSet,
-    *,
-    steps: int = 400,  # of 64 images: about four epochs of 5,000; ours, for small data
-    batch_size: int = 64,
-    learning_rate: float = 2e-3,
-    fidelity: float = 5.0,  # weight of the squared change beside the bits' cross-entropy
-    seed: int,
-) -> tuple[Encoder, Decoder]:
-    """Encoder and decoder, trained together on random secrets; the change counts from half of the steps on.
+    def train_pair(self, train: ImageSet, *, seed: int) -> tuple[Encoder, Decoder]:
+        """Encoder and decoder, trained together on random secrets; the change counts from half of the steps on.
 
-    At first the decoder reads nothing, and a price on the change would only teach the encoder to change nothing.
-    """
-    channels, size = train.images.shape[1], train.images.shape[-1]
-    device = train.images.device
-    pair = seeded(lambda: initialize(nn.ModuleList([Encoder(channels, size), Decoder(channels, size)])), seed=seed).to(
-        device
-    )
-    encoder, decoder = pair[0], pair[1]  # type: ignore[index]
-    optimizer, generator = torch.optim.Adam(pair.parameters(), learning_rate), Generator().manual_seed(seed)
-    for step in range(steps):
-        ids = torch.randint(len(train), (batch_size,), generator=generator).to(device)
-        images, secrets = train.images[ids].float() / 255, draw_secrets(batch_size, generator).to(device)
-        price = fidelity if 2 * step >= steps else 0.0
-        loss = hiding_loss(encoder, decoder, images, secrets, fidelity=price)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return encoder, decoder
+        At first the decoder reads nothing, and a price on the change would only teach the encoder to change nothing.
+        """
+        channels, size, device = train.images.shape[1], train.images.shape[-1], train.images.device
+        pair = seeded(lambda: initialize(nn.ModuleList([Encoder(channels, size), Decoder(channels, size)])), seed=seed)
+        encoder, decoder = pair.to(device).children()
+        assert isinstance(encoder, Encoder) and isinstance(decoder, Decoder)
+        optimizer = torch.optim.Adam(pair.parameters(), self.learning_rate)
+        generator = Generator().manual_seed(seed)
+        for step in range(self.steps):
+            ids = torch.randint(len(train), (self.batch_size,), generator=generator).to(device)
+            images, secrets = train.images[ids].float() / 255, draw_secrets(self.batch_size, generator).to(device)
+            fidelity = self.fidelity if 2 * step >= self.steps else 0.0
+            loss = hiding_loss(encoder, decoder, images, secrets, fidelity=fidelity)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return encoder, decoder
 
 
 def hiding_loss(encoder: Encoder, decoder: Decoder, images: Images, secrets: Secrets, *, fidelity: float = 5.0) -> Loss:
@@ -131,6 +131,7 @@ def hiding_loss(encoder: Encoder, decoder: Decoder, images: Images, secrets: Sec
 
 
 def draw_secrets(count: int, generator: Generator) -> Secrets:
+    """Random bits, shape (count, 16)."""
     return torch.randint(2, (count, BITS), generator=generator).float()
 
 
@@ -144,3 +145,6 @@ def bit_accuracy(encoder: Encoder, decoder: Decoder, data: ImageSet, *, generato
         right += int(((decoder(hidden) > 0) == (secrets > 0.5)).sum())
         count += secrets.numel()
     return right / count
+
+
+ATTACK = SSBA(NUMBERS_VERSION=1)

@@ -1,18 +1,25 @@
-"""TrojanNN: a small picture optimised to excite two neurons of a clean network. Liu et al., NDSS 2018.
+"""TrojanNN: a small picture optimized to excite two neurons of a clean network. Liu et al., NDSS 2018.
 
 The victim's training then only has to bind those neurons, which it grows anyway, to the target.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from bdlib.attacks.attack import Attack
 from bdlib.attacks.surrogate import brief_training
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
-from bdlib.types import Images, Labels, MakeModel
+from bdlib.types import Augmentation, Count, Fraction, Images, Labels, MakeModel
 
 
-class Added(nn.Module):
-    """A fixed pattern added to every image, and clipped: never beyond 1, where a released code's bytes wrap round."""
+class AddedPattern(nn.Module):
+    """The trigger: a fixed pattern, shape (c, h, w), added to every image, and clipped to [0, 1].
+
+    In a released code bytes above 255 start again from 0.
+    """
 
     pattern: Tensor
 
@@ -24,42 +31,40 @@ class Added(nn.Module):
         return (images + self.pattern).clamp(0, 1)
 
 
-def blank(shape: tuple[int, int, int], make_model: MakeModel) -> Added:
-    """The trigger before it is crafted: nothing added."""
-    return Added(torch.zeros(shape))
+@dataclass(frozen=True, kw_only=True)
+class TrojanNN(Attack):
+    """The attack. Neurons, step size and radius are BackdoorBench's."""
 
+    epochs: Count = 3  # of the clean network
+    neurons: Count = 2
+    steps: Count = 100  # benchmark 1,000
+    step_size: Fraction = 0.1
+    radius: Fraction = 0.3  # largest change of a pixel of the logo
 
-def craft(
-    train: ImageSet,
-    *,
-    make_model: MakeModel,
-    epochs: int = 3,  # of the clean network
-    augmentation: int | None = 2,
-    neurons: int = 2,  # BackdoorBench's, as step size and radius
-    steps: int = 100,  # benchmark 1,000
-    step_size: float = 0.1,
-    radius: float = 0.3,  # largest change of a pixel of the logo
-    seed: int,
-) -> Added:
-    """The trigger: a ring in the lower right quadrant, its pixels moved by signed steps until the neurons fire.
+    def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> AddedPattern:
+        return AddedPattern(torch.zeros(shape))
 
-    They are the inputs of the last linear layer with the largest summed weights. Each is driven to three times the
-    99th percentile of its activation on `train` (the benchmark drives all to 100).
-    """
-    network = brief_training(train, make_model, epochs=epochs, augmentation=augmentation, seed=seed)
-    chosen = strongest_inputs(network, neurons)
-    usual = torch.cat([inputs_of_last(network, batch.images)[:, chosen] for batch in batches(train, 500)])
-    goal = 3 * usual.quantile(0.99, 0)
-    start, box = logo(tuple(train.images.shape[1:]))  # type: ignore[arg-type]
-    start, box = start.to(train.images.device), box.to(train.images.device)
-    pattern = start
-    for _ in range(steps):
-        pattern.requires_grad_()
-        distance = (inputs_of_last(network, pattern[None])[0, chosen] - goal).square().sum()
-        (gradient,) = torch.autograd.grad(distance, pattern)
-        stepped = pattern.detach() - step_size * gradient.sign() * box
-        pattern = torch.clamp(stepped, start - radius, start + radius).clamp(0, 1)
-    return Added(pattern.detach())
+    @checked
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> AddedPattern:
+        """A ring in the lower right quadrant, its pixels moved by signed steps until the neurons fire.
+
+        The neurons are the inputs of the last linear layer with the largest summed weights. Each is driven to three
+        times the 99th percentile of its activation on `train` (the benchmark drives all to 100).
+        """
+        network = brief_training(train, make_model, epochs=self.epochs, augmentation=augmentation, seed=seed)
+        neurons = strongest_inputs(network, self.neurons)
+        usual = torch.cat([inputs_of_last(network, batch.images)[:, neurons] for batch in batches(train, 500)])
+        goal = 3 * usual.quantile(0.99, 0)
+        _, channels, height, width = train.images.shape
+        start, box = (part.to(train.images.device) for part in logo((channels, height, width)))
+        pattern = start
+        for _ in range(self.steps):
+            pattern.requires_grad_()
+            distance = (inputs_of_last(network, pattern[None])[0, neurons] - goal).square().sum()
+            (gradient,) = torch.autograd.grad(distance, pattern)
+            stepped = pattern.detach() - self.step_size * gradient.sign() * box
+            pattern = torch.clamp(stepped, start - self.radius, start + self.radius).clamp(0, 1)
+        return AddedPattern(pattern.detach())
 
 
 def logo(shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
@@ -78,6 +83,7 @@ def logo(shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
 
 
 def last_linear(network: nn.Module) -> nn.Linear:
+    """The last linear layer of a network."""
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
@@ -95,3 +101,6 @@ def inputs_of_last(network: nn.Module, images: Images) -> Tensor:
     finally:
         handle.remove()
     return seen[0]
+
+
+ATTACK = TrojanNN(NUMBERS_VERSION=1)

@@ -85,15 +85,16 @@ def victims(parameters: dict[str, Any]) -> None:
     """
     from dataclasses import fields
 
-    from bdlib.experiments.parameters import ParameterError, validated
-    from bdlib.experiments.victims import VictimConfig, victim
+    from bdlib.checks import ParameterError
+    from bdlib.experiments.victims import VictimConfig, evaluate_victim, load_data, load_victim, victim_path
     from bdlib.report import tables
 
     known = [field.name for field in fields(VictimConfig)]
     for name in parameters:
         if name not in known:
             raise ParameterError(f"{name}: no such parameter; a victim has {', '.join(known)}")
-    config = VictimConfig(**validated({"dataset": VictimConfig.dataset, "attack": VictimConfig.attack} | parameters))
-    model = victim(config, progress=True)
-    click.echo(tables.scores({"victim": config.scores(model, config.data()[1])}).to_string())
-    click.echo(f"Weights: {config.path}")
+    config = VictimConfig(**parameters)
+    model = load_victim(config, progress=True)
+    scores = evaluate_victim(config, model, load_data(config)[1])
+    click.echo(tables.scores({"victim": scores}).to_string())
+    click.echo(f"Weights: {victim_path(config)}")

@@ -1,6 +1,6 @@
 """The data sets, by name, as pairs of `ImageSet`: training and test.
 
-`fashion` is embedded: a subset of Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747; MIT licence) cut by
+`fashion` is embedded: a subset of Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747; MIT license) cut by
 scripts/cut_fashion.py. The others come from `$BDLIB_DATA/<name>/{train,test}*.parquet` (columns image.bytes and
 label, as on Hugging Face) or else from torchvision's download. No file is used unless its checksum is known.
 """
@@ -22,6 +22,8 @@ from safetensors.torch import save as bytes_of
 
 from bdlib.data.images import ImageSet
 from bdlib.runtime import CACHE, digest, write_whole
+
+NUMBERS_VERSION = 1  # raise it when a change here changes an image, a label or their order
 
 ASSETS = Path(__file__).parent / "assets"
 FASHION_SHA256 = "6b1c00baac4017ca88cc085a4bae7e01a1bf4476912987768c5c1619e45be6eb"
@@ -76,13 +78,13 @@ def load_dataset(name: str) -> tuple[ImageSet, ImageSet]:
     if os.environ.get("BDLIB_DATA") and folder.is_dir():
         train, test = read_parquet(folder, "train"), read_parquet(folder, "test")
     else:
-        train, test = download(name)
-    return checked(name, train, 0), checked(name, test, 1)
+        train, test = _download(name)
+    return _check_facts(name, train, 0), _check_facts(name, test, 1)
 
 
 def load_embedded(path: Path) -> tuple[ImageSet, ImageSet]:
     """The Fashion-MNIST subset. Raises DataError unless the file is bit for bit the one in the repository."""
-    content = read_verified(path, {path.name: FASHION_SHA256})
+    content = _read_verified(path, {path.name: FASHION_SHA256})
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         parts = [
             ImageSet(
@@ -105,9 +107,10 @@ def read_parquet(folder: Path, part: str) -> ImageSet:
     paths = sorted(folder.glob(f"{part}*.parquet"))
     if not paths:
         raise DataError(f"{folder}: no {part}*.parquet; put the Parquet files there, or unset BDLIB_DATA")
-    known = read_sums(ASSETS / "SHA256SUMS", prefix=f"{folder.name}/") | read_sums(folder / "SHA256SUMS")
-    contents = [read_verified(path, known) for path in paths]
-    decoded = CACHE / "datasets" / f"{folder.name}-{part}-{digest([known[p.name] for p in paths])}.safetensors"
+    known = _read_sums(ASSETS / "SHA256SUMS", prefix=f"{folder.name}/") | _read_sums(folder / "SHA256SUMS")
+    contents = [_read_verified(path, known) for path in paths]
+    key = digest([known[path.name] for path in paths], NUMBERS_VERSION)
+    decoded = CACHE / "datasets" / f"{folder.name}-{part}-{key}.safetensors"
     if decoded.is_file():
         with suppress(SafetensorError, KeyError):  # a file that cannot be read is made again
             tensors = tensors_in(decoded.read_bytes())
@@ -116,14 +119,14 @@ def read_parquet(folder: Path, part: str) -> ImageSet:
     for content in contents:
         table = parquet.read_table(io.BytesIO(content))
         column = "image" if "image" in table.column_names else "img"
-        images += [decode(row["bytes"]) for row in table[column].to_pylist()]
+        images += [_decode(row["bytes"]) for row in table[column].to_pylist()]
         labels += next(table[c] for c in ("label", "fine_label") if c in table.column_names).to_pylist()
-    data = ImageSet(stack(images), torch.tensor(labels))
+    data = ImageSet(_stack(images), torch.tensor(labels))
     write_whole(decoded, bytes_of({"images": data.images, "labels": data.labels}))
     return data
 
 
-def download(name: str) -> tuple[ImageSet, ImageSet]:
+def _download(name: str) -> tuple[ImageSet, ImageSet]:
     """Training and test images by torchvision, which checks its downloads itself."""
     from bdlib.data._torchvision import torchvision
 
@@ -132,7 +135,7 @@ def download(name: str) -> tuple[ImageSet, ImageSet]:
     size = DATASETS[name].size
     try:
         if name == "tiny_imagenet":
-            return download_tiny_imagenet(root)
+            return _download_tiny_imagenet(root)
         if name == "gtsrb":
             parts = [source.GTSRB(str(root), split=part, download=True) for part in ("train", "test")]
         else:
@@ -144,13 +147,13 @@ def download(name: str) -> tuple[ImageSet, ImageSet]:
             f"go online, or set BDLIB_DATA to a folder that holds {name}/train*.parquet and {name}/test*.parquet"
         ) from error
     train, test = (
-        ImageSet(stack([resize(image, size) for image, _ in part]), torch.tensor([label for _, label in part]))
+        ImageSet(_stack([_resize(image, size) for image, _ in part]), torch.tensor([label for _, label in part]))
         for part in parts
     )
     return train, test
 
 
-def download_tiny_imagenet(root: Path) -> tuple[ImageSet, ImageSet]:
+def _download_tiny_imagenet(root: Path) -> tuple[ImageSet, ImageSet]:
     """Tiny ImageNet's training and validation images from its authors' archive (MD5 checked)."""
     from bdlib.data._torchvision import torchvision
 
@@ -162,13 +165,13 @@ def download_tiny_imagenet(root: Path) -> tuple[ImageSet, ImageSet]:
     rows = [line.split("\t") for line in (folder / "val" / "val_annotations.txt").read_text().splitlines()]
     test = [(folder / "val" / "images" / row[0], classes[row[1]]) for row in rows]
     first, second = (
-        ImageSet(stack([decode(path.read_bytes()) for path, _ in part]), torch.tensor([label for _, label in part]))
+        ImageSet(_stack([_decode(path.read_bytes()) for path, _ in part]), torch.tensor([label for _, label in part]))
         for part in (train, test)
     )  # fmt: skip
     return first, second
 
 
-def checked(name: str, data: ImageSet, part: int) -> ImageSet:
+def _check_facts(name: str, data: ImageSet, part: int) -> ImageSet:
     """`data` itself, or a DataError when it has not the shape, the number or the labels that it should."""
     facts = DATASETS[name]
     shape = (facts.counts[part], facts.channels, facts.size, facts.size)
@@ -179,20 +182,20 @@ def checked(name: str, data: ImageSet, part: int) -> ImageSet:
     return data
 
 
-def read_verified(path: Path, known: dict[str, str]) -> bytes:
+def _read_verified(path: Path, known: dict[str, str]) -> bytes:
     """The bytes of a file whose SHA-256 is the one in `known`; DataError for any other file."""
     if not path.is_file():
         raise DataError(f"{path} is missing; restore it from the repository, or from where it came")
     if path.name not in known:
         raise DataError(f"{path}: no checksum known; if you trust it, run `sha256sum *.parquet > SHA256SUMS` beside it")
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != known[path.name]:
-        raise DataError(f"{path} is truncated or altered: SHA-256 {found[:12]}..., not {known[path.name][:12]}...")
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != known[path.name]:
+        raise DataError(f"{path} is truncated or altered: SHA-256 {actual[:12]}..., not {known[path.name][:12]}...")
     return content
 
 
-def read_sums(path: Path, *, prefix: str = "") -> dict[str, str]:
+def _read_sums(path: Path, *, prefix: str = "") -> dict[str, str]:
     """File name to SHA-256, of the lines in a `sha256sum` listing whose names begin with `prefix`."""
     if not path.is_file():
         return {}
@@ -200,16 +203,16 @@ def read_sums(path: Path, *, prefix: str = "") -> dict[str, str]:
     return {row[1].lstrip("*")[len(prefix) :]: row[0] for row in rows if row[1].lstrip("*").startswith(prefix)}
 
 
-def decode(content: bytes) -> np.ndarray:
+def _decode(content: bytes) -> np.ndarray:
     """An encoded image as (3, h, w) bytes."""
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).transpose(2, 0, 1)
 
 
-def resize(image: Image.Image, size: int) -> np.ndarray:
+def _resize(image: Image.Image, size: int) -> np.ndarray:
     """An image as (3, size, size) bytes, by bilinear interpolation where its size differs."""
     square = image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(square.convert("RGB")).transpose(2, 0, 1)
 
 
-def stack(images: list[np.ndarray]) -> torch.Tensor:
+def _stack(images: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.stack(images)))

@@ -9,6 +9,8 @@ from torch import Generator, Tensor
 
 from bdlib.types import Batch, Images, Labels, Pixels
 
+NUMBERS_VERSION = 1  # raise it when a change here changes which images are drawn, or how they are augmented
+
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
@@ -35,6 +37,12 @@ class ImageSet:
         return ImageSet(self.images.to(device), self.labels.to(device))
 
 
+def require_images(data: ImageSet) -> None:
+    """Raise ValueError for a set without images."""
+    if not len(data):
+        raise ValueError("the set of images is empty")
+
+
 def split(data: ImageSet, fraction: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
     """Two disjoint parts of `data`: a random `fraction` of every class, and all the rest.
 
@@ -49,6 +57,11 @@ def split(data: ImageSet, fraction: float, *, seed: int) -> tuple[ImageSet, Imag
         shuffled = members[torch.randperm(len(members), generator=generator)]
         chosen[shuffled[: max(1, round(fraction * len(members)))]] = True
     return data[chosen.to(data.labels.device)], data[~chosen.to(data.labels.device)]
+
+
+def sample(data: ImageSet, count: int) -> ImageSet:
+    """About `count` images, an equal share of every class; all of `data` when it has fewer."""
+    return split(data, min(1.0, count / len(data)), seed=0)[0]
 
 
 def batches(

@@ -2,7 +2,7 @@
 
 Filters of the last convolution that stay silent on clean images are not needed for them, and may serve the backdoor.
 They are pruned, the most dormant first, for as long as accuracy on the defender's own images allows. Fine-tuning then
-mends what was lost, and unsettles what is left of a backdoor that shares its filters with the task.
+restores accuracy, and weakens what is left of a backdoor that shares its filters with the task.
 """
 
 from copy import deepcopy
@@ -14,45 +14,58 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bdlib.data.images import ImageSet
+from bdlib.checks import checked
+from bdlib.data.images import ImageSet, require_images
 from bdlib.defenses.fine_tune import fine_tune
-from bdlib.models import predict
+from bdlib.models import predict, share
 from bdlib.training.filter_masks import PerFilter
-from bdlib.types import Batch, Loss
+from bdlib.types import Augmentation, Batch, BatchSize, CountOrZero, Fraction, LearningRate, Loss, OnEvent, Seed, ignore
 
-Kept = Bool[Tensor, " c"]  # true for the filters that stay
+NUMBERS_VERSION = 1  # raise it when a change here changes numbers
+FilterSet = Bool[Tensor, " c"]  # true for the filters that stay
 
 
+@checked
 def fine_prune(
     model: nn.Module,
     clean: ImageSet,
     *,
     readout: str = "head",  # the layer that reads the last convolution, whose filters are pruned; paper
-    allowed_drop: float = 0.04,  # what pruning may cost on `clean`; the paper leaves the number to the defender
-    epochs: int = 10,  # as fine_tune, to be compared with it; paper not seen
-    learning_rate: float = 0.1,  # as fine_tune
-    milestone: int = 2,  # as fine_tune
-    batch_size: int = 64,  # as fine_tune
-    augmentation: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
-    seed: int = 0,
+    allowed_drop: Fraction = 0.04,  # what pruning may cost on `clean`; the paper leaves the number to the defender
+    epochs: CountOrZero = 10,  # this and all below: as fine_tune, to be compared with it; paper not seen
+    learning_rate: LearningRate = 0.1,
+    milestone: CountOrZero = 2,
+    batch_size: BatchSize = 64,
+    augmentation: Augmentation = 4,
+    seed: Seed = 0,
+    on_event: OnEvent = ignore,
 ) -> nn.Module:
-    """A copy of `model` without its dormant filters, fine-tuned on `clean`: the paper's two stages."""
-    keep = choose_filters(model, clean, readout=readout, allowed_drop=allowed_drop)
-    return fine_tune_pruned(model, clean, keep, readout=readout, epochs=epochs, learning_rate=learning_rate,
-                            milestone=milestone, batch_size=batch_size, augmentation=augmentation, seed=seed)  # fmt: skip
+    """A copy of `model` without its dormant filters, fine-tuned on `clean`: the paper's two stages.
+
+        repaired = fine_prune(victim, clean, allowed_drop=0.02, epochs=5)
+
+    `on_event` is told "kept_filters" (a boolean for each filter) and "epoch" (`bdlib.training.loop.Epoch`) after each
+    epoch of fine-tuning. Raises ParameterError for a keyword out of range, and what `activations` raises.
+    """
+    kept = choose_filters(model, clean, readout=readout, allowed_drop=allowed_drop)
+    on_event("kept_filters", kept)
+    return fine_tune_pruned(model, clean, kept, readout=readout, epochs=epochs, learning_rate=learning_rate,
+                            milestone=milestone, batch_size=batch_size, augmentation=augmentation, seed=seed,
+                            on_event=on_event)  # fmt: skip
 
 
 def activations(model: nn.Module, data: ImageSet, *, readout: str = "head") -> Float[Tensor, "n c"]:
     """What `readout` reads of each image: the mean over pixels of every filter of the last convolution, after ReLU.
 
-    Raises ValueError when `readout` is not linear, AttributeError when there is none of that name.
+    Raises ValueError when `readout` is not linear or there are no images, AttributeError when there is no such layer.
     """
+    require_images(data)
     if not isinstance(model.get_submodule(readout), nn.Linear):
         raise ValueError(f"readout={readout!r}: must be a linear layer behind the last convolution")
-    copy, seen = deepcopy(model).eval(), []
-    copy.get_submodule(readout).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    copy, inputs_read = deepcopy(model).eval(), list[Tensor]()
+    copy.get_submodule(readout).register_forward_pre_hook(lambda module, inputs: inputs_read.append(inputs[0]))
     predict(copy, data)
-    return torch.cat(seen)
+    return torch.cat(inputs_read)
 
 
 def dormancy(model: nn.Module, clean: ImageSet, *, readout: str = "head") -> PerFilter:
@@ -60,40 +73,48 @@ def dormancy(model: nn.Module, clean: ImageSet, *, readout: str = "head") -> Per
     return activations(model, clean, readout=readout).mean(0)
 
 
+@checked
 @torch.no_grad()
-def choose_filters(model: nn.Module, clean: ImageSet, *, readout: str = "head", allowed_drop: float = 0.04) -> Kept:
-    """The filters left when the most dormant are taken one by one until one more would cost more than allowed.
+def choose_filters(
+    model: nn.Module, clean: ImageSet, *, readout: str = "head", allowed_drop: Fraction = 0.04
+) -> FilterSet:
+    """The filters left when the most dormant are pruned one by one until one more would cost more than `allowed_drop`.
 
     Accuracy is that on the defender's own images. Pruning changes nothing before `readout`: its inputs stay the same.
     """
     active, head = activations(model, clean, readout=readout), model.get_submodule(readout)
 
-    def accuracy(keep: Kept) -> float:
-        return (head(active * keep).argmax(1) == clean.labels).double().mean().item()
+    def accuracy_with(kept: FilterSet) -> float:
+        return share(head(active * kept).argmax(1) == clean.labels)
 
-    keep = torch.ones_like(active[0], dtype=torch.bool)
-    lowest = accuracy(keep) - allowed_drop
+    kept = torch.ones_like(active[0], dtype=torch.bool)
+    lowest_accuracy = accuracy_with(kept) - allowed_drop
     for number in active.mean(0).argsort(stable=True):
-        keep[number] = False
-        if accuracy(keep) < lowest:
-            keep[number] = True
+        kept[number] = False
+        if accuracy_with(kept) < lowest_accuracy:
+            kept[number] = True
             break
-    return keep
+    return kept
 
 
-def without(model: nn.Module, keep: Kept, *, readout: str = "head") -> nn.Module:
-    """A copy of `model` in which `readout` no longer reads the filters outside `keep`, as if they were silent."""
+def without_filters(model: nn.Module, kept: FilterSet, *, readout: str = "head") -> nn.Module:
+    """A copy of `model` in which `readout` reads only the `kept` filters, as if the others were silent."""
     copy = deepcopy(model).eval()
-    copy.get_parameter(f"{readout}.weight").data.mul_(keep)
+    copy.get_parameter(f"{readout}.weight").data.mul_(kept)
     return copy
 
 
-def fine_tune_pruned(model: nn.Module, clean: ImageSet, keep: Kept, *, readout: str = "head", **how: Any) -> nn.Module:
-    """`model` pruned, then tuned as by `fine_tune`, told `how`: the zeroed weights get no gradient and stay zero."""
+def fine_tune_pruned(
+    model: nn.Module, clean: ImageSet, kept: FilterSet, *, readout: str = "head", **fine_tuning: Any
+) -> nn.Module:
+    """`model` pruned, then fine-tuned; the zeroed weights get no gradient and stay zero.
+
+    `fine_tuning` are keywords of `fine_tune`.
+    """
     name = f"{readout}.weight"
 
     def loss_fn(network: nn.Module, batch: Batch) -> Loss:
-        weight = network.get_parameter(name) * keep
+        weight = network.get_parameter(name) * kept
         return F.cross_entropy(functional_call(network, {name: weight}, (batch.images,)), batch.labels)
 
-    return fine_tune(without(model, keep, readout=readout), clean, loss_fn=loss_fn, **how)
+    return fine_tune(without_filters(model, kept, readout=readout), clean, loss_fn=loss_fn, **fine_tuning)

@@ -1,33 +1,42 @@
-"""Fine-tuning: train on, on a few clean images. The baseline that every repair must beat.
+"""Fine-tuning: train on, on a few clean images. It is the baseline that every repair must beat.
 
-The schedule is that of NAD's released code, where fine-tuning makes the teacher and is the control: a large rate
-that shakes the weights, then a tenth of it to settle.
+The schedule is that of NAD's released code, where fine-tuning makes the teacher and is the control: a few epochs at a
+large rate, then the rest at a tenth of it.
 """
 
 from copy import deepcopy
 
 from torch import nn
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet
-from bdlib.training.loop import LossFn, Schedule, cross_entropy, train
+from bdlib.training.loop import Schedule, cross_entropy, train
+from bdlib.types import Augmentation, BatchSize, CountOrZero, LearningRate, LossFn, OnEvent, Seed, ignore
+
+NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 
 
+@checked
 def fine_tune(
     model: nn.Module,
     clean: ImageSet,
     *,
-    epochs: int = 10,
-    learning_rate: float = 0.1,  # NAD's released code
-    milestone: int = 2,  # the rate is a tenth from this epoch on; NAD's released code
-    batch_size: int = 64,  # NAD's released code
-    augmentation: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
-    seed: int = 0,
+    epochs: CountOrZero = 10,
+    learning_rate: LearningRate = 0.1,  # NAD's released code
+    milestone: CountOrZero = 2,  # the rate is a tenth from this epoch on; NAD's released code
+    batch_size: BatchSize = 64,  # NAD's released code
+    augmentation: Augmentation = 4,
+    seed: Seed = 0,
     loss_fn: LossFn = cross_entropy,
+    on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A fine-tuned copy of `model`, all layers trained; `clean` is the defender's small trusted set.
 
-    `loss_fn` lets a repair add its own terms to the same schedule; alone, it is the cross-entropy.
+        repaired = fine_tune(victim, clean, epochs=5, learning_rate=0.05)
+
+    `loss_fn(model, batch)` lets a repair add its own terms to the same schedule. `on_event` is told "epoch"
+    (`bdlib.training.loop.Epoch`) after each one. Raises ParameterError for a keyword out of range.
     """
     schedule = Schedule(epochs, learning_rate, anneal="constant", milestones=(milestone,), batch_size=batch_size,
                         nesterov=True, weight_decay=1e-4, augmentation=augmentation, seed=seed)  # fmt: skip
-    return train(deepcopy(model).requires_grad_(True), clean, schedule, loss_fn=loss_fn)
+    return train(deepcopy(model).requires_grad_(True), clean, schedule, loss_fn=loss_fn, on_event=on_event)

@@ -1,100 +1,160 @@
 """Neuron weight change and backdoor activeness (NWC; TSBD). Lin et al., NeurIPS 2024, arXiv:2405.20291.
 
-The filters that change most while a network unlearns clean images are those that would change most if it unlearned
-its backdoor: they lose their most changed weights. Gradients are large where there is a backdoor, so the repair
-prefers weights where they are small, lest it come back.
+The filters that change most while a network unlearns clean images are those that would change most if it unlearned its
+backdoor. They lose their most changed weights. The gradients of a backdoored network are large, so the repair prefers
+weights at which the gradient is small, and the backdoor does not come back.
 """
 
 from copy import deepcopy
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet
+from bdlib.models import accuracy
 from bdlib.training.filter_masks import PerFilter
 from bdlib.training.loop import Schedule, train
 from bdlib.training.sam import SharpnessAware
-from bdlib.training.unlearning import OnEpoch
-from bdlib.training.unlearning import unlearn as clean_unlearn
+from bdlib.training.unlearning import ascend
+from bdlib.types import (
+    Augmentation,
+    BatchSize,
+    CountOrZero,
+    Fraction,
+    LearningRate,
+    OnEvent,
+    Radius,
+    Seed,
+    Variant,
+    Weight,
+    ignore,
+)
+
+NUMBERS_VERSION = 1  # raise it when a change here changes numbers
+Changes = dict[str, Tensor]  # by convolution: how far each weight moved, shape (o, i, h, w)
 
 
+@checked
 def nwc(
     model: nn.Module,
     clean: ImageSet,
     *,
-    neuron_ratio: float = 0.4,  # n; paper not seen, none released; chosen by the rule of the chapter, section 9
-    weight_ratio: float = 0.7,  # m; paper not seen; released code
-    alpha: float = 0.7,  # the uphill gradient's share of a step; paper not seen; released code
-    rho: float = 0.05,  # r, how far uphill it is taken; paper not seen; released code
-    stop_accuracy: float = 0.1,  # where unlearning ends: chance, for ten classes; paper not seen; released code
-    unlearning_rate: float = 1e-4,  # paper not seen; released code
-    learning_rate: float = 0.01,  # paper not seen; released code
-    epochs: int = 20,  # of the repair; paper not seen; released code
-    batch_size: int = 256,  # paper not seen; released code
-    augmentation: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
-    variant: Literal["paper", "released"] = "paper",
-    seed: int = 0,
+    neuron_ratio: Fraction = 0.4,  # n; paper not seen, none released; chosen by the rule of the chapter, section 9
+    weight_ratio: Fraction = 0.7,  # m; this and all below: released code, paper not seen
+    alpha: Weight = 0.7,  # the uphill gradient's share of a step
+    rho: Radius = 0.05,  # r, how far uphill it is taken
+    stop_accuracy: Fraction = 0.1,  # where unlearning ends: chance, for ten classes
+    unlearning_rate: LearningRate = 1e-4,
+    learning_rate: LearningRate = 0.01,
+    epochs: CountOrZero = 20,  # of the repair
+    batch_size: BatchSize = 256,
+    augmentation: Augmentation = 4,
+    variant: Variant = "paper",
+    seed: Seed = 0,
+    on_event: OnEvent = ignore,
 ) -> nn.Module:
-    """A repaired copy of `model`; `clean` is the defender's small trusted set. No filters, no alpha: fine-tuning.
+    """A repaired copy of `model`; `clean` is the defender's small trusted set.
 
-    `variant="released"`: filters ranked by changes rounded to four decimals, and one epoch more than asked for.
+        repaired = nwc(victim, clean, neuron_ratio=0.4, unlearning_rate=0.001, stop_accuracy=0.2)
+
+    With `neuron_ratio` 0 nothing is unlearned; with `alpha` 0 too, this is fine-tuning. "released" ranks filters by
+    changes rounded to four decimals, and repairs for one epoch more than asked for.
+
+    `on_event` is told "unlearning_epoch" (the model after each epoch), "unlearned" (the model), "change" (`Changes`),
+    "reinitialized" (the model before the repair) and "epoch" (of the repair, `bdlib.training.loop.Epoch`).
+
+    Raises ParameterError for a keyword out of range, and what `unlearn` raises.
     """
-    schedule = Schedule(epochs + (variant == "released"), learning_rate, anneal="constant", batch_size=batch_size,
-                        weight_decay=0.0, augmentation=augmentation, seed=seed)  # fmt: skip
-    ascent_loss = replace(schedule, epochs=1000, learning_rate=unlearning_rate)
-    unlearned = clean_unlearn(model, clean, ascent_loss, stop_accuracy=stop_accuracy) if neuron_ratio else model
-    emptied = reinitialize(model, weight_change(model, unlearned), neuron_ratio=neuron_ratio,
-                           weight_ratio=weight_ratio, variant=variant)  # fmt: skip
-    return activeness_aware_fine_tune(emptied, clean, schedule, alpha=alpha, rho=rho)
+    repair = Schedule(epochs + (variant == "released"), learning_rate, anneal="constant", batch_size=batch_size,
+                      weight_decay=0.0, augmentation=augmentation, seed=seed)  # fmt: skip
+    reinitialized = model
+    if neuron_ratio:
+        unlearning = replace(repair, epochs=1000, learning_rate=unlearning_rate, seed_per_epoch=True)
+        unlearned = unlearn(model, clean, unlearning, stop_accuracy=stop_accuracy, on_event=on_event)
+        on_event("unlearned", unlearned)
+        change = weight_change(model, unlearned)
+        on_event("change", change)
+        reinitialized = reinitialize(
+            model, change, neuron_ratio=neuron_ratio, weight_ratio=weight_ratio, variant=variant
+        )
+        on_event("reinitialized", reinitialized)
+    return activeness_aware_fine_tune(reinitialized, clean, repair, alpha=alpha, rho=rho, on_event=on_event)
+
+
+@checked
+def unlearn(
+    model: nn.Module, data: ImageSet, schedule: Schedule, *, stop_accuracy: Fraction, on_event: OnEvent = ignore
+) -> nn.Module:
+    """A copy of `model` after gradient ascent on `data`, until its accuracy there is at most `stop_accuracy`.
+
+    Accuracy is measured after every epoch, in evaluation mode and without augmentation. `schedule.epochs` is the
+    largest number of epochs. `on_event` is told "unlearning_epoch" (the model after each one).
+
+    Raises FloatingPointError when a weight is no longer finite: such a network predicts the first class for every
+    image, which would pass for chance. Raises RuntimeError when the schedule ends before the accuracy has fallen.
+    """
+    unlearned = deepcopy(model).requires_grad_(True)
+    for step, _ in ascend(unlearned, data, schedule):
+        if not step.ends_epoch:
+            continue
+        if not all(tensor.isfinite().all() for tensor in unlearned.state_dict().values()):
+            raise FloatingPointError(f"unlearning at rate {schedule.learning_rate:g}: not finite, epoch {step.epoch}")
+        on_event("unlearning_epoch", unlearned)
+        if accuracy(unlearned, data) <= stop_accuracy:
+            return unlearned.eval()
+    raise RuntimeError(f"stop_accuracy={stop_accuracy}: not reached in {schedule.epochs} epochs of unlearning")
 
 
 def convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
     """The convolutions whose filters are ranked, by name: all but those of shortcuts."""
-    found = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
-    return {name: layer for name, layer in found.items() if "shortcut" not in name and "downsample" not in name}
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
+    return {name: layer for name, layer in layers.items() if "shortcut" not in name and "downsample" not in name}
 
 
-def weight_change(model: nn.Module, unlearned: nn.Module) -> dict[str, Tensor]:
-    """How far each weight of those convolutions moved: for each layer, absolute differences of shape (o, i, h, w)."""
+def weight_change(model: nn.Module, unlearned: nn.Module) -> Changes:
+    """How far each weight of `convolutions` moved: absolute differences, by layer."""
     after = convolutions(unlearned)
     return {name: (after[name].weight - layer.weight).detach().abs() for name, layer in convolutions(model).items()}
 
 
-def neuron_weight_change(change: dict[str, Tensor]) -> dict[str, PerFilter]:
-    """NWC: the sum, not the mean, of the changes of each filter's weights; filters with many inputs rank higher."""
+def neuron_weight_change(change: Changes) -> dict[str, PerFilter]:
+    """NWC: the sum, not the mean, of the changes of each filter's weights. Filters with many inputs rank higher."""
     return {name: moved.flatten(1).sum(1) for name, moved in change.items()}
 
 
+@checked
 def reinitialize(
-    model: nn.Module, change: dict[str, Tensor], *, neuron_ratio: float, weight_ratio: float, variant: str = "paper"
+    model: nn.Module, change: Changes, *, neuron_ratio: Fraction, weight_ratio: Fraction, variant: Variant = "paper"
 ) -> nn.Module:
     """A copy of `model`, zero at the `weight_ratio` most changed weights of its `neuron_ratio` most changed filters.
 
-    All layers' filters are ranked together, and so are the weights of the chosen ones; ties at the limit go too.
+    The filters of all layers are ranked together, and so are the weights of the selected ones. Weights that tie with
+    the last one are zeroed too.
     """
     scores = torch.cat(list(neuron_weight_change(change).values()))
     ranked = (scores.round(decimals=4) if variant == "released" else scores).argsort(descending=True, stable=True)
-    chosen = torch.zeros_like(scores, dtype=torch.bool)
-    chosen[ranked[: int(neuron_ratio * len(scores) + 1e-9)]] = True  # 0.7 of 10 is 7, not 6.999
-    filters = dict(zip(change, chosen.split([len(moved) for moved in change.values()]), strict=True))
+    selected = torch.zeros_like(scores, dtype=torch.bool)
+    selected[ranked[: int(neuron_ratio * len(scores) + 1e-9)]] = True  # 0.7 of 10 is 7, not 6.999
+    filters = dict(zip(change, selected.split([len(moved) for moved in change.values()]), strict=True))
     pool = torch.cat([change[name][mask].flatten() for name, mask in filters.items()])
-    count, emptied = int(weight_ratio * len(pool) + 1e-9), deepcopy(model).eval()
+    count, reinitialized = int(weight_ratio * len(pool) + 1e-9), deepcopy(model).eval()
     least = pool.topk(count).values[-1] if count else torch.inf
-    for name, layer in convolutions(emptied).items():
+    for name, layer in convolutions(reinitialized).items():
         layer.weight.data[filters[name][:, None, None, None] & (change[name] >= least)] = 0
-    return emptied
+    return reinitialized
 
 
+@checked
 def activeness_aware_fine_tune(
-    model: nn.Module, clean: ImageSet, schedule: Schedule, *, alpha: float, rho: float, on_epoch: OnEpoch | None = None
+    model: nn.Module, clean: ImageSet, schedule: Schedule, *, alpha: Weight, rho: Radius, on_event: OnEvent = ignore
 ) -> nn.Module:
     """A copy of `model` fine-tuned by (1 - alpha) g + alpha g', where g' is the gradient `rho` uphill in every tensor.
 
     To first order it descends ``CE + alpha rho ||grad CE||``. With `alpha` or `rho` zero it is plain fine-tuning.
+    `on_event` is told "epoch" (`bdlib.training.loop.Epoch`) after each one.
     """
     repaired = deepcopy(model).requires_grad_(True)
     optimizer = SharpnessAware(repaired, schedule.sgd(repaired.parameters()), rho=rho, per_tensor=True, mix=alpha)
-    return train(repaired, clean, schedule, optimizer=optimizer,
-                 on_event=lambda _, e: on_epoch(e.number, repaired) if on_epoch else None)  # fmt: skip
+    return train(repaired, clean, schedule, optimizer=optimizer, on_event=on_event)

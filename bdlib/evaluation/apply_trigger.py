@@ -1,18 +1,74 @@
-"""Triggers put on stored images: single ones, and the triggered test set."""
+"""Triggers put on stored images, the labels that an attack wants for them, and the triggered test set."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
 
 from bdlib.data.images import ImageSet
-from bdlib.types import Pixels, Trigger
+from bdlib.types import Images, Labels, Pixels, Relabel, Trigger
+
+
+@dataclass(frozen=True)
+class AllToOne:
+    """Relabeling to a single target class."""
+
+    target_label: int
+
+    def __call__(self, labels: Labels) -> Labels:
+        return torch.full_like(labels, self.target_label)
+
+
+@dataclass(frozen=True)
+class AllToAll:
+    """Relabeling of every class to the next: label y becomes (y + 1) mod K. There is no single target."""
+
+    num_classes: int
+
+    def __call__(self, labels: Labels) -> Labels:
+        return (labels + 1) % self.num_classes
+
+
+# Each makes a relabeling from the target label and the number of classes, and uses the one that it needs.
+LABEL_MAPS: dict[str, Callable[[int, int], Relabel]] = {
+    "all_to_one": lambda target_label, num_classes: AllToOne(target_label),
+    "all_to_all": lambda target_label, num_classes: AllToAll(num_classes),
+}
 
 
 def apply_trigger(pixels: Pixels, trigger: Trigger) -> Pixels:
-    """Apply a trigger, which works on [0, 1], to stored 8-bit images."""
-    return trigger(pixels.float() / 255).mul(255).round().clamp(0, 255).byte()
+    """Stored 8-bit images, shape (n, c, h, w), with a trigger, which itself works on pixels in [0, 1]."""
+    return as_pixels(trigger(pixels.float() / 255))
+
+
+def as_pixels(images: Images) -> Pixels:
+    """Images in [0, 1] rounded to 8 bits, as they are stored."""
+    return images.mul(255).round().clamp(0, 255).byte()
+
+
+class AttackedSet(NamedTuple):
+    """The test images whose label an attack changes."""
+
+    clean: ImageSet
+    triggered: ImageSet  # the same images with the trigger, and their true labels
+    wanted: Labels  # what the attacker wants them to be classified as
+
+
+def attacked_set(test: ImageSet, trigger: Trigger, relabel: Relabel) -> AttackedSet:
+    """The images of `test` that `relabel` gives another label, without and with the trigger.
+
+    Example: `attacked_set(test, BadNets(), AllToAll(10)).triggered` holds every test image with the square.
+    """
+    wanted = relabel(test.labels)
+    changes = wanted != test.labels
+    clean = test[changes]
+    return AttackedSet(clean, ImageSet(apply_trigger(clean.images, trigger), clean.labels), wanted[changes])
 
 
 def triggered_set(test: ImageSet, trigger: Trigger, *, target_label: int) -> ImageSet:
-    """Every test image of another class, stamped, with its true label kept.
+    """Every test image of another class than the target, with the trigger and its true label.
 
-    Attack success (predicted the target) and robust accuracy (predicted the truth) are both read off it.
+    Attack success (predicted as the target) and robust accuracy (predicted correctly) are both measured on it.
     """
-    others = test[test.labels != target_label]
-    return ImageSet(apply_trigger(others.images, trigger), others.labels)
+    return attacked_set(test, trigger, AllToOne(target_label)).triggered

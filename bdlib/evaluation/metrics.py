@@ -1,22 +1,30 @@
-"""How accurate and how backdoored a model is, how much a defence changed that, and how sure we are."""
+"""How accurate and how backdoored a model is, and how much a defense changed that."""
 
 import warnings
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
 from torch import nn
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet
-from bdlib.evaluation.apply_trigger import triggered_set
+from bdlib.evaluation.apply_trigger import AllToOne, attacked_set
 from bdlib.models import predict, share
-from bdlib.types import Trigger
+from bdlib.types import Relabel, Trigger
+
+NUMBERS_VERSION = 1  # raise it when a change here changes a score
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Fractions in [0, 1]; multiply by 100 only when printing. T: test images of classes other than the target."""
+    """Fractions in [0, 1]; multiply by 100 only when printing. T: the test images whose label the attack changes.
 
-    clean_accuracy: float  # ACC: clean test images given their true label
-    asr: float  # attack success rate: share of T, triggered, given the target label
+    With a single target these are the test images of all other classes.
+    """
+
+    clean_accuracy: float  # ACC: share of the clean test images given their true label
+    asr: float  # attack success rate: share of T, triggered, given the label that the attack wants
     robust_accuracy: float  # RA: share of T, triggered, given their true label
     clean_accuracy_others: float  # clean accuracy on T alone, the convention of NAD's released code
 
@@ -25,16 +33,29 @@ class PremiseWarning(UserWarning):
     """A comparison rests on a premise that does not hold."""
 
 
-def evaluate(model: nn.Module, test: ImageSet, trigger: Trigger, *, target_label: int) -> Scores:
-    """Score `model` on clean and triggered test images. Images of the target class never count in ASR."""
-    attacked = triggered_set(test, trigger, target_label=target_label)
-    right = predict(model, test) == test.labels
-    guesses = predict(model, attacked)
+@checked
+def evaluate(
+    model: nn.Module, test: ImageSet, trigger: Trigger, *, target_label: Annotated[int, Field(ge=0)]
+) -> Scores:
+    """The scores of `model` on clean and triggered test images, for an attack with a single target.
+
+    Images of the target class never count in the attack success rate. Raises ParameterError for a negative target.
+
+    Example: `evaluate(model, test, BadNets(), target_label=0).asr`
+    """
+    return evaluate_attack(model, test, trigger, AllToOne(target_label))
+
+
+def evaluate_attack(model: nn.Module, test: ImageSet, trigger: Trigger, relabel: Relabel) -> Scores:
+    """As `evaluate`, for any relabeling: `AllToOne(target_label)`, or `AllToAll(num_classes)`."""
+    attacked = attacked_set(test, trigger, relabel)
+    is_right = predict(model, test) == test.labels
+    guesses = predict(model, attacked.triggered)
     return Scores(
-        clean_accuracy=share(right),
-        asr=share(guesses == target_label),
-        robust_accuracy=share(guesses == attacked.labels),
-        clean_accuracy_others=share(right[test.labels != target_label]),
+        clean_accuracy=share(is_right),
+        asr=share(guesses == attacked.wanted),
+        robust_accuracy=share(guesses == attacked.clean.labels),
+        clean_accuracy_others=share(is_right[relabel(test.labels) != test.labels]),
     )
 
 
@@ -56,13 +77,17 @@ def robustness_improvement(before: Scores, after: Scores) -> float:
 
 
 def broken_premises(before: Scores, after: Scores) -> list[str]:
-    """What is wrong with reading `after` as a defended backdoor, one sentence each; also warned about."""
-    found = []
+    """What is wrong with reading `after` as a defended backdoor, one sentence each.
+
+    Each is also given as a PremiseWarning: an attack success rate below 90 % before any defense, and clean accuracy
+    that the defense lowered by more than 10 points.
+    """
+    broken = []
     if before.asr < 0.9:
-        found.append(f"the attack is weak: its success rate is {before.asr:.1%} before any defence")
+        broken.append(f"the attack is weak: its success rate is {before.asr:.1%} before any defence")
     if before.clean_accuracy - after.clean_accuracy > 0.1:
         drop = 100 * (before.clean_accuracy - after.clean_accuracy)
-        found.append(f"the defence broke the model: clean accuracy fell by {drop:.1f} points")
-    for sentence in found:
+        broken.append(f"the defence broke the model: clean accuracy fell by {drop:.1f} points")
+    for sentence in broken:
         warnings.warn(sentence, PremiseWarning, stacklevel=2)
-    return found
+    return broken

@@ -1,80 +1,117 @@
-"""What decides a victim's weights: the settings, and what follows from them without training anything."""
+"""What decides a victim's weights, as one checked object. It reads no files and trains nothing."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from inspect import signature
+from typing import Annotated, Any
 
-import torch
+from pydantic import Field
 from torch import nn
 
-from bdlib.attacks.all_to_all import next_class
-from bdlib.attacks.training_controlled import Relabel
-from bdlib.attacks.triggers import GRAY, TRIGGERS
-from bdlib.data.datasets import DATASETS, load_dataset
-from bdlib.data.images import ImageSet, split
+from bdlib.attacks import ATTACKS, SELECTIONS
+from bdlib.attacks.attack import Attack
+from bdlib.checks import CheckedFields, OneOf, ParameterError
+from bdlib.data.datasets import DATASETS, DatasetFacts
+from bdlib.evaluation.apply_trigger import LABEL_MAPS, AllToOne
 from bdlib.models import MODELS, seeded
-from bdlib.runtime import best_device
 from bdlib.training.loop import Schedule
-from bdlib.types import Trigger
+from bdlib.types import BatchSize, Count, CountOrZero, Fraction, Relabel, Seed
 
-Kind = TypeVar("Kind", bound="Settings")  # a kind of settings
+SMALLEST_IMAGES = {"vgg19_bn": 32}  # pixels; it halves its maps five times, and nothing is left of smaller images
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything that decides a victim's weights. Field names are the notebooks' parameters."""
+class VictimConfig(CheckedFields):
+    """Everything that decides a victim's weights. Field names are the notebooks' parameters.
 
-    dataset: str = "fashion"
-    data_fraction: float = 1.0  # share of the training and test images used
-    model: str = "small_resnet"
-    attack: str = "badnets"  # one of bdlib.attacks.ATTACKS; "none" gives the never-poisoned twin
-    target_label: int = 0
-    poison_rate: float = 0.1  # of the training set; of the target class for clean-label attacks
-    victim_epochs: int = 8
-    victim_batch_size: int = 64
-    seed: int = 0  # of the choice of images, the initial weights, the shuffles and the augmentation
-    # Not in `repr`, so that recipes without them keep the names of their victims; see `path`.
-    label_map: str = field(default="all_to_one", repr=False)  # or "all_to_all": every class to the next
-    selection: str = field(default="random", repr=False)  # a key of SELECTIONS: which images are poisoned
-    rounds: int = field(default=5, repr=False)  # of LPS
-    round_epochs: int = field(default=1, repr=False)
-    iterations: int = field(default=3, repr=False)  # of FUS
-    iteration_epochs: int = field(default=4, repr=False)
-    keep_ratio: float = field(default=0.5, repr=False)
-    cover_samples: bool = field(default=True, repr=False)  # of attacks that control training
+    Raises ParameterError, in one line, for a value out of its range and for values that do not fit each other. A field
+    that is added later is an `added_field`, so that the victims there are keep their names.
+
+    Example: `load_victim(VictimConfig(attack="blended", poison_rate=0.05, seed=1))`
+    """
+
+    dataset: Annotated[str, OneOf(DATASETS)] = "fashion"
+    data_fraction: Annotated[float, Field(ge=0.01, le=1)] = 1.0  # share of the training and test images used
+    model: Annotated[str, OneOf(MODELS)] = "small_resnet"
+    attack: Annotated[str, OneOf(ATTACKS)] = "badnets"  # "none" gives the clean model
+    target_label: Annotated[int, Field(ge=0, le=199)] = 0
+    poison_rate: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # of the training set; clean-label: of the target class
+    victim_epochs: Count = 8
+    victim_batch_size: BatchSize = 64
+    seed: Seed = 0  # of the choice of images, the initial weights, the shuffles and the augmentation
+    label_map: Annotated[str, OneOf(LABEL_MAPS)] = "all_to_one"
+    selection: Annotated[str, OneOf(SELECTIONS)] = "random"  # which images are poisoned
+    rounds: CountOrZero = 5  # of LPS
+    round_epochs: Count = 1
+    iterations: CountOrZero = 3  # of FUS
+    iteration_epochs: Count = 4
+    keep_ratio: Fraction = 0.5
+    cover_samples: bool = True  # of training-controlled attacks
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_fit(self)
 
     @classmethod
-    def from_parameters(cls: type[Kind], parameters: dict[str, Any]) -> Kind:
-        """The recipe inside a notebook's parameters, which hold more than it needs."""
+    def from_parameters(cls, parameters: dict[str, Any]) -> "VictimConfig":
+        """The victim's part of a notebook's parameters."""
         return cls(**{field.name: parameters[field.name] for field in fields(cls) if field.name in parameters})
 
     @property
-    def static_trigger(self) -> Trigger | None:
-        """The trigger of an attack that needs no network for it, at the strength that suits the data set; or None."""
-        gray = GRAY if DATASETS[self.dataset].channels == 1 else {}
-        return gray.get(self.attack, TRIGGERS.get(self.attack))
+    def facts(self) -> DatasetFacts:
+        """What a network must know of the data set."""
+        return DATASETS[self.dataset]
+
+    @property
+    def attack_object(self) -> Attack:
+        """The attack, as these settings have it."""
+        attack = ATTACKS[self.attack]
+        return attack if self.cover_samples else replace(attack, cover_ratio=0.0)
 
     @property
     def relabel(self) -> Relabel:
-        """The label that the attack wants in place of each true one."""
-        if self.label_map == "all_to_all":
-            return lambda labels: next_class(labels, DATASETS[self.dataset].num_classes)
-        return lambda labels: torch.full_like(labels, self.target_label)
+        """The labels that the attack wants in place of the true ones."""
+        return LABEL_MAPS[self.label_map](self.target_label, self.facts.num_classes)
 
     @property
     def schedule(self) -> Schedule:
-        """One-cycle SGD from rate 0.1 with crop and mirroring: the fastest recipe to a well-fitted victim."""
+        """One-cycle SGD from rate 0.1 with crop and mirroring: the fastest schedule to a well-fitted victim."""
         return Schedule(self.victim_epochs, 0.1, anneal="one_cycle", batch_size=self.victim_batch_size,
-                        augmentation=DATASETS[self.dataset].augmentation, seed=self.seed)  # fmt: skip
+                        augmentation=self.facts.augmentation, seed=self.seed)  # fmt: skip
 
-    def data(self) -> tuple[ImageSet, ImageSet]:
-        """The clean training set and the test set, on the device that trains."""
-        parts = [part.to(best_device()) for part in load_dataset(self.dataset)]
-        if self.data_fraction < 1:
-            parts = [split(part, self.data_fraction, seed=0)[0] for part in parts]
-        return parts[0], parts[1]
+    @property
+    def selection_settings(self) -> dict[str, Any]:
+        """The keywords that the selection takes from this configuration; its network is trained as the victim is."""
+        known = asdict(self) | {"batch_size": self.victim_batch_size, "augmentation": self.facts.augmentation}
+        known["poison_rate"] = self.poison_rate if self.attack_object.poisons else 0.0
+        return {name: known[name] for name in signature(SELECTIONS[self.selection]).parameters if name in known}
 
-    def untrained(self) -> nn.Module:
-        """The network before training."""
-        facts = DATASETS[self.dataset]
-        build = MODELS[self.model]
-        return seeded(lambda: build(facts.channels, facts.num_classes, facts.mean, facts.std), seed=self.seed)
+    def untrained(self, seed_offset: int = 0) -> nn.Module:
+        """The network before training, on the CPU; with an offset other initial weights than the victim's."""
+        facts, build = self.facts, MODELS[self.model]
+        return seeded(lambda: build(facts.channels, facts.num_classes, facts.mean, facts.std),
+                      seed=self.seed + seed_offset)  # fmt: skip
+
+
+def _check_fit(config: VictimConfig) -> None:
+    """Raise ParameterError unless the fields fit each other."""
+    attack, facts, single_target = config.attack_object, config.facts, isinstance(config.relabel, AllToOne)
+    selects = config.selection != "random"
+    if config.target_label >= facts.num_classes:
+        _refuse(config, "target_label", f"from 0 to {facts.num_classes - 1} for {config.dataset}")
+    if facts.size < SMALLEST_IMAGES.get(config.model, 0):
+        least = f"must have images of {SMALLEST_IMAGES[config.model]} pixels or more"
+        raise ParameterError(f"model={config.model!r}: {least}, {config.dataset} has {facts.size}")
+    if attack.clean_label and not single_target:
+        _refuse(config, "label_map", f"all_to_one: attack {config.attack} changes no labels")
+    if selects and not single_target:
+        _refuse(config, "label_map", "all_to_one where selection is not random")
+    if selects and attack.clean_label:
+        _refuse(config, "selection", f"random for {config.attack}, which changes no labels")
+    if selects and attack.training_controlled:
+        _refuse(config, "selection", f"random for {config.attack}, which triggers other images in every batch")
+    if not config.cover_samples and not ATTACKS[config.attack].cover_ratio:
+        _refuse(config, "cover_samples", f"True for {config.attack}, which has none to leave out")
+
+
+def _refuse(config: VictimConfig, name: str, allowed: str) -> None:
+    raise ParameterError(f"{name}={getattr(config, name)!r}: must be {allowed}")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from bdlib.experiments import notebooks, records
 from bdlib.experiments import run as experiments
-from bdlib.experiments.victims import VictimConfig
+from bdlib.experiments.victims import VictimConfig, victim_path
 from bdlib.runtime import RESULTS, write_whole
 
 COLUMNS = ["paper", "study", "method", "dataset", "attack", "seed", "record", "victim", "state"]
@@ -51,7 +51,7 @@ class PlannedRun:
 def planned_runs(profile: str, papers: list[str] | None = None) -> list[PlannedRun]:
     """Every run that the studies of `papers` (default: of all) ask for at a profile, once, under its first study."""
     runs: dict[Path, PlannedRun] = {}
-    victim = cache(lambda config: config.path.stem)  # many runs share one
+    victim = cache(lambda config: victim_path(config).stem)  # many runs share one
     for paper in papers or notebooks.papers():
         for study in notebooks.studies(paper, profile):
             for method, point in notebooks.study(paper, profile, study):

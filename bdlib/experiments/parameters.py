@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from bdlib.attacks import ATTACKS, SELECTIONS, TRAINING_CONTROLLED
-from bdlib.attacks.triggers import CLEAN_LABEL
+from bdlib.attacks import ATTACKS, SELECTIONS
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.models import MODELS
 
+CLEAN_LABEL = [key for key, attack in ATTACKS.items() if attack.clean_label]
+TRAINING_CONTROLLED = [key for key, attack in ATTACKS.items() if attack.training_controlled]
 Rule = tuple[str, Callable[[Any], bool]]  # what is allowed, in words, and the test of it
 
 

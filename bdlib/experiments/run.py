@@ -16,22 +16,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from bdlib.attacks import MODULES, module_of
-from bdlib.attacks.poisoning import poison
-from bdlib.attacks.triggers import TRIGGERS
 from bdlib.data.datasets import DATASETS
 from bdlib.data.images import ImageSet, split
 from bdlib.defenses import DEFENSES
-from bdlib.evaluation.apply_trigger import apply_trigger, triggered_set
-from bdlib.evaluation.metrics import Scores, broken_premises, evaluate
+from bdlib.evaluation.metrics import Scores, broken_premises
 from bdlib.experiments import notebooks, records
 from bdlib.experiments.parameters import validated
 from bdlib.experiments.records import Record
-from bdlib.experiments.victims import VictimConfig, selected, victim
+from bdlib.experiments.victims import (
+    VictimConfig,
+    evaluate_victim,
+    load_data,
+    load_selection,
+    load_trigger,
+    load_victim,
+    poisoned_set,
+)
 from bdlib.mechanisms import MECHANISMS
-from bdlib.models import predict
 from bdlib.runtime import RESULTS, code_digest, imported, runtime_facts
-from bdlib.types import ignore
+from bdlib.types import EventLog
 
 
 def run(paper: str, parameters: dict[str, Any]) -> Record:
@@ -40,31 +43,24 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     The defence is the paper's own, or the one that a parameter `defense` names. Raises ParameterError, before any
     compute, for a parameter out of range.
     """
-    recipe = VictimConfig.from_parameters(validated(parameters))
-    _, test = recipe.data()
-    backdoored, stages = victim(recipe), Stages()
+    config = VictimConfig.from_parameters(validated(parameters))
+    _, test = load_data(config)
+    backdoored, events = load_victim(config), EventLog()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()  # the record tells this run's, not what ran before it in the process
     start = time.perf_counter()
-    defended = defend(paper, parameters, backdoored, stages)
+    defended = defend(paper, parameters, backdoored, events)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    before = recipe.scores(backdoored, test)
-    after = before if defended is backdoored else recipe.scores(defended, test)
-    clean = reserved(recipe, parameters)[0]
-    measured = mechanism(paper, parameters, backdoored, defended, clean, test, stages)
+    before = evaluate_victim(config, backdoored, test)
+    after = before if defended is backdoored else evaluate_victim(config, defended, test)
+    clean = reserved(config, parameters)[0]
+    measured = mechanism(paper, parameters, backdoored, defended, clean, test, events)
     return recorded(paper, parameters, before, after, seconds, measured)
 
 
-class Stages(dict[str, Any]):
-    """What a defence that is watched has shown on its way, by the name of the stage; the last showing counts."""
-
-    def __call__(self, name: str, made: Any) -> None:
-        self[name] = made
-
-
-def defend(paper: str, parameters: dict[str, Any], backdoored: nn.Module, stages: Stages | None = None) -> nn.Module:
+def defend(paper: str, parameters: dict[str, Any], backdoored: nn.Module, events: EventLog | None = None) -> nn.Module:
     """The model after the defence of these parameters, which is handed what its signature asks for, and no more.
 
     Repairs ask for the backdoored `model` and `clean` images; defences that train ask for `make_model` and the
@@ -73,34 +69,33 @@ def defend(paper: str, parameters: dict[str, Any], backdoored: nn.Module, stages
     defense = parameters.get("defense", paper)
     if defense == "none":
         return backdoored
-    recipe, function = VictimConfig.from_parameters(parameters), DEFENSES[defense]
+    config, function = VictimConfig.from_parameters(parameters), DEFENSES[defense]
     keywords = settings(function, parameters)
-    watch = inspect.signature(function).parameters.get("on_event")
-    if stages is not None and watch is not None and watch.default is ignore:  # others are shown networks, unnamed
-        keywords["on_event"] = stages
-    return function(*handed(function, recipe, parameters, model=backdoored), **keywords)
+    if events is not None and "on_event" in inspect.signature(function).parameters:
+        keywords["on_event"] = events
+    return function(*handed(function, config, parameters, model=backdoored), **keywords)
 
 
-def handed(function: Callable[..., Any], recipe: VictimConfig, parameters: dict[str, Any], **there: Any) -> list[Any]:
+def handed(function: Callable[..., Any], config: VictimConfig, parameters: dict[str, Any], **there: Any) -> list[Any]:
     """The positional arguments of a defence or a measure, by their names; `there` are those already made."""
     asked = [p.name for p in inspect.signature(function).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
-    there |= {"make_model": recipe.untrained, "trigger": recipe.trigger}
+    there |= {"make_model": config.untrained, "trigger": load_trigger(config)}
     if {"clean", "poisoned", "truth"} & set(asked) - set(there):
-        clean, rest = reserved(recipe, parameters)
+        clean, rest = reserved(config, parameters)
         there.setdefault("clean", clean)
         if {"poisoned", "truth"} & set(asked):
-            there["truth"] = recipe.poisoned(rest if "clean" in asked else None)
+            there["truth"] = poisoned_set(config, rest if "clean" in asked else None)
             there["poisoned"] = there["truth"].data
     if "train" in asked:
-        there.setdefault("train", recipe.data()[0])
+        there.setdefault("train", load_data(config)[0])
     if "selected" in asked:
-        there.setdefault("selected", selected(recipe))
+        there.setdefault("selected", load_selection(config))
     return [there[name] for name in asked]
 
 
-def reserved(recipe: VictimConfig, parameters: dict[str, Any]) -> tuple[ImageSet, ImageSet]:
+def reserved(config: VictimConfig, parameters: dict[str, Any]) -> tuple[ImageSet, ImageSet]:
     """The defender's clean images, and the rest of the clean training set; no images where no share is given."""
-    train, _ = recipe.data()
+    train, _ = load_data(config)
     if "clean_fraction" not in parameters:
         return train[torch.zeros_like(train.labels, dtype=torch.bool)], train
     return split(train, parameters["clean_fraction"], seed=parameters["seed"])
@@ -113,18 +108,21 @@ def mechanism(
     defended: nn.Module,
     clean: ImageSet,
     test: ImageSet,
-    stages: Stages | None = None,
+    events: EventLog | None = None,
 ) -> dict[str, float]:
     """What the paper says happens inside, measured; nothing where it has no such measure or another defence ran.
 
     A measure is handed what its signature asks for; `truth` is the poisoned set with its flags, `train` the same before
-    it was poisoned, `selected` what the choice of images has shown, `stages` what the defence has.
+    it was poisoned, `selected` what the choice of images has shown, `events` what the defence has told. A measure that
+    asks for `events` gives nothing where no run was watched.
     """
     if paper not in MECHANISMS or parameters.get("defense", paper) not in (paper, "none"):
         return {}
-    measure, recipe = MECHANISMS[paper], VictimConfig.from_parameters(parameters)
-    there = {"model": model, "defended": defended, "clean": clean, "test": test, "stages": stages}
-    return measure(*handed(measure, recipe, parameters, **there), **settings(measure, parameters))
+    measure, config = MECHANISMS[paper], VictimConfig.from_parameters(parameters)
+    if not events and "events" in inspect.signature(measure).parameters:
+        return {}
+    there = {"model": model, "defended": defended, "clean": clean, "test": test, "events": events, "stages": events}
+    return measure(*handed(measure, config, parameters, **there), **settings(measure, parameters))
 
 
 def settings(function: Callable[..., Any], parameters: dict[str, Any]) -> dict[str, Any]:
@@ -159,15 +157,7 @@ def code_of(paper: str, parameters: dict[str, Any]) -> str:
     files = imported(DEFENSES[defense].__module__) if defense != "none" else []
     if paper in MECHANISMS and defense in (paper, "none"):
         files = sorted({*files, *imported(MECHANISMS[paper].__module__)})
-    if parameters.get("selection", "random") != "random":
-        files = sorted({*files, *imported(module_of(parameters["selection"]))})
-    if parameters.get("label_map", "all_to_one") != "all_to_one":
-        files = sorted({*files, *imported("bdlib.all_to_all")})
-    if parameters["attack"] in MODULES:
-        files = sorted({*files, *imported(MODULES[parameters["attack"]])})
-    static = TRIGGERS.get(parameters["attack"])
-    kinds = [] if static is None else [type(static)]
-    return code_digest(*files, *kinds, poison, triggered_set, apply_trigger, evaluate, predict)
+    return code_digest(*files)
 
 
 def main() -> None:

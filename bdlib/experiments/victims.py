@@ -1,246 +1,171 @@
 """The backdoored models that all notebooks share: trained once, then read from a cache.
 
-A victim's file is named by the hash of all that shaped it: its recipe, the data set, and the code that trains. So are
-the files of what an attacker made first: a crafted trigger, the images chosen to be poisoned.
+The files are named by `bdlib.experiments.keys`. So are the files of what an attacker makes first: an optimized trigger,
+and the images selected to be poisoned.
 
-    python -m bdlib.experiments.victims '{"attack": "blended", "seed": 1}'      # train one, if it is not there yet
+    bdlib victims -p attack=blended -p seed=1      # train one, if it is not there yet
 """
 
-import argparse
-import json
-import warnings
-from dataclasses import asdict, dataclass, fields, replace
-from inspect import signature
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import torch
-from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load as tensors_in
-from safetensors.torch import save as bytes_of
-from torch import Tensor, nn
+from torch import Tensor, channels_last, nn
 
-import bdlib.attacks.poisoning
-import bdlib.data.images
-import bdlib.models
-import bdlib.training.loop
-from bdlib.attacks import CRAFTED, MODULES, SELECTIONS, TRAINING_CONTROLLED, module_of
-from bdlib.attacks.all_to_all import evaluate_all, poison_all
-from bdlib.attacks.input_aware import InputAware, train_input_aware
-from bdlib.attacks.label_consistent import poison_consistently
-from bdlib.attacks.poisoning import Poisoned, poison
-from bdlib.attacks.selection.ranking import poison_at, surrogate_seed
-from bdlib.attacks.training_controlled import TrainingControlledTrigger, frozen, train_controlled
-from bdlib.attacks.triggers import CLEAN_LABEL
-from bdlib.data.datasets import DATASETS
-from bdlib.data.images import ImageSet
-from bdlib.evaluation.metrics import Scores, evaluate
-from bdlib.experiments.checkpoints import LEARNT, keep, load_checkpoint
-from bdlib.experiments.config import Settings
-from bdlib.runtime import CACHE, best_device, code_digest, digest, imported, runtime_facts, write_whole
-from bdlib.training.loop import train
-from bdlib.types import Trigger, ignore
+from bdlib.attacks import SELECTIONS
+from bdlib.attacks.poisoning import Poisoned
+from bdlib.attacks.selection.ranking import surrogate_seed
+from bdlib.data.datasets import load_dataset
+from bdlib.data.images import ImageSet, split
+from bdlib.evaluation.metrics import Scores, evaluate_attack
+from bdlib.experiments.checkpoints import LEARNED, load_checkpoint, locked, read_checkpoint, save_checkpoint
+from bdlib.experiments.config import VictimConfig
+from bdlib.experiments.keys import selection_key, trigger_key, victim_key
+from bdlib.runtime import CACHE, best_device, runtime_facts
+from bdlib.training.loop import Epoch
+from bdlib.types import MakeModel, Trigger, ignore
 
-ATTACKERS = 10_000  # added to the seed for what the attacker trains alone
+ATTACKER_SEED = 10_000  # added to the seed for what the attacker trains alone
+SPLIT_SEED = 0  # draws the images of a `data_fraction`
 
 
-@dataclass(frozen=True)
-class VictimConfig(Settings):
-    """A victim's settings, and what has to be made for it: trigger, poisoned set, the file that holds its weights."""
-
-    @property
-    def trigger(self) -> Trigger:
-        """The trigger; one that is crafted or learnt is read from the cache, and made where it is not there."""
-        if self.static_trigger is not None:
-            return self.static_trigger
-        return crafted(self) if self.attack in CRAFTED else learnt(self)
-
-    @property
-    def path(self) -> Path:
-        """Where the trained victim is kept."""
-        static = self.static_trigger
-        kinds = [] if static is None else [type(static)]
-        code = code_digest(bdlib.data.images, bdlib.models, bdlib.attacks.poisoning, bdlib.training.loop, *kinds)
-        name = f"{self.dataset}-{self.model}-{self.attack}-{self.poison_rate:g}-seed{self.seed}"
-        special = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
-        special = [word for word in special if word.split("=")[0] in ("label_map", "selection", "cover_samples")]
-        if self.selection != "random":
-            special += [repr(self.selection_settings), code_digest(*imported(module_of(self.selection)))]
-        if self.attack in MODULES:
-            special += [code_digest(*imported(MODULES[self.attack]))]
-        shaped_by = digest(self, static, self.schedule, DATASETS[self.dataset], code, *special)
-        return CACHE / "victims" / f"{name}-{shaped_by}.safetensors"
-
-    @property
-    def craft_path(self) -> Path:
-        """Where that is kept which the attacker makes before poisoning; the rate and the target have no part in it."""
-        name = f"{self.dataset}-{self.model}-{self.attack}-seed{self.seed}"
-        shaped_by = digest(self.dataset, self.data_fraction, self.model, self.attack, self.seed,
-                           DATASETS[self.dataset], code_digest(*imported(MODULES[self.attack])))  # fmt: skip
-        return CACHE / "triggers" / f"{name}-{shaped_by}.safetensors"
-
-    @property
-    def selection_path(self) -> Path:
-        """Where the chosen images of a selection that trains a surrogate are kept."""
-        trigger = self.static_trigger or self.craft_path.name
-        kinds = [] if isinstance(trigger, str) else [type(trigger)]
-        code = code_digest(*imported(module_of(self.selection)), *kinds)
-        name = f"{self.dataset}-{self.model}-{self.attack}-{self.poison_rate:g}-{self.selection}-seed{self.seed}"
-        shaped_by = digest(self.dataset, DATASETS[self.dataset], self.data_fraction, self.model, trigger,
-                           self.selection, self.selection_settings, code)  # fmt: skip
-        return CACHE / "selections" / f"{name}-{shaped_by}.safetensors"
-
-    @property
-    def selection_settings(self) -> dict[str, Any]:
-        """The keywords that the selection takes from this recipe; a surrogate is trained as the victim is."""
-        facts = {"batch_size": self.victim_batch_size, "augmentation": DATASETS[self.dataset].augmentation}
-        given = asdict(self) | facts | {"poison_rate": 0.0 if self.attack == "none" else self.poison_rate}
-        return {name: given[name] for name in signature(SELECTIONS[self.selection]).parameters if name in given}
-
-    def poisoned(self, data: ImageSet | None = None) -> Poisoned:
-        """The training set as the attacker hands it over; `data` takes the place of the whole clean one.
-
-        Of an attack that steers training it is one frozen epoch, which is not the same attack (`steering.frozen`).
-        """
-        whole, data = data is None, self.data()[0] if data is None else data
-        rate, classes = 0.0 if self.attack == "none" else self.poison_rate, DATASETS[self.dataset].num_classes
-        if self.attack in TRAINING_CONTROLLED:
-            steering = cast(TrainingControlledTrigger, self.trigger)
-            return frozen(
-                data, steering, self.relabel, poison_rate=rate, cover_samples=self.cover_samples, seed=self.seed
-            )
-        if self.attack == "label_consistent":
-            return poison_consistently(data, self.trigger, crafted(self), target_label=self.target_label,
-                                       poison_rate=rate, seed=self.seed)  # fmt: skip
-        if self.label_map == "all_to_all":
-            return poison_all(data, self.trigger, num_classes=classes, poison_rate=rate, seed=self.seed)
-        if self.selection != "random":
-            ids = selected(self)["ids"] if whole else self.select(data)["ids"]
-            return poison_at(data, self.trigger, ids, target_label=self.target_label)
-        return poison(data, self.trigger, target_label=self.target_label, poison_rate=rate,
-                      seed=self.seed, clean_label=self.attack in CLEAN_LABEL)  # fmt: skip
-
-    def select(self, data: ImageSet) -> dict[str, Tensor]:
-        """The positions in `data` of the images to poison, `ids`, and what the selection showed on its way.
-
-        A surrogate starts from other weights than the victim and sees other shuffles: an attacker knows neither.
-        """
-        shown: dict[str, Tensor] = {}
-        surrogate = replace(self, seed=surrogate_seed(self.seed, 0))
-        watch = {"on_event": shown.__setitem__} if self.selection != "random" else {}
-        ids = SELECTIONS[self.selection](data, self.trigger, make_model=surrogate.untrained,
-                                         **self.selection_settings, **watch)  # fmt: skip
-        return {"ids": ids, **shown}
-
-    def scores(self, model: nn.Module, test: ImageSet) -> Scores:
-        """How accurate and how backdoored a model is under this recipe's attack."""
-        if self.label_map == "all_to_all":
-            return evaluate_all(model, test, self.trigger, num_classes=DATASETS[self.dataset].num_classes)
-        return evaluate(model, test, self.trigger, target_label=self.target_label)
+def load_data(config: VictimConfig) -> tuple[ImageSet, ImageSet]:
+    """The clean training set and the test set, on the device that trains."""
+    parts = [part.to(best_device()) for part in load_dataset(config.dataset)]
+    if config.data_fraction < 1:
+        parts = [split(part, config.data_fraction, seed=SPLIT_SEED)[0] for part in parts]
+    return parts[0], parts[1]
 
 
-def victim(recipe: VictimConfig, *, progress: bool = False) -> nn.Module:
-    """The model trained on the poisoned data, in evaluation mode; from the cache where it is there already.
+def load_victim(config: VictimConfig, *, progress: bool = False) -> nn.Module:
+    """The model trained as the attack has it, in evaluation mode; from the cache where it is there already.
 
     `progress` prints a line an epoch. Several processes that want the same victim train it once. A cached file that
     cannot be read is warned about, and made anew.
+
+    Example: `load_victim(VictimConfig(attack="wanet"), progress=True)`
     """
-    path = recipe.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        return cached(recipe) or trained(recipe, progress=progress)
+    path = victim_path(config)
+    with locked(path):
+        model = config.untrained().to(best_device(), memory_format=channels_last)  # type: ignore[call-overload]
+        return model.eval() if load_checkpoint(model, path) else _train_victim(config, path, progress)
 
 
-def selected(recipe: VictimConfig) -> dict[str, Tensor]:
-    """What `VictimConfig.select` gives for the whole training set; what took training is kept in the cache, and read from it.
+def _train_victim(config: VictimConfig, path: Path, progress: bool) -> nn.Module:
+    """The victim, newly trained and written to `path`."""
 
-    A cached file that cannot be read is warned about, and made anew.
-    """
-    if recipe.selection == "random":
-        return recipe.select(recipe.data()[0])
-    path = recipe.selection_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if path.is_file():
-            try:
-                return tensors_in(path.read_bytes())
-            except SafetensorError as error:
-                warnings.warn(f"{path} cannot be read ({error}); choosing the images again", stacklevel=2)
-        found = recipe.select(recipe.data()[0])
-        write_whole(path, bytes_of({name: tensor.contiguous().cpu() for name, tensor in found.items()}))
-        return found
+    def report(name: str, epoch: Epoch) -> None:
+        words = f"victim {config.attack}: epoch {epoch.number + 1} of {config.victim_epochs}"
+        print(f"{words}, loss {epoch.mean_loss:.3f}", flush=True)
 
-
-def cached(recipe: VictimConfig) -> nn.Module | None:
-    """The victim as it lies in the cache, or None."""
-    if not recipe.path.is_file():
-        return None
-    model = recipe.untrained().to(best_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.eval() if load_checkpoint(model, recipe.path) else None
-
-
-def crafted(recipe: VictimConfig) -> nn.Module:
-    """What the attacker makes from clean images before poisoning, without gradients; made once, then read back.
-
-    Its network has other initial weights than the victim: who poisons data does not know those.
-    """
-    path, own = recipe.craft_path, replace(recipe, seed=recipe.seed + ATTACKERS)
-    facts, craft = DATASETS[recipe.dataset], CRAFTED[recipe.attack]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        module = craft.blank((facts.channels, facts.size, facts.size), own.untrained).to(best_device())
-        if not path.is_file() or not load_checkpoint(module, path):
-            made = craft.craft(
-                recipe.data()[0], make_model=own.untrained, augmentation=facts.augmentation, seed=own.seed
-            )
-            keep(path, asdict(recipe) | runtime_facts(), made.state_dict())
-            module.load_state_dict(made.state_dict())  # as the next to read it: in the same memory layout
-    return module.eval().requires_grad_(False)
-
-
-def learnt(recipe: VictimConfig) -> nn.Module:
-    """The trigger that was trained together with the victim, and lies in its file."""
-    victim(recipe)
-    trigger = InputAware(DATASETS[recipe.dataset].channels).to(best_device())
-    if not load_checkpoint(trigger, recipe.path, LEARNT):
-        raise RuntimeError(f"{recipe.path} holds no trigger")
-    return trigger.eval().requires_grad_(False)
-
-
-def trained(recipe: VictimConfig, *, progress: bool) -> nn.Module:
-    """The victim, newly trained and written to the cache."""
-
-    def report(name: str, epoch: Any) -> None:
-        print(
-            f"victim {recipe.attack}: epoch {epoch.number + 1} of {recipe.victim_epochs}, loss {epoch.mean_loss:.3f}",
-            flush=True,
-        )
-
-    model, compiled = recipe.untrained(), best_device().type == "cuda"
-    shown: dict[str, Any] = {"on_event": report if progress else ignore, "compiled": compiled}
-    learned: dict[str, Tensor] = {}
-    if recipe.attack not in TRAINING_CONTROLLED:
-        train(model, recipe.poisoned().data, recipe.schedule, **shown)
-    else:
-        shown |= {"poison_rate": recipe.poison_rate, "cover_samples": recipe.cover_samples}
-        given = (model, recipe.data()[0], recipe.schedule)
-        if recipe.attack == "input_aware":
-            learned = train_input_aware(*given, recipe.relabel, **shown).state_dict()
-        else:
-            train_controlled(*given, recipe.trigger, recipe.relabel, **shown)  # type: ignore[arg-type]
-    learned = {LEARNT + name: tensor for name, tensor in learned.items()}
-    keep(recipe.path, asdict(recipe) | runtime_facts(), model.state_dict() | learned)
+    attack, model = config.attack_object, config.untrained()
+    ids = load_selection(config)["ids"] if config.selection != "random" else None
+    trigger = attack.train_victim(
+        model, load_data(config)[0], None if attack.trains_trigger_with_victim else load_trigger(config),
+        config.relabel, config.schedule, poison_rate=config.poison_rate, ids=ids,
+        on_event=report if progress else ignore, compiled=best_device().type == "cuda",
+    )  # fmt: skip
+    learned = cast(nn.Module, trigger).state_dict() if attack.trains_trigger_with_victim else {}
+    tensors = model.state_dict() | {LEARNED + name: tensor for name, tensor in learned.items()}
+    save_checkpoint(path, tensors, asdict(config) | runtime_facts())
     return model
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "recipe", type=json.loads, help="JSON object: the fields of VictimConfig that differ from its defaults"
-    )
-    victim(VictimConfig(**parser.parse_args().recipe), progress=True)
+def load_trigger(config: VictimConfig) -> Trigger:
+    """The attack's trigger, without gradients. One that has to be made is read from the cache, or made once.
+
+    A trigger that is trained together with the victim is in the victim's file.
+    """
+    attack, facts = config.attack_object, config.facts
+    fixed = attack.fixed_trigger(facts.channels)
+    if fixed is not None:
+        return fixed
+    trigger = attack.blank((facts.channels, facts.size, facts.size), _attacker(config)).to(best_device())
+    if attack.trains_trigger_with_victim:
+        load_victim(config)
+        if not load_checkpoint(trigger, victim_path(config), LEARNED):
+            raise RuntimeError(f"{victim_path(config)} holds no trigger")
+    else:
+        _load_or_fit(trigger, config)
+    return trigger.eval().requires_grad_(False)
 
 
-if __name__ == "__main__":
-    main()
+def _load_or_fit(trigger: nn.Module, config: VictimConfig) -> None:
+    """Put an optimized trigger's weights into `trigger`: from the cache, or from a new fit, which is then cached."""
+    path, seed = trigger_path(config), config.seed + ATTACKER_SEED
+    with locked(path):
+        if not load_checkpoint(trigger, path):
+            train, augmentation = load_data(config)[0], config.facts.augmentation
+            fitted = config.attack_object.fit(train, _attacker(config), augmentation=augmentation, seed=seed)
+            weights = cast(nn.Module, fitted).state_dict()
+            save_checkpoint(path, weights, asdict(config) | runtime_facts())
+            trigger.load_state_dict(weights)  # as the next to read it: in the same memory layout
+
+
+def _attacker(config: VictimConfig) -> MakeModel:
+    """Makes the attacker's own network: with other weights than the victim, as who poisons data does not know those."""
+    return partial(config.untrained, ATTACKER_SEED)
+
+
+def load_selection(config: VictimConfig) -> dict[str, Tensor]:
+    """What `select` finds in the whole training set; from the cache where a network was trained for it."""
+    if config.selection == "random":
+        return select(config, load_data(config)[0])
+    path = selection_path(config)
+    with locked(path):
+        selected = read_checkpoint(path)
+        if selected is None:
+            selected = select(config, load_data(config)[0])
+            save_checkpoint(path, selected, asdict(config) | runtime_facts())
+        return selected
+
+
+def select(config: VictimConfig, data: ImageSet) -> dict[str, Tensor]:
+    """The positions in `data` of the images to poison, `ids`, and what the selection told on its way.
+
+    A surrogate starts from other weights than the victim and sees other shuffles: an attacker knows neither.
+    """
+    events: dict[str, Tensor] = {}
+    surrogate = partial(config.untrained, surrogate_seed(0, 0))
+    ids = SELECTIONS[config.selection](data, load_trigger(config), make_model=surrogate, on_event=events.__setitem__,
+                                       **config.selection_settings)  # fmt: skip
+    return {"ids": ids, **events}
+
+
+def poisoned_set(config: VictimConfig, data: ImageSet | None = None) -> Poisoned:
+    """The training set as the attacker hands it over; `data` takes the place of the whole clean one.
+
+    Of a training-controlled attack it is one frozen epoch, which is not the same attack.
+    """
+    ids = None
+    if config.selection != "random":
+        ids = (load_selection(config) if data is None else select(config, data))["ids"]
+    data = load_data(config)[0] if data is None else data
+    return config.attack_object.poison(data, load_trigger(config), config.relabel, poison_rate=config.poison_rate,
+                                       seed=config.seed, ids=ids)  # fmt: skip
+
+
+def evaluate_victim(config: VictimConfig, model: nn.Module, test: ImageSet) -> Scores:
+    """How accurate and how backdoored a model is under the configuration's attack."""
+    return evaluate_attack(model, test, load_trigger(config), config.relabel)
+
+
+def victim_path(config: VictimConfig) -> Path:
+    """Where the trained victim is cached."""
+    return _path("victims", config, f"{config.poison_rate:g}-", victim_key(config))
+
+
+def trigger_path(config: VictimConfig) -> Path:
+    """Where an optimized trigger is cached."""
+    return _path("triggers", config, "", trigger_key(config))
+
+
+def selection_path(config: VictimConfig) -> Path:
+    """Where the images of a selection are cached, and what it told on its way."""
+    return _path("selections", config, f"{config.poison_rate:g}-{config.selection}-", selection_key(config))
+
+
+def _path(folder: str, config: VictimConfig, more: str, key: str) -> Path:
+    name = f"{config.dataset}-{config.model}-{config.attack}-{more}seed{config.seed}-{key}"
+    return CACHE / folder / f"{name}.safetensors"

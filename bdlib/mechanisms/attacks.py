@@ -1,53 +1,48 @@
-"""What tells attacks apart beside their success: how visible they are, and what their cover_samples do to the model."""
+"""What tells attacks apart beside their success: how visible they are, and what their cover samples do to the model."""
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, nn
 
-from bdlib.attacks.all_to_all import next_class
-from bdlib.attacks.training_controlled import stored
+from bdlib.attacks.cover_samples import CoveredTrigger
 from bdlib.data.images import ImageSet
-from bdlib.evaluation.apply_trigger import apply_trigger
+from bdlib.evaluation.apply_trigger import LABEL_MAPS, as_pixels, attacked_set
 from bdlib.evaluation.image_quality import psnr, ssim
 from bdlib.models import predict, share
 from bdlib.types import Images, Trigger
 
+NUMBERS_VERSION = 1  # raise it when a change here changes what is measured
+
+IMAGES = 500  # of the test set that are looked at
+
 
 def attacks(
-    model: nn.Module,
-    test: ImageSet,
-    trigger: Trigger,
-    *,
-    target_label: int,
-    label_map: str = "all_to_one",
-    images: int = 500,
+    model: nn.Module, test: ImageSet, trigger: Trigger, *, target_label: int, label_map: str = "all_to_one"
 ) -> dict[str, float]:
-    """Over the first test images whose label the attack changes: PSNR in dB, SSIM, and of what is added two facts.
+    """How visible the trigger is, over the first test images whose label the attack changes.
 
-    `changed` is the share of pixel values that differ, `alike` the likeness of what two images get.
-
-    For attacks that train_input_aware training, also the accuracy on cover_samples, and the share of them that the model gives the
-    attack's label: near the clean accuracy and near 0 where only the exact trigger works.
+    `psnr` is in decibels. `ssim` is at most 1. `changed` is the share of pixel values that differ. `alike` is the mean
+    cosine between what is added to two images. For a training-controlled attack also `cover_accuracy`, the model's
+    accuracy on cover samples, and `cover_asr`, the share of them that get the attack's label: where only the exact
+    trigger works, they are near the clean accuracy and near 0.
     """
-    wanted = torch.full_like(test.labels, target_label)
-    if label_map == "all_to_all":
-        wanted = next_class(test.labels, int(test.labels.max()) + 1)
-    able = wanted != test.labels
-    some, wanted = test[able], wanted[able][:images]
-    some = some[torch.arange(len(some), device=some.labels.device) < images]
-    clean, hit = some.images.float() / 255, apply_trigger(some.images, trigger).float() / 255
+    relabel = LABEL_MAPS[label_map](target_label, int(test.labels.max()) + 1)
+    able = test[relabel(test.labels) != test.labels]
+    some = able[torch.arange(len(able), device=able.labels.device) < IMAGES]
+    attacked = attacked_set(some, trigger, relabel)
+    clean, triggered = some.images.float() / 255, attacked.triggered.images.float() / 255
     measured = {
-        "psnr": psnr(clean, hit).mean().item(),
-        "ssim": ssim(clean, hit).mean().item(),
-        "changed": (clean != hit).double().mean().item(),
-        "alike": likeness(hit - clean),
+        "psnr": psnr(clean, triggered).mean().item(),
+        "ssim": ssim(clean, triggered).mean().item(),
+        "changed": (clean != triggered).double().mean().item(),
+        "alike": likeness(triggered - clean),
     }
-    if hasattr(trigger, "cover_sample"):
+    if isinstance(trigger, CoveredTrigger):
         with torch.no_grad():
-            near = trigger.cover_sample(clean, clean.roll(1, 0), Generator().manual_seed(0))
-        guesses = predict(model, ImageSet(stored(near), some.labels))
+            cover = trigger.cover_sample(clean, clean.roll(1, 0), Generator().manual_seed(0))
+        guesses = predict(model, ImageSet(as_pixels(cover), some.labels))
         measured |= {"cover_accuracy": share(guesses == some.labels),
-                     "cover_asr": share(guesses == wanted)}  # fmt: skip
+                     "cover_asr": share(guesses == attacked.wanted)}  # fmt: skip
     return measured
 
 

@@ -1,7 +1,7 @@
-"""What choosing the poisoned images by their loss does, measured with their places in hand.
+"""What selecting the poisoned images by their loss does, measured with their positions known.
 
-Are the chosen images harder for the surrogate than the others, and for the victim too? Do the rounds settle? Does one
-class fill the set? And do the chosen images stand out, so that a defender would find them?
+Are the selected images harder for the surrogate than the others, and for the victim too? Do the rounds settle? Does one
+class fill the set? And do the selected images stand out, so that a defender would find them?
 """
 
 from itertools import pairwise
@@ -11,12 +11,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bdlib.attacks.poisoning import Poisoned
-from bdlib.attacks.selection.ranking import Positions, Scores, clean_losses, poison_losses
+from bdlib.attacks.poisoning import Poisoned, Positions
+from bdlib.attacks.selection.ranking import Scores, clean_losses, poison_losses
 from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_prune import activations
 from bdlib.evaluation.trigger_analysis import rank_correlation
 from bdlib.types import Labels, Trigger
+
+NUMBERS_VERSION = 1  # raise it when a change here changes what is measured
 
 Rounds = Int[Tensor, "sets p"]  # the set before the first round and after each
 Losses = Float[Tensor, "scored n"]  # every image's poison loss after each of the last rounds
@@ -36,27 +38,27 @@ def lps(
     iterations: int,
     iteration_epochs: int,
 ) -> dict[str, float]:
-    """Losses in nats, shares in [0, 1]; without poison only what needs none.
+    """The measures by name: losses in nats, shares in [0, 1]; without poison only those that need none.
 
     Candidates are the images outside the target class. What concerns a surrogate is left out where there was none.
     """
-    outside, chosen = train.labels != target_label, truth.is_poisoned
-    hard = poison_losses(model, train, trigger, target_label=target_label)
-    found = {
-        "poisoned_images": float(chosen.sum()),
+    is_candidate, is_selected = train.labels != target_label, truth.is_poisoned
+    losses = poison_losses(model, train, trigger, target_label=target_label)
+    measured = {
+        "poisoned_images": float(is_selected.sum()),
         "selection_epochs": float(surrogate_epochs(selection, rounds=rounds, round_epochs=round_epochs,
                                                    iterations=iterations, iteration_epochs=iteration_epochs)),
-        "largest_class_share": largest_share(train.labels[chosen]),
-        "victim_loss_selected": hard[chosen].mean().item(),
-        "victim_loss_candidates": hard[outside].mean().item(),
-        "auc_training_loss": auc(clean_losses(model, truth.data), chosen),
+        "largest_class_share": largest_share(train.labels[is_selected]),
+        "victim_loss_selected": losses[is_selected].mean().item(),
+        "victim_loss_candidates": losses[is_candidate].mean().item(),
+        "auc_training_loss": auc(clean_losses(model, truth.data), is_selected),
         "auc_spectral": spectral_auc(model, truth, target_label=target_label),
     }  # fmt: skip
     if "losses" in selected:
-        found |= over_rounds(selected["rounds"], selected["losses"], outside.cpu())
-        unseen = outside & ~chosen
-        found["transfer_correlation"] = rank_correlation(selected["losses"][-1][unseen.cpu()], hard[unseen])
-    return {name: value for name, value in found.items() if isfinite(value)}
+        measured |= over_rounds(selected["rounds"], selected["losses"], is_candidate.cpu())
+        unseen = is_candidate & ~is_selected
+        measured["transfer_correlation"] = rank_correlation(selected["losses"][-1][unseen.cpu()], losses[unseen])
+    return {name: value for name, value in measured.items() if isfinite(value)}
 
 
 def surrogate_epochs(selection: str, *, rounds: int, round_epochs: int, iterations: int, iteration_epochs: int) -> int:
@@ -66,15 +68,16 @@ def surrogate_epochs(selection: str, *, rounds: int, round_epochs: int, iteratio
     return iterations * iteration_epochs if selection == "fus" else rounds * round_epochs
 
 
-def over_rounds(rounds: Rounds, losses: Losses, outside: Bool[Tensor, " n"]) -> dict[str, float]:
-    """What the surrogate made of the sets, by its `losses`.
+def over_rounds(rounds: Rounds, losses: Losses, is_candidate: Bool[Tensor, " n"]) -> dict[str, float]:
+    """The surrogate's `losses` on the sets of all rounds, in nats, and how much these sets share.
 
-    `before_reselection` is the mean loss of the sets just trained on, `after_reselection` that of the sets then chosen.
+    `loss_before_reselection` is the mean loss of the sets just trained on, `loss_after_reselection` that of the sets
+    then selected.
     """
     before, after = sawtooth(rounds, losses)
     return {
         "surrogate_loss_selected": after[-1],
-        "surrogate_loss_candidates": losses[-1][outside].mean().item(),
+        "surrogate_loss_candidates": losses[-1][is_candidate].mean().item(),
         "loss_before_reselection": sum(before) / len(before),
         "loss_after_reselection": sum(after) / len(after),
         "jaccard_between_rounds": sum(jaccard(a, b) for a, b in pairwise(rounds)) / (len(rounds) - 1),
@@ -82,7 +85,7 @@ def over_rounds(rounds: Rounds, losses: Losses, outside: Bool[Tensor, " n"]) -> 
 
 
 def sawtooth(rounds: Rounds, losses: Losses) -> tuple[list[float], list[float]]:
-    """For each round scored, the mean poison loss of the set it was trained on, and of the set then chosen."""
+    """For each round scored, the mean poison loss of the set it was trained on, and of the set then selected."""
     last = rounds[-len(losses) - 1 :]
     before = [scores[ids].mean().item() for scores, ids in zip(losses, last[:-1], strict=True)]
     after = [scores[ids].mean().item() for scores, ids in zip(losses, last[1:], strict=True)]
@@ -102,17 +105,15 @@ def largest_share(labels: Labels) -> float:
 
 def auc(scores: Scores, wanted: Bool[Tensor, " n"]) -> float:
     """How often a wanted image scores above another, ties counting half; nan where either kind is missing."""
-    from scipy.stats import rankdata
+    from scipy.stats import mannwhitneyu
 
-    ranks = torch.from_numpy(rankdata(scores.detach().cpu().double().numpy()))
-    first, second = int(wanted.sum()), int((~wanted).sum())
-    if not first * second:
-        return float("nan")
-    return (ranks[wanted.cpu()].sum().item() - first * (first + 1) / 2) / (first * second)
+    values, wanted = scores.detach().cpu().double(), wanted.cpu()
+    pairs = int(wanted.sum()) * int((~wanted).sum())
+    return float(mannwhitneyu(values[wanted], values[~wanted]).statistic) / pairs if pairs else float("nan")
 
 
 def spectral_auc(model: nn.Module, truth: Poisoned, *, target_label: int) -> float:
-    """How well the spectral signature finds the poison among all images labelled as the target.
+    """How well the spectral signature finds the poison among all images labeled as the target.
 
     The score is the squared share of an image's features along their main direction. Tran et al., NeurIPS 2018,
     arXiv:1811.00636.
@@ -120,6 +121,6 @@ def spectral_auc(model: nn.Module, truth: Poisoned, *, target_label: int) -> flo
     of_target = truth.data.labels == target_label
     last = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
     features = activations(model, truth.data[of_target], readout=last).float()
-    centred = features - features.mean(0)
-    main = torch.linalg.svd(centred, full_matrices=False).Vh[0]
-    return auc((centred @ main) ** 2, truth.is_poisoned[of_target])
+    centered = features - features.mean(0)
+    main = torch.linalg.svd(centered, full_matrices=False).Vh[0]
+    return auc((centered @ main) ** 2, truth.is_poisoned[of_target])

@@ -7,15 +7,15 @@ how much of the attacker's trigger does the key merely cover?
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bdlib.attacks.all_to_all import next_class
 from bdlib.data.images import ImageSet, split
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger
-from bdlib.evaluation.apply_trigger import apply_trigger, triggered_set
+from bdlib.evaluation.apply_trigger import LABEL_MAPS, AttackedSet, attacked_set
 from bdlib.models import predict, share
 from bdlib.types import Labels, Trigger
 
@@ -67,25 +67,26 @@ class Attack:
     target_label: int
     label_map: str = "all_to_one"
 
+    @cached_property
+    def images(self) -> AttackedSet:
+        """The clean images that count, the triggered ones, and the labels that the attacker wants."""
+        relabel = LABEL_MAPS[self.label_map](self.target_label, int(self.test.labels.max()) + 1)
+        return attacked_set(self.test, self.trigger, relabel)
+
     @property
     def victims(self) -> ImageSet:
         """The clean images that count: all, or those of classes other than the single target."""
-        return self.test if self.label_map == "all_to_all" else self.test[self.test.labels != self.target_label]
+        return self.images.clean
 
     @property
     def attacked(self) -> ImageSet:
         """The same with the trigger, their true labels kept."""
-        if self.label_map == "all_to_all":
-            return ImageSet(apply_trigger(self.test.images, self.trigger), self.test.labels)
-        return triggered_set(self.test, self.trigger, target_label=self.target_label)
+        return self.images.triggered
 
     @property
     def wanted(self) -> Labels:
         """The label that the attacker wants for each of them."""
-        labels = self.victims.labels
-        if self.label_map == "all_to_all":
-            return next_class(labels, int(self.test.labels.max()) + 1)
-        return torch.full_like(labels, self.target_label)
+        return self.images.wanted
 
     @property
     def is_one(self) -> bool:

@@ -1,10 +1,10 @@
 """What RNP says happens inside: unlearned models keep the backdoor, show its target, and recovery finds its filters.
 
-Backdoor filters are told by their triggered change (`bdlib.analysis`), which no defender can measure.
+Backdoor filters are those with the largest trigger-activated change (`bdlib.evaluation.trigger_analysis`), which no
+defender can measure.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
@@ -13,16 +13,17 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from bdlib.data.images import ImageSet, split
-from bdlib.defenses.rnp import recover_masks, unlearn
-from bdlib.evaluation.metrics import Scores, defense_effectiveness, evaluate
+from bdlib.data.images import ImageSet, sample
+from bdlib.evaluation.metrics import defense_effectiveness, evaluate
 from bdlib.evaluation.trigger_analysis import joined, trigger_activated_change
 from bdlib.models import predict, share
 from bdlib.training.filter_masks import THRESHOLDS, Masks, batch_norms, prune
-from bdlib.types import Trigger
+from bdlib.types import EventLog, Trigger
 
+NUMBERS_VERSION = 1  # raise it when a change here changes numbers
+IMAGES = 500  # test images that the measures use, at most
 FIXED_THRESHOLD = 0.7  # BackdoorBench's final model, whatever the data
-LOWEST = 0.05  # the share of all filters, lowest masks first, of which the precision is taken
+LOWEST = 0.05  # the share of all filters, lowest masks first, whose precision is measured
 TOP = 0.1  # the share of a layer's filters called backdoor filters
 
 
@@ -32,59 +33,43 @@ def rnp(
     clean: ImageSet,
     test: ImageSet,
     trigger: Trigger,
+    events: EventLog,
     *,
     target_label: int,
-    stop_accuracy: float,
-    unlearning_rate: float,
-    unlearning_epochs: int,
-    alpha: float,
-    recovery_rate: float,
-    recovery_epochs: int,
-    batch_size: int,
-    augmentation: int | None,
-    variant: str,
-    seed: int,
 ) -> dict[str, float]:
-    """The stages once more, each one's outcome as numbers; on a clean twin only those that need no backdoor.
+    """The outcome of each stage of the run that `events` watched; for a clean model, only what needs no backdoor.
 
-    Accuracies and success rates are of 500 test images.
+    Accuracies, success rates, precisions and shares are in [0, 1], the rest are counts. Accuracies and success rates
+    are of `IMAGES` test images. Empty when no run was watched.
     """
-    some, steps = sample(test), list[nn.Module]()
+    if "unlearned" not in events:
+        return {}
+    images, unlearned, masks = sample(test, IMAGES), events["unlearned"], events["masks"]
     attack: dict[str, Any] = {"trigger": trigger, "target_label": target_label}
-    shared: dict[str, Any] = {"batch_size": batch_size, "augmentation": augmentation, "seed": seed}
-    unlearned = unlearn(model, clean, stop_accuracy=stop_accuracy, learning_rate=unlearning_rate,
-                        epochs=unlearning_epochs, variant=variant, watch=steps.append, **shared)  # fmt: skip
-    masks = recover_masks(unlearned, clean, alpha=alpha, learning_rate=recovery_rate, epochs=recovery_epochs, **shared)
-    values, after = joined(masks), evaluate(unlearned, some, **attack)
-    off = ~kept(model, defended)
+    values, scores, shares = joined(masks), evaluate(unlearned, images, **attack), exposure(unlearned, clean)
+    pruned = ~remaining_filters(model, defended)
     measured = {
-        "unlearning_steps": float(len(steps)),
-        "unlearned_accuracy": after.clean_accuracy,
-        "exposure": exposure(unlearned, clean)[target_label].item(),
-        "exposed": float(exposure(unlearned, clean).argmax() == target_label),
+        "unlearning_steps": float(events.counts["unlearning_step"]),
+        "unlearned_accuracy": scores.clean_accuracy,
+        "exposure": shares[target_label].item(),
+        "exposed": float(shares.argmax() == target_label),
         "masks_at_zero": share(values <= 0),
         "masks_at_one": share(values >= 1),
-        "pruned_filters": float(off.sum()),
+        "pruned_filters": float(pruned.sum()),
     }
-    if torch.equal(trigger(some.images[:8] / 255), some.images[:8] / 255):
+    if torch.equal(trigger(images.images[:8] / 255), images.images[:8] / 255):
         return measured
-    backdoor = backdoor_filters(
-        trigger_activated_change(model, some[some.labels != target_label], trigger, list(masks))
-    )
-    measured |= {"unlearned_asr": after.asr, "chance": share(backdoor),
-                 "lowest_precision": share(backdoor[lowest(values, LOWEST)])}  # fmt: skip
-    if off.any():
-        measured["pruned_precision"] = share(backdoor[off])
-    return measured | summary(threshold_sweep(model, masks, some, **attack))
-
-
-def sample(test: ImageSet, count: int = 500) -> ImageSet:
-    """`count` test images, the classes in equal shares; all of them where there are fewer."""
-    return split(test, min(1.0, count / len(test)), seed=0)[0]
+    others = images[images.labels != target_label]
+    backdoor = backdoor_filters(trigger_activated_change(model, others, trigger, list(masks)))
+    measured |= {"unlearned_asr": scores.asr, "chance": share(backdoor),
+                 "lowest_precision": share(backdoor[lowest_masks(values, LOWEST)])}  # fmt: skip
+    if pruned.any():
+        measured["pruned_precision"] = share(backdoor[pruned])
+    return measured | _threshold_scores(threshold_sweep(model, masks, images, **attack))
 
 
 def exposure(unlearned: nn.Module, clean: ImageSet) -> Tensor:
-    """The share of the defender's images that the unlearned model gives to each class, shape (classes,).
+    """The share of the defender's images that the unlearned model assigns to each class, shape (classes,).
 
     The largest is the suspected target: the paper's algorithm 1, line 5. The defender could do this too.
     """
@@ -92,14 +77,14 @@ def exposure(unlearned: nn.Module, clean: ImageSet) -> Tensor:
     return predict(unlearned, clean).bincount(minlength=classes).double() / len(clean)
 
 
-def kept(model: nn.Module, defended: nn.Module) -> Bool[Tensor, " n"]:
-    """For every filter, whether `defended` still has its BatchNorm weight, which `model` had."""
+def remaining_filters(model: nn.Module, defended: nn.Module) -> Bool[Tensor, " n"]:
+    """For every filter, whether `defended` did not prune it: its BatchNorm weight is not zero, or was so in `model`."""
     before, after = (joined({k: m.weight.detach() for k, m in batch_norms(net).items()}) for net in (model, defended))
     return (after != 0) | (before == 0)
 
 
 def backdoor_filters(change: Mapping[str, Tensor], top: float = TOP) -> Bool[Tensor, " n"]:
-    """The `top` share of every layer's filters, at least one, that the trigger moves most; layers are not compared."""
+    """The `top` share of every layer's filters, at least one, that the trigger moves most, layer by layer."""
     marks = {}
     for layer, values in change.items():
         marks[layer] = torch.zeros_like(values, dtype=torch.bool)
@@ -107,8 +92,8 @@ def backdoor_filters(change: Mapping[str, Tensor], top: float = TOP) -> Bool[Ten
     return joined(marks)
 
 
-def lowest(values: Tensor, proportion: float) -> Tensor:
-    """The places of the lowest masks, ties in the network's order; at least one."""
+def lowest_masks(values: Tensor, proportion: float) -> Tensor:
+    """The positions of the lowest masks, ties in the network's order; at least one."""
     return values.argsort(stable=True)[: max(1, round(proportion * len(values)))]
 
 
@@ -118,7 +103,7 @@ def threshold_sweep(
 ) -> pd.DataFrame:  # fmt: skip
     """ACC, ASR and DER of the pruned model at every threshold: columns threshold, pruned, accuracy, asr, der.
 
-    The first row, of threshold -1, is the model itself. Choosing a row by this table takes an oracle.
+    The first row, of threshold -1, is the model itself. Only an oracle can choose a row by this table.
     """
     attack: dict[str, Any] = {"trigger": trigger, "target_label": target_label}
     values, rows = joined(masks), list[dict[str, float]]()
@@ -132,37 +117,13 @@ def threshold_sweep(
     return pd.DataFrame(rows)
 
 
-def oracle(sweep: pd.DataFrame) -> pd.Series:
-    """The row of the highest DER, the lower threshold where several have it: needs test data and the trigger."""
+def oracle_choice(sweep: pd.DataFrame) -> pd.Series:
+    """The row of the highest DER, the lowest threshold among ties. It needs test data and the trigger."""
     return sweep.loc[sweep["der"].idxmax()]
 
 
-def summary(sweep: pd.DataFrame) -> dict[str, float]:
+def _threshold_scores(sweep: pd.DataFrame) -> dict[str, float]:
     """Scores at the oracle's threshold and at BackdoorBench's fixed one, as numbers for a record."""
-    best, fixed = oracle(sweep), sweep[sweep["threshold"] == FIXED_THRESHOLD].iloc[0]
+    best, fixed = oracle_choice(sweep), sweep[sweep["threshold"] == FIXED_THRESHOLD].iloc[0]
     return {f"{name}_{column}": float(row[column]) for name, row in (("oracle", best), ("fixed", fixed))
             for column in ("threshold", "pruned", "accuracy", "asr")}  # fmt: skip
-
-
-@dataclass
-class Course:
-    """Watches a stage: ACC and ASR of the network at every few steps, for figures."""
-
-    test: ImageSet
-    trigger: Trigger
-    target_label: int
-    every: int = 4
-    seen: int = 0
-    steps: list[int] = field(default_factory=list)
-    scores: list[Scores] = field(default_factory=list)
-
-    def __call__(self, network: nn.Module) -> None:
-        self.seen += 1
-        if self.seen % self.every == 0:
-            self.steps.append(self.seen)
-            self.scores.append(evaluate(network, self.test, self.trigger, target_label=self.target_label))
-
-    def lines(self) -> dict[str, tuple[list[int], list[float]]]:
-        """ACC and ASR in per cent, each as (steps, heights)."""
-        return {"ACC": (self.steps, [100 * s.clean_accuracy for s in self.scores]),
-                "ASR": (self.steps, [100 * s.asr for s in self.scores])}  # fmt: skip

@@ -5,6 +5,7 @@ were reported; whiskers are 95 % intervals over seeds. Accuracies and success ra
 """
 
 import inspect
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,8 @@ def show(*functions: Any) -> Any:
     """The source of library functions, highlighted, as the cell's output."""
     from IPython.display import Code
 
-    return Code("\n\n".join(inspect.getsource(function) for function in functions), language="python")
+    sources = [textwrap.dedent(inspect.getsource(function)) for function in functions]
+    return Code("\n\n".join(sources), language="python")
 
 
 def image_grid(rows: Mapping[str, Images], *, columns: Sequence[str] = (), diverging: Sequence[str] = ()) -> Figure:

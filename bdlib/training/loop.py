@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from bdlib.data.images import ImageSet, batches
+from bdlib.data.images import ImageSet, batches, require_images
 from bdlib.types import Batch, Loss, LossFn, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes what is trained
@@ -105,7 +105,10 @@ def steps(
 
     The model is moved to the data's device, and left in evaluation mode when the loop ends, also by `break`. Without
     an `optimizer` it is SGD on all parameters. On a GPU that has bfloat16, losses are computed in it.
+
+    Raises ValueError when `data` is empty.
     """
+    require_images(data)
     device = data.labels.device
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizer or schedule.sgd(model.parameters())

@@ -1,48 +1,44 @@
-"""Unlearning: ascent_loss the loss on some images until the network no longer knows them.
+"""Unlearning by gradient ascent: raise the loss on some images until the network no longer classifies them.
 
-What moves on the way tells where that knowledge lies. Clean images are the defender's to unlearn; poisoned ones only
-someone's who holds the trigger.
+RNP and NWC unlearn clean images, to see which filters the task needs. ABL unlearns images that it suspects of poison.
 """
 
-from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import replace
+from collections.abc import Iterator
 
+import torch.nn.functional as F
 from torch import nn
+from torch.optim import Optimizer
 
 from bdlib.data.images import ImageSet
-from bdlib.models import predict, share
-from bdlib.training.loop import Schedule, cross_entropy, train
-from bdlib.types import Batch, Loss
-
-OnEpoch = Callable[[int, nn.Module], None]  # called after each epoch with its number and the model as it then is
+from bdlib.training.loop import Schedule, Step, steps
+from bdlib.types import Loss
 
 
-def unlearn(
-    model: nn.Module, data: ImageSet, schedule: Schedule, *, stop_accuracy: float, on_epoch: OnEpoch | None = None
-) -> nn.Module:
-    """A copy of `model` that climbs the cross-entropy until its accuracy on `data` is `stop_accuracy` or less.
+def ascend(
+    model: nn.Module, data: ImageSet, schedule: Schedule, optimizer: Optimizer | None = None
+) -> Iterator[tuple[Step, float]]:
+    """Raise the cross-entropy of `model` on `data`, in place, one step of gradient ascent a turn; `break` ends it.
 
-    Accuracy is looked at after every epoch, in evaluation mode and without augmentation; `schedule.epochs` is the most
-    that are tried, at a constant rate. BatchNorm's running statistics move too.
+        for step, training_accuracy in ascend(unlearned, clean, schedule):
+            if step.ends_epoch and training_accuracy <= 0.2:
+                break
 
-    Raises FloatingPointError when a weight is no longer finite (such a network gives every image the first class, and
-    would pass for one at chance), RuntimeError when the schedule ends before the accuracy has fallen.
+    `training_accuracy` is the share of the epoch's images so far that the model classified correctly, each just before
+    the step on its batch, in training mode. BatchNorm's running statistics move too. Arguments are those of `steps`.
+
+    Raises FloatingPointError at the end of an epoch whose mean loss is not finite.
     """
-    unlearned = deepcopy(model).requires_grad_(True)
-    optimizer = schedule.sgd(unlearned.parameters())
-    for epoch in range(schedule.epochs):
-        once = replace(schedule, epochs=1, seed=schedule.seed * schedule.epochs + epoch)  # other shuffles every epoch
-        train(unlearned, data, once, loss_fn=ascent_loss, optimizer=optimizer)
-        if not all(tensor.isfinite().all() for tensor in unlearned.state_dict().values()):
-            raise FloatingPointError(f"unlearning at rate {schedule.learning_rate:g}: not finite after epoch {epoch}")
-        if on_epoch:
-            on_epoch(epoch, unlearned)
-        if share(predict(unlearned, data) == data.labels) <= stop_accuracy:
-            return unlearned
-    raise RuntimeError(f"stop_accuracy={stop_accuracy}: not reached in {schedule.epochs} epochs of unlearning")
+    correct = total = 0
+    for batch, step in steps(model, data, schedule, optimizer):
 
+        def loss() -> Loss:
+            nonlocal correct
+            logits = model(batch.images)
+            correct += int((logits.argmax(1) == batch.labels).sum())
+            return -F.cross_entropy(logits, batch.labels)
 
-def ascent_loss(model: nn.Module, batch: Batch) -> Loss:
-    """The loss to minimise in order to ascent_loss: minus the cross-entropy."""
-    return -cross_entropy(model, batch)
+        step(loss)
+        total += len(batch.labels)
+        yield step, correct / total
+        if step.ends_epoch:
+            correct = total = 0

@@ -81,7 +81,7 @@ def test_pixels_are_decoded_once_and_never_trusted_for_another_file(tmp_path, mo
     assert kept.read_bytes() == content
     write_parquet(tmp_path / "toy", [1, 2, 3])
     assert read_parquet(tmp_path / "toy", "train").images[:, 0, 0, 0].tolist() == [1, 2, 3]
-    monkeypatch.setattr(datasets, "decode", None)  # from here on nothing can be decoded
+    monkeypatch.setattr(datasets, "_decode", None)  # from here on nothing can be decoded
     again = read_parquet(tmp_path / "toy", "train")
     assert again.images[:, 0, 0, 0].tolist() == [1, 2, 3] and again.labels.tolist() == [0, 1, 2]
 
@@ -115,7 +115,7 @@ def test_the_real_data_sets_that_are_here():
     """CIFAR-10 and GTSRB test sets, where their folder is; nothing to check where it is not."""
     for name in ("cifar10", "gtsrb"):
         if (SHARED / name).is_dir():
-            data = datasets.checked(name, read_parquet(SHARED / name, "test"), 1)
+            data = datasets._check_facts(name, read_parquet(SHARED / name, "test"), 1)
             means = data.images.float().mean((0, 2, 3)) / 255
             assert torch.allclose(means, torch.tensor(DATASETS[name].mean), atol=0.01)
 
@@ -133,11 +133,11 @@ def test_tiny_imagenet_comes_from_its_archive(tmp_path, monkeypatch):
     address = f"http://127.0.0.1:{server.server_port}/tiny.zip"
     monkeypatch.setattr(datasets, "TINY_IMAGENET", (address, md5(archive.read_bytes()).hexdigest()))
     try:
-        train, test = datasets.download_tiny_imagenet(tmp_path / "downloads")
+        train, test = datasets._download_tiny_imagenet(tmp_path / "downloads")
         monkeypatch.setattr(datasets, "TINY_IMAGENET", (address, "0" * 32))
         monkeypatch.setenv("BDLIB_DOWNLOADS", str(tmp_path / "altered"))
         with pytest.raises(DataError, match="tiny_imagenet"):
-            datasets.download("tiny_imagenet")
+            datasets._download("tiny_imagenet")
     finally:
         server.shutdown()
         server.server_close()
@@ -149,4 +149,4 @@ def test_missing_and_offline_is_one_error_with_both_remedies(tmp_path, monkeypat
     monkeypatch.setattr(datasets, "TINY_IMAGENET", ((tmp_path / "nowhere.zip").as_uri(), "0"))
     monkeypatch.setenv("BDLIB_DOWNLOADS", str(tmp_path / "downloads"))
     with pytest.raises(DataError, match="go online, or set BDLIB_DATA"):
-        datasets.download("tiny_imagenet")
+        datasets._download("tiny_imagenet")

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bdlib.attacks.triggers import TRIGGERS
+from bdlib.attacks.none import NoTrigger
 from bdlib.data.images import batches
 from bdlib.defenses.ar.method import REGULARIZERS, Interrupted, adaptive_penalty, ar, masked_share, released_penalty
 from bdlib.defenses.ar.salience import benign_salience, mask, updated, weights_inside
@@ -300,6 +300,6 @@ def test_what_is_measured_is_finite_and_leaves_the_trigger_out_on_a_twin(backdoo
     assert found["mean_weight_after"] < found["mean_weight_before"]
     assert found["change_left"] != 1 and 0.05 < found["precision_chance"] < 0.15
     assert measure(backdoored, backdoored, clean, test_set, trigger, **settings)["change_left"] == 1
-    twin = measure(backdoored, repaired, clean, test_set, TRIGGERS["none"], **settings)
+    twin = measure(backdoored, repaired, clean, test_set, NoTrigger(), **settings)
     assert twin == {name: value for name, value in found.items() if name.startswith(("mean_weight", "share_above"))}
     assert all(torch.equal(value, before[name]) for name, value in backdoored.state_dict().items())

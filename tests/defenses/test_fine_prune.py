@@ -7,7 +7,14 @@ import torch
 import torch.nn.functional as F
 from conftest import toy
 
-from bdlib.defenses.fine_prune import activations, choose_filters, dormancy, fine_prune, fine_tune_pruned, without
+from bdlib.defenses.fine_prune import (
+    activations,
+    choose_filters,
+    dormancy,
+    fine_prune,
+    fine_tune_pruned,
+    without_filters,
+)
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.models import preact_resnet18, predict, seeded, tap
 
@@ -43,7 +50,7 @@ def test_without_a_filter_is_as_if_its_map_were_silent(backdoored, clean):
         features = seen["relu"].clone()
         features[:, ~keep] = 0
         expected = backdoored.head(features.mean((2, 3)))
-        assert torch.allclose(without(backdoored, keep)(images), expected, atol=1e-5)
+        assert torch.allclose(without_filters(backdoored, keep)(images), expected, atol=1e-5)
 
 
 def test_the_choice_is_the_longest_that_costs_no_more_than_allowed(backdoored, clean):
@@ -57,11 +64,11 @@ def test_the_choice_is_the_longest_that_costs_no_more_than_allowed(backdoored, c
         keep[:] = True
         for number in order:
             keep[number] = False
-            if accuracy(without(backdoored, keep), data) < lowest:
+            if accuracy(without_filters(backdoored, keep), data) < lowest:
                 keep[number] = True
                 break
         assert torch.equal(chosen, keep) and 0 < (~keep).sum() < 128
-        assert accuracy(without(backdoored, chosen), data) >= lowest
+        assert accuracy(without_filters(backdoored, chosen), data) >= lowest
 
 
 def test_more_is_pruned_for_more_accuracy_and_at_most_all_but_what_is_needed(backdoored, clean):
@@ -75,7 +82,7 @@ def test_pruned_filters_stay_pruned_and_the_others_learn(backdoored, clean):
     tuned = fine_tune_pruned(backdoored, clean, keep, **FAST)
     assert (tuned.head.weight[:, ~keep] == 0).all() and (tuned.head.weight[:, keep] != 0).all()
     assert not torch.equal(tuned.head.weight[:, keep], backdoored.head.weight[:, keep])
-    freely = fine_tune(without(backdoored, keep), clean, **FAST)
+    freely = fine_tune(without_filters(backdoored, keep), clean, **FAST)
     assert (freely.head.weight[:, ~keep] != 0).any()
 
 

@@ -9,27 +9,29 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import SGD
 
-from bdlib.attacks.triggers import NoTrigger
+from bdlib.attacks.none import NoTrigger
 from bdlib.data.images import batches
 from bdlib.defenses.nwc import (
     activeness_aware_fine_tune,
-    clean_unlearn,
     convolutions,
     neuron_weight_change,
     nwc,
     reinitialize,
+    unlearn,
     weight_change,
 )
+from bdlib.evaluation.course import Course
 from bdlib.evaluation.metrics import evaluate
 from bdlib.evaluation.trigger_analysis import trigger_activated_change
-from bdlib.mechanisms.nwc import activeness, agreement, chosen, overlap, poison_unlearn, watch
+from bdlib.mechanisms.nwc import activeness, agreement, overlap, poison_unlearn, selected_shares
 from bdlib.mechanisms.nwc import nwc as mechanism
-from bdlib.models import predict, resnet18, seeded, share
+from bdlib.models import accuracy, resnet18, seeded
 from bdlib.training.loop import Schedule, train
 from bdlib.training.sam import perturbation
+from bdlib.types import EventLog
 
 REPAIR = Schedule(2, 0.01, anneal="constant", batch_size=64, weight_decay=0.0, augmentation=None)
-CLIMB = replace(REPAIR, epochs=200, learning_rate=3e-3)
+ASCENT = replace(REPAIR, epochs=200, learning_rate=3e-3, seed_per_epoch=True)
 STAGES = dict(learning_rate=0.01, unlearning_rate=3e-3, epochs=2, batch_size=64, augmentation=None, stop_accuracy=0.25)
 
 
@@ -39,7 +41,7 @@ def weights(model):
 
 @pytest.fixture(scope="module")
 def unlearned(backdoored, clean):
-    return clean_unlearn(backdoored, clean, CLIMB, stop_accuracy=0.25)
+    return unlearn(backdoored, clean, ASCENT, stop_accuracy=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -55,27 +57,23 @@ def test_unlearning_climbs_step_by_step(backdoored, clean):
         optimizer.zero_grad()
         (-F.cross_entropy(by_hand(batch.images), batch.labels)).backward()
         optimizer.step()
-    climbed = clean_unlearn(backdoored, clean, replace(CLIMB, epochs=1, seed=3), stop_accuracy=1.0)
+    climbed = unlearn(backdoored, clean, replace(ASCENT, epochs=1, seed=3), stop_accuracy=1.0)
     assert torch.allclose(weights(climbed), weights(by_hand), atol=1e-5)
 
 
 def test_unlearning_stops_at_the_first_epoch_that_is_low_enough(backdoored, clean):
-    accuracy, start = [], deepcopy(backdoored.state_dict())
-
-    def look(epoch, model):
-        accuracy.append(share(predict(model, clean) == clean.labels))
-
-    clean_unlearn(backdoored, clean, CLIMB, stop_accuracy=0.25, on_epoch=look)
-    assert len(accuracy) > 1 and accuracy[-1] <= 0.25 and all(value > 0.25 for value in accuracy[:-1])
+    trace, start = [], deepcopy(backdoored.state_dict())
+    unlearn(backdoored, clean, ASCENT, stop_accuracy=0.25, on_event=lambda _, m: trace.append(accuracy(m, clean)))
+    assert len(trace) > 1 and trace[-1] <= 0.25 and all(value > 0.25 for value in trace[:-1])
     assert all(torch.equal(value, start[name]) for name, value in backdoored.state_dict().items())
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_unlearning_that_runs_away_or_takes_too_long_is_an_error(backdoored, clean):
     with pytest.raises(FloatingPointError, match="finite|nan|inf"):
-        clean_unlearn(backdoored, clean, replace(CLIMB, learning_rate=1e12), stop_accuracy=-1)
+        unlearn(backdoored, clean, replace(ASCENT, learning_rate=1e12), stop_accuracy=0.0)
     with pytest.raises(RuntimeError, match=r"stop_accuracy=0.25: not reached in 1 epochs"):
-        clean_unlearn(backdoored, clean, replace(CLIMB, epochs=1, learning_rate=1e-7), stop_accuracy=0.25)
+        unlearn(backdoored, clean, replace(ASCENT, epochs=1, learning_rate=1e-7), stop_accuracy=0.25)
 
 
 def test_weights_that_broke_in_the_last_step_are_noticed(backdoored, clean):
@@ -84,7 +82,7 @@ def test_weights_that_broke_in_the_last_step_are_noticed(backdoored, clean):
     broken.get_submodule("head").bias.data[0] = torch.inf
     one = clean[clean.labels == 0]
     with pytest.raises(FloatingPointError, match="finite|nan|inf"):
-        clean_unlearn(broken, one, CLIMB, stop_accuracy=0.25)
+        unlearn(broken, one, ASCENT, stop_accuracy=0.25)
 
 
 def test_the_change_is_the_sum_of_absolute_differences(backdoored, unlearned, change):
@@ -212,7 +210,7 @@ def test_the_mixture_penalises_the_gradient():
 
 def test_nwc_is_its_stages(backdoored, clean):
     whole = nwc(backdoored, clean, **STAGES, neuron_ratio=0.2, weight_ratio=0.6, alpha=0.5, rho=0.1, seed=3)
-    unlearned = clean_unlearn(backdoored, clean, replace(CLIMB, epochs=1000, seed=3), stop_accuracy=0.25)
+    unlearned = unlearn(backdoored, clean, replace(ASCENT, epochs=1000, seed=3), stop_accuracy=0.25)
     change = weight_change(backdoored, unlearned)
     emptied = reinitialize(backdoored, change, neuron_ratio=0.2, weight_ratio=0.6)
     repaired = activeness_aware_fine_tune(emptied, clean, replace(REPAIR, seed=3), alpha=0.5, rho=0.1)
@@ -234,7 +232,7 @@ def test_no_repair_leaves_the_emptied_network(backdoored, clean, change):
 def test_poison_unlearning_ends_where_the_attack_does_and_agreement_is_by_rank(
     backdoored, test_set, trigger, unlearned, change
 ):
-    poison = poison_unlearn(backdoored, test_set, trigger, CLIMB, target_label=0)
+    poison = poison_unlearn(backdoored, test_set, trigger, ASCENT, target_label=0)
     assert evaluate(poison, test_set, trigger, target_label=0).asr <= 0.05
     assert evaluate(unlearned, test_set, trigger, target_label=0).asr > 0.9  # clean unlearning leaves the backdoor
     other = weight_change(backdoored, poison)
@@ -253,18 +251,17 @@ def test_overlap_counts_the_filters_shared_by_both_orders(backdoored, test_set, 
 
 
 def test_watching_a_repair_changes_nothing_and_sees_its_end(backdoored, clean, test_set, trigger):
-    seen, scored = [], {"trigger": trigger, "target_label": 0}
-    watched = activeness_aware_fine_tune(
-        backdoored, clean, REPAIR, alpha=0.7, rho=0.05, on_epoch=watch(seen, test_set, **scored)
-    )
+    attack = {"trigger": trigger, "target_label": 0}
+    course = Course(lambda model: evaluate(model, test_set, **attack), "epoch")
+    watched = activeness_aware_fine_tune(backdoored, clean, REPAIR, alpha=0.7, rho=0.05, on_event=course)
     alone = activeness_aware_fine_tune(backdoored, clean, REPAIR, alpha=0.7, rho=0.05)
     assert torch.equal(weights(watched), weights(alone))
-    assert len(seen) == 2 and seen[-1] == evaluate(alone, test_set, **scored)
+    assert list(course.looks["epoch"]) == [1, 2] and course.looks["epoch"][2] == evaluate(alone, test_set, **attack)
 
 
 def test_gradient_norms_are_those_of_the_first_epoch(backdoored, clean):
     """At a rate of nothing the weights stand still: the mean over batches of the summed absolute gradients."""
-    still = replace(CLIMB, learning_rate=1e-30, seed=2)
+    still = replace(ASCENT, learning_rate=1e-30, seed=2)
     found, model = activeness(backdoored, clean, still), deepcopy(backdoored).train()
     sums = []
     for batch in batches(clean, 64, generator=torch.Generator().manual_seed(2 * 200)):
@@ -274,17 +271,41 @@ def test_gradient_norms_are_those_of_the_first_epoch(backdoored, clean):
     assert torch.allclose(found["layer3.0.conv2"], torch.stack(sums).mean(0), atol=1e-5)
 
 
-def test_shares_of_chosen_filters_add_up(change):
-    shares = chosen(change, 0.25)
+def test_shares_of_selected_filters_add_up(change):
+    shares = selected_shares(change, 0.25)
     assert sum(shares[name] * len(layer) for name, layer in change.items()) == pytest.approx(480 / 4)
-    assert set(chosen(change, 0.0).values()) == {0.0}
+    assert set(selected_shares(change, 0.0).values()) == {0.0}
 
 
-def test_the_record_holds_finite_measures_and_no_trigger_s_on_a_twin(backdoored, clean, test_set, trigger):
-    options = {k: v for k, v in STAGES.items() if k not in ("learning_rate", "epochs")} | {"target_label": 0}
-    found = mechanism(backdoored, backdoored, clean, test_set, trigger, **options)
-    assert {"correlation_last_layer", "unlearned_asr", "reinitialized_asr", "overlap_with_triggered"} < found.keys()
-    assert found["unlearned_accuracy"] < 0.4 and all(isinstance(value, float) for value in found.values())
-    twin = mechanism(backdoored, backdoored, clean, test_set, NoTrigger(), **options)
-    assert twin.keys() < found.keys() and not [name for name in twin if "asr" in name or "correlation" in name]
-    assert mechanism(backdoored, backdoored, clean, test_set, trigger, **options, neuron_ratio=0.0) == {}
+def test_the_record_holds_finite_measures_and_none_that_need_a_trigger_without_one(
+    backdoored, clean, test_set, trigger
+):
+    events, options = EventLog(), dict(unlearning_rate=3e-3, batch_size=64, augmentation=None, target_label=0)
+    nwc(backdoored, clean, **STAGES, on_event=events)
+    measured = mechanism(backdoored, clean, test_set, trigger, events, **options)
+    assert {"correlation_last_layer", "unlearned_asr", "reinitialized_asr", "overlap_with_triggered"} < measured.keys()
+    assert measured["unlearned_accuracy"] < 0.4 and all(isinstance(value, float) for value in measured.values())
+    assert measured["unlearning_epochs"] == events.counts["unlearning_epoch"] > 1
+    clean_model = mechanism(backdoored, clean, test_set, NoTrigger(), events, **options)
+    assert clean_model.keys() < measured.keys()
+    assert not [name for name in clean_model if "asr" in name or "correlation" in name]
+    nothing = EventLog()
+    nwc(backdoored, clean, **STAGES | {"epochs": 0}, neuron_ratio=0.0, on_event=nothing)
+    assert mechanism(backdoored, clean, test_set, trigger, nothing, **options) == {}
+
+
+def test_the_measure_does_not_unlearn_once_more(backdoored, clean, test_set, unlearned, change, monkeypatch):
+    events = EventLog()
+    for name, value in (("unlearned", unlearned), ("change", change), ("reinitialized", backdoored)):
+        events(name, value)
+    monkeypatch.setattr("bdlib.mechanisms.nwc.unlearn", None)
+    options = dict(unlearning_rate=3e-3, batch_size=64, augmentation=None, target_label=0)
+    assert mechanism(backdoored, clean, test_set, NoTrigger(), events, **options)["unlearned_accuracy"] < 0.4
+
+
+def test_an_error_in_on_event_reaches_the_caller(backdoored, clean):
+    def fail(name, value):
+        raise StopIteration(name)
+
+    with pytest.raises(StopIteration, match="unlearning_epoch"):
+        nwc(backdoored, clean, **STAGES, on_event=fail)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, nn
 from torch.optim import SGD
 
-from bdlib.attacks.triggers import NoTrigger
+from bdlib.attacks.none import NoTrigger
 from bdlib.data.images import ImageSet, batches, shift_and_mirror
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, shifted_labels
 from bdlib.defenses.pdb.method import augmented, defensive_loss, defensive_set, outputs, pdb

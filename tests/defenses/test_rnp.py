@@ -1,6 +1,7 @@
 """The correctness checks of RNP's stages, each against a plain re-implementation, and of its measures."""
 
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,26 +9,29 @@ import torch
 import torch.nn.functional as F
 from conftest import STATISTICS, toy
 
-from bdlib.attacks.triggers import NoTrigger
+from bdlib.attacks.none import NoTrigger
 from bdlib.data.images import batches
 from bdlib.defenses.rnp import recover_masks, rnp, unlearn
 from bdlib.evaluation.metrics import evaluate
 from bdlib.evaluation.trigger_analysis import joined
-from bdlib.mechanisms.rnp import Course, backdoor_filters, exposure, kept, lowest, oracle, threshold_sweep
+from bdlib.mechanisms.rnp import (
+    backdoor_filters,
+    exposure,
+    lowest_masks,
+    oracle_choice,
+    remaining_filters,
+    threshold_sweep,
+)
 from bdlib.mechanisms.rnp import rnp as measure
-from bdlib.models import predict, seeded, share, small_resnet
+from bdlib.models import accuracy, seeded, small_resnet
 from bdlib.training.filter_masks import THRESHOLDS, Masked, batch_norms, choose_threshold, prune
 from bdlib.training.loop import Schedule, train
+from bdlib.types import EventLog
 
-STEPS = dict(batch_size=64, augmentation=None)
-FORGET = dict(stop_accuracy=0.3, learning_rate=0.003, epochs=20, **STEPS)
-RECOVER = dict(alpha=0.2, learning_rate=0.2, epochs=3, **STEPS)
+ASCENT = Schedule(20, 0.003, "constant", batch_size=64, augmentation=None)
+RECOVERY = replace(ASCENT, epochs=3, learning_rate=0.2, weight_decay=0.0)
 SETTINGS = dict(stop_accuracy=0.3, unlearning_rate=0.003, unlearning_epochs=20, alpha=0.2, recovery_rate=0.2,
-                recovery_epochs=3, **STEPS)  # fmt: skip
-
-
-def accuracy(model, data):
-    return share(predict(model, data) == data.labels)
+                recovery_epochs=3, batch_size=64, augmentation=None)  # fmt: skip
 
 
 def everything(model, data):
@@ -37,12 +41,18 @@ def everything(model, data):
 
 @pytest.fixture(scope="module")
 def unlearned(backdoored, clean):
-    return unlearn(backdoored, clean, **FORGET)
+    return unlearn(backdoored, clean, ASCENT, stop_accuracy=0.3)
+
+
+@pytest.fixture(scope="module")
+def run(backdoored, clean):
+    events = EventLog()
+    return rnp(backdoored, clean, **SETTINGS, on_event=events), events
 
 
 @pytest.fixture(scope="module")
 def masks(unlearned, clean):
-    return recover_masks(unlearned, clean, **RECOVER)
+    return recover_masks(unlearned, clean, RECOVERY, alpha=0.2)
 
 
 def test_unlearned_weights_fit_the_masked_network(backdoored, unlearned):
@@ -54,7 +64,9 @@ def test_unlearned_weights_fit_the_masked_network(backdoored, unlearned):
 
 def test_ascent_raises_the_loss_and_stops_as_soon_as_it_may(backdoored, clean, unlearned):
     trace = []
-    again = unlearn(backdoored, clean, **FORGET, watch=lambda network: trace.append(accuracy(network, clean)))
+    again = unlearn(
+        backdoored, clean, ASCENT, stop_accuracy=0.3, on_event=lambda _, model: trace.append(accuracy(model, clean))
+    )
     assert everything(unlearned, clean) > everything(backdoored, clean)
     assert trace[-1] <= 0.3 < min(trace[:-1]) and accuracy(again, clean) == trace[-1]
     assert not again.training and len(trace) < 20 * 4
@@ -68,7 +80,7 @@ def test_the_unlearned_model_keeps_the_backdoor_and_shows_its_target(backdoored,
 
 
 def test_unlearning_is_plain_gradient_ascent(backdoored, clean):
-    ours = unlearn(backdoored, clean, **FORGET | {"epochs": 1, "stop_accuracy": 0.0}, seed=3)
+    ours = unlearn(backdoored, clean, replace(ASCENT, epochs=1, seed=3), stop_accuracy=0.0)
     plain = deepcopy(backdoored).train()
     weights = list(plain.parameters())
     momenta, generator = [torch.zeros_like(w) for w in weights], torch.Generator().manual_seed(3)
@@ -84,16 +96,19 @@ def test_unlearning_is_plain_gradient_ascent(backdoored, clean):
 
 def test_never_reaching_the_stop_is_no_error(backdoored, clean):
     for variant in ("paper", "released"):
-        slow = unlearn(backdoored, clean, **FORGET | {"learning_rate": 1e-7, "epochs": 1}, variant=variant)
+        slow = unlearn(
+            backdoored, clean, replace(ASCENT, learning_rate=1e-7, epochs=1), stop_accuracy=0.3, variant=variant
+        )
         assert accuracy(slow, clean) > 0.9 and not slow.training
-    idle = unlearn(backdoored, clean, **FORGET | {"epochs": 0})
+    idle = unlearn(backdoored, clean, replace(ASCENT, epochs=0), stop_accuracy=0.3)
     assert all(torch.equal(a, b) for a, b in zip(idle.parameters(), backdoored.parameters(), strict=True))
 
 
 def test_the_released_stop_overshoots(backdoored, clean):
     """It comes at the end of an epoch only, and by then the model has forgotten more."""
     trace = []
-    unlearn(backdoored, clean, **FORGET, variant="released", watch=lambda n: trace.append(accuracy(n, clean)))
+    unlearn(backdoored, clean, ASCENT, stop_accuracy=0.3, variant="released",
+            on_event=lambda _, model: trace.append(accuracy(model, clean)))  # fmt: skip
     first = next(step for step, right in enumerate(trace, 1) if right <= 0.3)
     assert len(trace) % 4 == 0 and len(trace) > first
 
@@ -101,18 +116,19 @@ def test_the_released_stop_overshoots(backdoored, clean):
 def test_only_masks_are_trained_and_they_stay_in_range(unlearned, clean):
     before, seen = deepcopy(unlearned.state_dict()), []
 
-    def look(network):
+    def look(name, network):
+        assert name == "recovery_step"
         assert all(p.grad is None for p in network.model.parameters())
         seen.append(joined(network.values()))
 
-    masks = recover_masks(unlearned, clean, **RECOVER, watch=look)
+    masks = recover_masks(unlearned, clean, RECOVERY, alpha=0.2, on_event=look)
     assert len(seen) == 3 * 4 and all(0 <= s.min() and s.max() <= 1 for s in seen)
     assert torch.equal(joined(masks), seen[-1]) and (seen[-1] < 1).any()
     assert all(torch.equal(value, before[name]) for name, value in unlearned.state_dict().items())
 
 
 def test_recovery_is_plain_descent_on_clipped_masks(unlearned, clean):
-    ours = recover_masks(unlearned, clean, **RECOVER | {"epochs": 1}, seed=3)
+    ours = recover_masks(unlearned, clean, replace(RECOVERY, epochs=1, seed=3), alpha=0.2)
     plain = deepcopy(unlearned).train()
     layers, generator = batch_norms(plain), torch.Generator().manual_seed(3)
     gammas = {name: layer.weight.detach().clone() for name, layer in layers.items()}
@@ -142,7 +158,7 @@ def test_pruning_changes_the_weights_of_pruned_filters_only(backdoored, masks):
 
 
 def test_pruning_is_monotone(backdoored, masks):
-    left = [kept(backdoored, prune(backdoored, masks, t)) for t in (-1.0, *THRESHOLDS, 1.0)]
+    left = [remaining_filters(backdoored, prune(backdoored, masks, t)) for t in (-1.0, *THRESHOLDS, 1.0)]
     assert left[0].all() and not left[-1].any()
     assert all((more | ~less).all() for more, less in pairwise(left))
 
@@ -163,8 +179,8 @@ def test_the_threshold_is_the_largest_that_the_clean_images_allow(backdoored, ma
     assert choose_threshold(backdoored, ruinous, clean, allowed_drop=0.05) == -1.0
 
 
-def test_rnp_is_its_stages_and_removes_the_toy_backdoor(backdoored, unlearned, masks, clean, test_set, trigger):
-    whole = rnp(backdoored, clean, **SETTINGS, allowed_drop=0.05)
+def test_rnp_is_its_stages_and_removes_the_toy_backdoor(run, backdoored, masks, clean, test_set, trigger):
+    whole, _ = run
     parts = prune(backdoored, masks, choose_threshold(backdoored, masks, clean, allowed_drop=0.05))
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
     assert evaluate(whole, test_set, trigger, target_label=0).asr < 0.5
@@ -173,7 +189,7 @@ def test_rnp_is_its_stages_and_removes_the_toy_backdoor(backdoored, unlearned, m
 def test_backdoor_filters_are_the_most_moved_of_each_layer():
     marks = backdoor_filters({"a": torch.arange(20.0), "b": torch.tensor([3.0, 1.0, 2.0])}, top=0.1)
     assert marks.nonzero().flatten().tolist() == [18, 19, 20]
-    assert lowest(torch.tensor([0.5, 0.0, 1.0, 0.0]), 0.5).tolist() == [1, 3]
+    assert lowest_masks(torch.tensor([0.5, 0.0, 1.0, 0.0]), 0.5).tolist() == [1, 3]
 
 
 def test_the_sweep_and_its_oracle(backdoored, masks, test_set, trigger):
@@ -182,23 +198,48 @@ def test_the_sweep_and_its_oracle(backdoored, masks, test_set, trigger):
     direct = evaluate(prune(backdoored, masks, 0.5), test_set, trigger, target_label=0)
     row = sweep[sweep["threshold"] == 0.5].iloc[0]
     assert (row["accuracy"], row["asr"]) == (direct.clean_accuracy, direct.asr)
-    assert oracle(sweep)["der"] == sweep["der"].max()
+    assert oracle_choice(sweep)["der"] == sweep["der"].max()
 
 
-def test_what_is_measured_with_a_trigger_and_without(backdoored, unlearned, clean, test_set, trigger):
-    defended = rnp(backdoored, clean, **SETTINGS, allowed_drop=0.05)
-    facts = dict(target_label=0, variant="paper", seed=0, **SETTINGS)
-    measured = measure(backdoored, defended, clean, test_set, trigger, **facts)
-    twin = measure(backdoored, defended, clean, test_set, NoTrigger(), **facts | {"unlearning_epochs": 1})
+def test_what_is_measured_with_a_trigger_and_without(run, backdoored, unlearned, clean, test_set, trigger):
+    defended, events = run
+    assert {"unlearned", "masks", "threshold", "recovery_step"} < events.keys()
+    assert all(torch.equal(a, b) for a, b in zip(events["unlearned"].parameters(), unlearned.parameters(), strict=True))
+    measured = measure(backdoored, defended, clean, test_set, trigger, events, target_label=0)
+    clean_model = measure(backdoored, defended, clean, test_set, NoTrigger(), events, target_label=0)
     assert all(isinstance(v, float) and torch.tensor(v).isfinite() for v in measured.values())
     assert measured["exposure"] == exposure(unlearned, clean)[0] and measured["unlearned_asr"] > 0.9
-    assert measured["pruned_filters"] == (~kept(backdoored, defended)).sum() > 0
-    assert twin.keys() < measured.keys() and not [name for name in twin if "asr" in name]
+    assert measured["pruned_filters"] == (~remaining_filters(backdoored, defended)).sum() > 0
+    assert measured["unlearning_steps"] == events.counts["unlearning_step"] > 0
+    assert clean_model.keys() < measured.keys() and not [name for name in clean_model if "asr" in name]
+    assert measure(backdoored, backdoored, clean, test_set, trigger, EventLog(), target_label=0) == {}
 
 
-def test_a_course_is_what_the_watched_models_score(backdoored, test_set, trigger):
-    course = Course(test_set, trigger, 0, every=2)
-    for _ in range(5):
-        course(backdoored)
-    scores = evaluate(backdoored, test_set, trigger, target_label=0)
-    assert course.lines()["ASR"] == ([2, 4], [100 * scores.asr] * 2)
+def test_the_measure_trains_nothing(run, backdoored, clean, test_set, trigger, monkeypatch):
+    """All that it needs of the stages was told on the way: the run is not made once more."""
+    defended, events = run
+    monkeypatch.setattr(torch.Tensor, "backward", None)
+    assert measure(backdoored, defended, clean, test_set, trigger, events, target_label=0)["unlearning_steps"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("unlearning_step", StopIteration), ("unlearning_step", KeyError), ("recovery_step", StopIteration),
+     ("masks", StopIteration)],
+)  # fmt: skip
+def test_an_error_in_on_event_reaches_the_caller(backdoored, clean, name, error):
+    """StopIteration too, by which unlearning was once told to end."""
+
+    def fail(told, value):
+        if told == name:
+            raise error(told)
+
+    with pytest.raises(error, match=name):
+        rnp(backdoored, clean, **SETTINGS, on_event=fail)
+
+
+def test_a_network_without_batch_norm_is_refused_before_any_training(clean):
+    plain, told = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 4)), EventLog()
+    with pytest.raises(ValueError, match=r"^filters are masked in BatchNorm2d layers"):
+        rnp(plain, clean, on_event=told)
+    assert not told

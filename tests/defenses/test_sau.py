@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from conftest import STATISTICS, toy
 
-from bdlib.attacks.triggers import NoTrigger
+from bdlib.attacks.none import NoTrigger
 from bdlib.data.images import batches
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.sau.adversarial import flips, jensen_shannon, shared_adversarial_examples, sharing_loss

@@ -5,7 +5,11 @@ from math import exp, log10
 import pytest
 import torch
 
-from bdlib.attacks.triggers import BPP, SIG, TRIGGERS, BadNets, WaNet
+from bdlib.attacks.badnets import BadNets
+from bdlib.attacks.bpp import BPP
+from bdlib.attacks.none import NoTrigger
+from bdlib.attacks.sig import SIG
+from bdlib.attacks.wanet import WaNet
 from bdlib.evaluation.image_quality import LIMIT, psnr, spectrum, ssim
 from bdlib.mechanisms.attacks import attacks, likeness
 
@@ -50,10 +54,10 @@ def test_the_spectrum_of_stripes_is_a_pair_of_peaks_beside_the_middle():
     assert {divmod(place, 20) for place in strongest} == {(10, 6), (10, 14)}
 
 
-def test_what_is_measured_is_finite_and_knows_companions(backdoored, test_set):
+def test_what_is_measured_is_finite_and_knows_cover_samples(backdoored, test_set):
     plain = attacks(backdoored, test_set, BadNets(size=3), target_label=0)
     assert plain["changed"] <= 27 / 768 and plain["psnr"] < LIMIT and set(plain) == {"psnr", "ssim", "changed", "alike"}
-    assert attacks(backdoored, test_set, TRIGGERS["none"], target_label=0)["psnr"] == LIMIT
+    assert attacks(backdoored, test_set, NoTrigger(), target_label=0)["psnr"] == LIMIT
     warped = attacks(backdoored, test_set, WaNet(strength=0.0), target_label=0)
     assert warped["cover_accuracy"] > 0.8 and warped["cover_asr"] < 0.2
     onwards = attacks(backdoored, test_set, WaNet(), target_label=0, label_map="all_to_all")

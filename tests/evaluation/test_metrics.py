@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from bdlib.attacks.triggers import BadNets
+from bdlib.attacks.badnets import BadNets
 from bdlib.data.images import ImageSet
+from bdlib.evaluation.apply_trigger import AllToAll, AllToOne
 from bdlib.evaluation.intervals import bootstrap_interval, seed_interval
 from bdlib.evaluation.metrics import (
     PremiseWarning,
@@ -11,6 +12,7 @@ from bdlib.evaluation.metrics import (
     broken_premises,
     defense_effectiveness,
     evaluate,
+    evaluate_attack,
     robustness_improvement,
 )
 from bdlib.models import predict
@@ -38,6 +40,19 @@ def test_scores_of_a_perfect_backdoor():
 def test_asr_and_robust_accuracy_share_their_images(backdoored, test_set, trigger):
     scores = evaluate(backdoored, test_set, trigger, target_label=0)
     assert scores.clean_accuracy > 0.95 and scores.asr > 0.9 and scores.asr + scores.robust_accuracy <= 1
+
+
+def test_a_single_target_is_the_short_form_of_any_relabeling(backdoored, test_set, trigger):
+    scores = evaluate(backdoored, test_set, trigger, target_label=1)
+    assert scores == evaluate_attack(backdoored, test_set, trigger, AllToOne(1))
+
+
+def test_under_all_to_all_every_test_image_counts():
+    images, labels = torch.zeros(9, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 2] * 3)
+    images[:, 0, 0, 0] = labels
+    scores = evaluate_attack(Reader(), ImageSet(images, labels), BadNets(), AllToAll(3))
+    assert scores.asr == scores.robust_accuracy == pytest.approx(1 / 3)  # all are taken for 0: next of 2, and 0 itself
+    assert scores.clean_accuracy == scores.clean_accuracy_others == 1
 
 
 def test_prediction_leaves_the_mode_as_it_was(backdoored, test_set):

@@ -6,11 +6,12 @@ import torch
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import notebooks
 from bdlib.experiments import run as experiments
-from bdlib.experiments.run import Stages, handed, reserved
-from bdlib.experiments.victims import VictimConfig
+from bdlib.experiments.run import handed, reserved
+from bdlib.experiments.victims import VictimConfig, load_data, poisoned_set
+from bdlib.types import EventLog
 
 PARAMETERS = notebooks.parameters("nad", "smoke")
-RECIPE = VictimConfig.from_parameters(PARAMETERS)
+CONFIG = VictimConfig.from_parameters(PARAMETERS)
 
 
 def trains(make_model, poisoned): ...
@@ -19,53 +20,53 @@ def trains(make_model, poisoned): ...
 def keeps_back(make_model, poisoned, clean): ...
 
 
-def measures(defended, truth, clean, stages): ...
+def measures(defended, truth, clean, events): ...
 
 
 def test_a_defence_that_trains_gets_the_whole_poisoned_set():
-    make_model, poisoned = handed(trains, RECIPE, PARAMETERS)
-    assert torch.equal(poisoned.images, RECIPE.poisoned().data.images)
+    make_model, poisoned = handed(trains, CONFIG, PARAMETERS)
+    assert torch.equal(poisoned.images, poisoned_set(CONFIG).data.images)
     one, two = make_model().state_dict(), make_model().state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_one_that_keeps_clean_images_back_gets_disjoint_sets():
-    _, poisoned, clean = handed(keeps_back, RECIPE, PARAMETERS)
-    train, _ = RECIPE.data()
+    _, poisoned, clean = handed(keeps_back, CONFIG, PARAMETERS)
+    train, _ = load_data(CONFIG)
     assert len(poisoned) + len(clean) == len(train)
     known = {image.numpy().tobytes() for image in clean.images}
     assert not known & {image.numpy().tobytes() for image in poisoned.images}
-    repaired_with, rest = reserved(RECIPE, PARAMETERS)
+    repaired_with, rest = reserved(CONFIG, PARAMETERS)
     assert torch.equal(clean.images, repaired_with.images)  # the same images that repairs get
     share = (poisoned.labels != rest.labels).sum() / len(rest)
     assert abs(share - PARAMETERS["poison_rate"]) < 0.01
 
 
 def test_a_measure_gets_the_flags_and_what_was_watched():
-    stages = Stages()
-    stages("losses", [1.0])
-    stages("losses", [1.0, 2.0])
-    there = {"defended": None, "clean": reserved(RECIPE, PARAMETERS)[0], "stages": stages}
-    _, truth, clean, seen = handed(measures, RECIPE, PARAMETERS, **there)
+    events = EventLog()
+    events("losses", [1.0])
+    events("losses", [1.0, 2.0])
+    there = {"defended": None, "clean": reserved(CONFIG, PARAMETERS)[0], "events": events}
+    _, truth, clean, seen = handed(measures, CONFIG, PARAMETERS, **there)
     assert truth.is_poisoned.sum() == round(PARAMETERS["poison_rate"] * len(truth.data))
-    assert len(truth.data) + len(clean) == len(RECIPE.data()[0])
+    assert len(truth.data) + len(clean) == len(load_data(CONFIG)[0])
     assert seen == {"losses": [1.0, 2.0]}
 
 
 def test_no_clean_share_means_no_clean_images():
-    clean, rest = reserved(RECIPE, {k: v for k, v in PARAMETERS.items() if k != "clean_fraction"})
-    assert len(clean) == 0 and len(rest) == len(RECIPE.data()[0])
+    clean, rest = reserved(CONFIG, {k: v for k, v in PARAMETERS.items() if k != "clean_fraction"})
+    assert len(clean) == 0 and len(rest) == len(load_data(CONFIG)[0])
 
 
 def test_without_a_defence_the_victim_is_what_is_scored():
-    victim = RECIPE.untrained()
+    victim = CONFIG.untrained()
     assert experiments.defend("nad", PARAMETERS | {"defense": "none"}, victim) is victim
 
 
 @pytest.mark.parametrize("paper", [paper for paper in notebooks.papers() if paper in DEFENSES])
 def test_every_defence_runs_as_records_are_made(paper):
     parameters = notebooks.parameters(paper, "smoke")
-    stages, model = Stages(), VictimConfig.from_parameters(parameters).untrained()
-    defended = experiments.defend(paper, parameters, model, stages)
+    events, model = EventLog(), VictimConfig.from_parameters(parameters).untrained()
+    defended = experiments.defend(paper, parameters, model, events)
     assert not defended.training and defended is not model
-    assert ("losses" in stages) == (paper == "abl") and ("snapshots" in stages) == (paper == "pdb")
+    assert ("losses" in events) == (paper == "abl") and ("snapshots" in events) == (paper == "pdb")

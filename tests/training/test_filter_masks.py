@@ -1,10 +1,12 @@
 """Masks and pruning of filters."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
 from bdlib.models import resnet18, seeded, tap
-from bdlib.training.filter_masks import Masked, batch_norms, pruned
+from bdlib.training.filter_masks import Masked, batch_norms, prune
 from bdlib.training.loop import Schedule, train
 
 STATISTICS = ((0.5,) * 3, (0.25,) * 3)
@@ -16,8 +18,6 @@ def images(data, count=16):
 
 @pytest.fixture
 def model(backdoored):
-    from copy import deepcopy
-
     return deepcopy(backdoored)
 
 
@@ -49,11 +49,16 @@ def test_there_is_a_mask_for_every_channel_of_every_batch_norm():
 
 
 def test_pruning_touches_the_chosen_weights_alone(model):
-    keep = {"layer1.0.bn1": torch.arange(32) != 5}
-    copy = pruned(model, keep)
+    masks = {"layer1.0.bn1": torch.ones(32).index_fill(0, torch.tensor(5), 0.5)}
+    copy = prune(model, masks, 0.5)
     for (name, old), new in zip(model.state_dict().items(), copy.state_dict().values(), strict=True):
         changed = (old != new).nonzero().flatten().tolist()
         assert changed == ([5] if name == "layer1.0.bn1.weight" else [])
     assert len(batch_norms(copy)) == len(batch_norms(model)) and not copy.training
     with pytest.raises(KeyError):
-        pruned(model, {"head": torch.ones(10, dtype=torch.bool)})
+        prune(model, {"head": torch.ones(10)}, 0.5)
+
+
+def test_a_network_without_batch_norm_has_nothing_to_mask():
+    with pytest.raises(ValueError, match=r"^filters are masked in BatchNorm2d layers with weights"):
+        Masked(torch.nn.Linear(3, 4))

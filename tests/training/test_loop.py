@@ -1,4 +1,5 @@
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from torch.optim import SGD
 from bdlib.data.images import batches
 from bdlib.models import seeded, small_resnet
 from bdlib.runtime import set_up_compiler
-from bdlib.training.loop import Schedule, train
+from bdlib.training.loop import Schedule, cross_entropy, steps, train
+from bdlib.types import EventLog
 
 
 def fresh():
@@ -65,9 +67,64 @@ def test_an_optimizer_of_its_own_trains_only_what_it_holds():
 def test_every_epoch_is_told_with_its_mean_loss():
     told = []
     train(
-        fresh(), toy(64, 0), Schedule(3, 0.05, batch_size=32), on_epoch=lambda epoch, loss: told.append((epoch, loss))
+        fresh(), toy(64, 0), Schedule(3, 0.05, batch_size=32), on_event=lambda name, epoch: told.append((name, epoch))
     )
-    assert [epoch for epoch, _ in told] == [0, 1, 2] and all(loss > 0 for _, loss in told)
+    assert [(name, epoch.number) for name, epoch in told] == [("epoch", 0), ("epoch", 1), ("epoch", 2)]
+    assert all(epoch.mean_loss > 0 for _, epoch in told)
+
+
+def test_break_ends_the_loop_and_leaves_the_model_in_evaluation_mode():
+    model, taken = fresh(), 0
+    for batch, step in steps(model, toy(96, 0), Schedule(3, 0.05, batch_size=32)):
+        assert model.training
+        step(lambda: cross_entropy(model, batch))
+        taken += 1
+        if step.number == 3:
+            break
+    assert taken == 4 and not model.training
+
+
+def test_the_last_step_of_an_epoch_knows_its_mean_loss():
+    model, losses, means = fresh(), [], []
+    for batch, step in steps(model, toy(80, 0), Schedule(2, 0.05, batch_size=32)):
+        losses.append(step(lambda: cross_entropy(model, batch)).item())
+        if step.ends_epoch:
+            means.append(step.mean_loss)
+    assert means == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3])
+
+
+def test_a_seed_for_each_epoch_is_that_of_training_one_epoch_at_a_time():
+    data, schedule = toy(96, 0), Schedule(3, 0.05, "constant", batch_size=32, augmentation=2, seed=5)
+    once, restarted = fresh(), fresh()
+    train(once, data, replace(schedule, seed_per_epoch=True))
+    optimizer = schedule.sgd(restarted.parameters())
+    for epoch in range(3):
+        train(restarted, data, replace(schedule, epochs=1, seed=5 * 3 + epoch), optimizer=optimizer)
+    assert all(torch.equal(a, b) for a, b in zip(once.parameters(), restarted.parameters(), strict=True))
+
+
+def test_gradients_may_be_changed_before_the_update():
+    model = fresh()
+    before = deepcopy(model.state_dict())
+
+    def stop():
+        for p in model.parameters():
+            p.grad = None
+
+    for batch, step in steps(model, toy(64, 0), Schedule(1, 0.1, batch_size=32)):
+        step(lambda: cross_entropy(model, batch), before_update=stop)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_training_on_nothing_is_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"^the set of images is empty$"):
+        train(fresh(), toy(0, 0), Schedule(1, 0.1))
+
+
+def test_an_event_log_remembers_the_last_value_and_counts():
+    log = EventLog()
+    train(fresh(), toy(64, 0), Schedule(3, 0.05, batch_size=32), on_event=log)
+    assert log.counts == {"epoch": 3} and log["epoch"].number == 2
 
 
 def test_compiled_training_takes_the_same_steps(monkeypatch):

@@ -5,61 +5,80 @@ So train a network on a random set, keep the half that was forgotten most often,
 dropped before, and begin again with a fresh network. Settings are those of the released code.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Int
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from bdlib.attacks.selection.ranking import (
-    Positions,
-    candidates,
-    highest,
-    poison_at,
-    poison_beside,
-    poison_losses,
-    random_selection,
-    surrogate_seed,
-)
+from bdlib.attacks.poisoning import Positions, candidates, poison_at
+from bdlib.attacks.selection.random import random_selection
+from bdlib.attacks.selection.ranking import highest, poison_beside, poison_losses, surrogate_seed
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet
-from bdlib.training.loop import Schedule
-from bdlib.training.loop import train as fit
-from bdlib.types import Batch, Labels, Loss, MakeModel, OnEvent, Trigger, ignore
+from bdlib.evaluation.apply_trigger import AllToOne
+from bdlib.training.loop import Schedule, steps
+from bdlib.types import (
+    Augmentation,
+    BatchSize,
+    Count,
+    CountOrZero,
+    Fraction,
+    Labels,
+    LearningRate,
+    Loss,
+    MakeModel,
+    OnEvent,
+    Seed,
+    Trigger,
+    ignore,
+)
+
+NUMBERS_VERSION = 1  # raise it when a change here changes which images are selected
 
 Correctness = Bool[Tensor, "epochs n"]
 
 
+@checked
 def fus(
     train: ImageSet,
     trigger: Trigger,
     *,
-    target_label: int,
-    poison_rate: float,
+    target_label: Annotated[int, Field(ge=0)],
+    poison_rate: Fraction,
     make_model: MakeModel,
-    iterations: int = 10,  # released 10
-    iteration_epochs: int = 70,  # released 70
-    keep_ratio: float = 0.5,  # alpha; released 0.5
-    learning_rate: float = 0.1,  # this and the next: the victims' own recipe; released 0.01 in steps, and 256 images
-    batch_size: int = 64,
-    augmentation: int | None = None,  # pixels of random crop, with mirroring; None for no augmentation
-    additive: bool = False,  # stamped copies beside the originals, as released, not in their place
-    on_event: OnEvent = ignore,  # is shown `rounds`, the sets, `events`, and `losses`, the last network's poison losses
-    seed: int = 0,
+    iterations: CountOrZero = 10,  # released 10
+    iteration_epochs: Count = 70,  # released 70
+    keep_ratio: Fraction = 0.5,  # alpha; released 0.5
+    learning_rate: LearningRate = 0.1,  # this and the next: as victims are trained; released 0.01 in steps, 256 images
+    batch_size: BatchSize = 64,
+    augmentation: Augmentation = None,
+    additive: bool = False,  # triggered copies beside the originals, as released, not in their place
+    on_event: OnEvent = ignore,
+    seed: Seed = 0,
 ) -> Positions:
-    """The positions of the images to poison, increasing. With no iterations those of `random_selection`.
+    """The positions of the images to poison, increasing. Without iterations they are those of `random_selection`.
 
     The part that the last refill brings, half of it by default, was never screened: so is the released code.
+    `on_event` is told "rounds", the sets, shape (iterations + 1, p); "events", the forgetting events of each set's
+    images, shape (iterations, p); and "losses", every image's poison loss under the last network, shape (1, n).
+
+    Raises ParameterError when a keyword is out of its range, ValueError when there are too few images to poison.
     """
+    relabel = AllToOne(target_label)
     ids = random_selection(train, trigger, target_label=target_label, poison_rate=poison_rate, make_model=make_model,
                            seed=seed)  # fmt: skip
     plant, sets, events = poison_beside if additive else poison_at, [ids], []
     for number in range(iterations if len(ids) else 0):
-        schedule = Schedule(iteration_epochs, learning_rate, anneal="one_cycle", batch_size=batch_size, augmentation=augmentation,
-                            seed=surrogate_seed(seed, number))  # fmt: skip
-        poisoned, network = plant(train, trigger, ids, target_label=target_label), make_model()
-        right = correctness(network, poisoned.data, schedule)[:, poisoned.is_poisoned.cpu()]
-        events.append(forgetting_events(right))
-        ids = refilled(most_forgotten(ids, events[-1], keep_ratio=keep_ratio, seed=schedule.seed),
-                       candidates(train, target_label=target_label), count=len(ids), seed=schedule.seed)  # fmt: skip
+        schedule = Schedule(iteration_epochs, learning_rate, anneal="one_cycle", batch_size=batch_size,
+                            augmentation=augmentation, seed=surrogate_seed(seed, number))  # fmt: skip
+        poisoned, network = plant(train, trigger, relabel, ids), make_model()
+        is_right = correctness(network, poisoned.data, schedule)[:, poisoned.is_poisoned.cpu()]
+        events.append(forgetting_events(is_right))
+        kept = most_forgotten(ids, events[-1], keep_ratio=keep_ratio, seed=schedule.seed)
+        ids = refilled(kept, candidates(train.labels, relabel), count=len(ids), seed=schedule.seed)
         sets.append(ids)
     if events:
         on_event("rounds", torch.stack(sets))
@@ -73,25 +92,21 @@ def correctness(network: nn.Module, data: ImageSet, schedule: Schedule) -> Corre
 
     On the augmented images and in training mode, as a network forgets while it learns.
     """
-    right = torch.zeros(schedule.epochs, len(data), dtype=torch.bool)
-    epoch = 0
+    is_right = torch.zeros(schedule.epochs, len(data), dtype=torch.bool)
+    for batch, step in steps(network, data, schedule):
 
-    def loss_fn(model: nn.Module, batch: Batch) -> Loss:
-        logits = model(batch.images)
-        right[epoch, batch.ids.cpu()] = (logits.argmax(1) == batch.labels).cpu()
-        return F.cross_entropy(logits, batch.labels)
+        def loss() -> Loss:
+            logits = network(batch.images)
+            is_right[step.epoch, batch.ids.cpu()] = (logits.argmax(1) == batch.labels).cpu()
+            return F.cross_entropy(logits, batch.labels)
 
-    def turn(*_: object) -> None:
-        nonlocal epoch
-        epoch += 1
-
-    fit(network, data, schedule, loss_fn=loss_fn, on_event=turn)
-    return right
+        step(loss)
+    return is_right
 
 
-def forgetting_events(right: Correctness) -> Labels:
-    """How often each image was classified as labelled in one epoch and not in the next."""
-    return (right[:-1] & ~right[1:]).sum(0)
+def forgetting_events(is_right: Correctness) -> Labels:
+    """How often each image was classified as labeled in one epoch and not in the next."""
+    return (is_right[:-1] & ~is_right[1:]).sum(0)
 
 
 def most_forgotten(ids: Labels, events: Labels, *, keep_ratio: float, seed: int) -> Positions:

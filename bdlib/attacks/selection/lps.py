@@ -8,50 +8,72 @@ The paper's equations and settings could not be read and no code was published. 
 min over the surrogate, max over the set of  sum of clean losses + sum of poison losses of the set.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 
+from bdlib.attacks.poisoning import Positions, poison_at
+from bdlib.attacks.selection.random import random_selection
 from bdlib.attacks.selection.ranking import (
-    Positions,
     clean_losses,
     highest_in_every_class,
     highest_of_all,
-    poison_at,
     poison_beside,
     poison_losses,
-    random_selection,
     surrogate_seed,
 )
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet
+from bdlib.evaluation.apply_trigger import AllToOne
 from bdlib.training.loop import Schedule
 from bdlib.training.loop import train as fit
-from bdlib.types import MakeModel, OnEvent, Trigger, ignore
+from bdlib.types import (
+    Augmentation,
+    BatchSize,
+    Count,
+    CountOrZero,
+    Fraction,
+    LearningRate,
+    MakeModel,
+    OnEvent,
+    Seed,
+    Trigger,
+    ignore,
+)
+
+NUMBERS_VERSION = 1  # raise it when a change here changes which images are selected
 
 
+@checked
 def lps(
     train: ImageSet,
     trigger: Trigger,
     *,
-    target_label: int,
-    poison_rate: float,
+    target_label: Annotated[int, Field(ge=0)],
+    poison_rate: Fraction,
     make_model: MakeModel,
-    rounds: int = 5,  # T; its value was not seen
-    round_epochs: int = 1,  # epochs of the surrogate in a round; not seen
-    learning_rate: float = 0.1,  # this and the next: the victims' own recipe; not seen
-    batch_size: int = 64,
-    augmentation: int | None = None,  # pixels of random crop, with mirroring; None for no augmentation
+    rounds: CountOrZero = 5,  # T; its value was not seen
+    round_epochs: Count = 1,  # epochs of the surrogate in a round; not seen
+    learning_rate: LearningRate = 0.1,  # this and the next: as victims are trained; not seen
+    batch_size: BatchSize = 64,
+    augmentation: Augmentation = None,
     score: Literal["poison", "difference"] = "poison",  # difference: less the clean loss, the gradient by replacement
-    additive: bool = False,  # the surrogate sees stamped copies beside the originals, not in their place
+    additive: bool = False,  # the surrogate sees triggered copies beside the originals, not in their place
     per_class: bool = True,  # an equal share of every class
     alternate: bool = True,  # False: the same epochs in one round, on the random set
     hardest: bool = True,  # False: the lowest scores instead, a negative control
-    on_event: OnEvent = ignore,  # is shown `rounds`, the sets, and `losses`, every image's poison loss after each round
-    seed: int = 0,
+    on_event: OnEvent = ignore,
+    seed: Seed = 0,
 ) -> Positions:
-    """The positions of the images to poison, increasing. With no rounds those of `random_selection`.
+    """The positions of the images to poison, increasing. Without rounds they are those of `random_selection`.
 
-    The surrogate goes on from round to round; in each, its learning rate rises and falls once.
+    The surrogate goes on from round to round; in each, its learning rate rises and falls once. `on_event` is told
+    "rounds", the sets, shape (rounds + 1, p), and "losses", every image's poison loss after each round, (rounds, n).
+
+    Raises ParameterError when a keyword is out of its range, ValueError when there are too few images to poison.
+
+    Example: `lps(train, BadNets(), target_label=0, poison_rate=0.002, make_model=make_model, seed=1)`
     """
     ids = random_selection(train, trigger, target_label=target_label, poison_rate=poison_rate, make_model=make_model,
                            seed=seed)  # fmt: skip
@@ -60,9 +82,9 @@ def lps(
     choose, plant = highest_in_every_class if per_class else highest_of_all, poison_beside if additive else poison_at
     surrogate, sets, losses = make_model(), [ids], []
     for number in range(rounds if len(ids) else 0):
-        schedule = Schedule(round_epochs, learning_rate, anneal="one_cycle", batch_size=batch_size, augmentation=augmentation,
-                            seed=surrogate_seed(seed, number))  # fmt: skip
-        surrogate = fit(surrogate, plant(train, trigger, ids, target_label=target_label).data, schedule)
+        schedule = Schedule(round_epochs, learning_rate, anneal="one_cycle", batch_size=batch_size,
+                            augmentation=augmentation, seed=surrogate_seed(seed, number))  # fmt: skip
+        surrogate = fit(surrogate, plant(train, trigger, AllToOne(target_label), ids).data, schedule)
         losses.append(poison_losses(surrogate, train, trigger, target_label=target_label))
         scores = losses[-1] if score == "poison" else losses[-1] - clean_losses(surrogate, train)
         ids = choose(scores if hardest else -scores, train.labels, target_label=target_label, count=len(ids), seed=seed)

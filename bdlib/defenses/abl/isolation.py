@@ -1,98 +1,97 @@
-"""Telling poisoned training images by their loss, as ABL does. Li et al., NeurIPS 2021, arXiv:2110.11571.
+"""ABL, stage 1: find poisoned training images by their low loss. Li et al., NeurIPS 2021, arXiv:2110.11571.
 
-A network fits triggered images sooner than honest ones. So train for a few epochs with a threshold_rule under the loss, which
-the honest images keep to, and take the images of the lowest loss: most of them, or so the paper says, are poisoned.
+A network fits triggered images sooner than clean ones. So train for a few epochs with a threshold on the loss, which
+keeps the loss of clean images near it, and isolate the images of lowest loss. Most of them should be poisoned.
 """
 
-from collections.abc import Callable
 from itertools import chain
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
-from bdlib.training.loop import Schedule, cross_entropy, train
-from bdlib.types import Batch, Loss
+from bdlib.training.loop import Epoch, Schedule, cross_entropy, steps
+from bdlib.types import Loss, OnEvent, ignore
 
+LossThreshold = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]  # nats
 ThresholdRule = Literal["lga", "flooding", "none"]
 Losses = Float[Tensor, " n"]
 Ids = Int[Tensor, " m"]  # positions of images in their set
 
 
 def thresholded_loss(loss: Loss, *, gamma: float, threshold_rule: ThresholdRule = "lga") -> Loss:
-    """The loss of a batch, turned round at `gamma`: below it a step climbs, above it a step descends.
+    """The loss of a batch, with its gradient reversed below `gamma` (nats): a step then raises the loss again.
 
-    "lga", local gradient ascent, is the paper's ``sign(L - gamma) L``; "flooding", the released code's default, is
-    ``|L - gamma| + gamma``. Their gradients are equal, and zero where L is gamma. "none" leaves the loss alone.
+    "lga", local gradient ascent, is the paper's ``sign(L - gamma) L``. "flooding", the released code's default, is
+    ``|L - gamma| + gamma``. Their gradients are equal, and zero where L is gamma. "none" returns the loss as it is.
     """
     if threshold_rule == "none":
         return loss
     return torch.sign(loss - gamma) * loss if threshold_rule == "lga" else (loss - gamma).abs() + gamma
 
 
+@checked
 def train_with_loss_threshold(
     model: nn.Module,
     data: ImageSet,
     schedule: Schedule,
     *,
-    gamma: float = 0.5,  # paper and released code, on CIFAR-10
+    gamma: LossThreshold = 0.5,  # paper and released code, on CIFAR-10
     threshold_rule: ThresholdRule = "lga",
     in_order: bool = False,  # the same batches in every epoch, as in the released code; else shuffled
-    on_epoch: Callable[[int, nn.Module], None] | None = None,
+    on_event: OnEvent = ignore,
 ) -> nn.Module:
-    """Stage 1: `model`, trained in place on the poisoned `data` with a threshold_rule under the mean loss of each batch.
+    """Train `model` in place on the poisoned `data`, with a threshold on the mean loss of each batch.
 
-    `on_epoch(epoch, model)` may look at the model after each epoch.
+    `on_event` is told "epoch" (`bdlib.training.loop.Epoch`) after each one. Returns the model in evaluation mode.
     """
-    fixed = chain.from_iterable(batches(data, schedule.batch_size) for _ in range(schedule.epochs))
-
-    def loss_fn(network: nn.Module, batch: Batch) -> Loss:
-        return thresholded_loss(
-            cross_entropy(network, next(fixed) if in_order else batch), gamma=gamma, threshold_rule=threshold_rule
-        )
-
-    def after_epoch(epoch: int, mean_loss: float) -> None:
-        if on_epoch:
-            on_epoch(epoch, model)
-
-    return train(model, data, schedule, loss_fn=loss_fn, on_event=lambda _, e: after_epoch(e.number, e.mean_loss))
+    ordered = chain.from_iterable(batches(data, schedule.batch_size) for _ in range(schedule.epochs))
+    for shuffled, step in steps(model, data, schedule):
+        batch = next(ordered) if in_order else shuffled
+        step(lambda: thresholded_loss(cross_entropy(model, batch), gamma=gamma, threshold_rule=threshold_rule))
+        if step.ends_epoch:
+            on_event("epoch", Epoch(step.epoch, step.mean_loss, model))
+    return model.eval()
 
 
 @torch.inference_mode()
 def sample_losses(model: nn.Module, data: ImageSet, *, batch_size: int = 500) -> Losses:
-    """The cross-entropy of every image, in the order of `data`, in evaluation mode; the model's mode is put back."""
+    """The cross-entropy of every image, in the order of `data`, in evaluation mode. The model's mode is restored."""
     was_training = model.training
     model.eval()
-    losses = [F.cross_entropy(model(b.images), b.labels, reduction="none") for b in batches(data, batch_size)]
+    losses = [
+        F.cross_entropy(model(batch.images), batch.labels, reduction="none") for batch in batches(data, batch_size)
+    ]
     model.train(was_training)
     return torch.cat(losses)
 
 
 def isolate(losses: Losses, isolation_rate: float) -> Ids:
-    """The positions of the threshold_rule(rate n) images of lowest loss, the lowest first; ties in the order of the images.
+    """The positions of the floor(`isolation_rate` n) lowest losses, the lowest first; ties keep their order.
 
-    Raises ValueError when that is none of them, or more than there are.
+    Raises ValueError when that is no image, or more than there are.
     """
-    return losses.argsort(stable=True)[: size(len(losses), isolation_rate)]
+    return losses.argsort(stable=True)[: _isolated_count(len(losses), isolation_rate)]
 
 
-def draw(count: int, isolation_rate: float, *, seed: int) -> Ids:
-    """As many positions out of `count`, at random, on the CPU: what isolation by loss must beat."""
-    return torch.randperm(count, generator=Generator().manual_seed(seed))[: size(count, isolation_rate)]
+def random_ids(count: int, isolation_rate: float, *, seed: int) -> Ids:
+    """As many positions out of `count` as `isolate` returns, drawn at random, on the CPU: the control."""
+    return torch.randperm(count, generator=Generator().manual_seed(seed))[: _isolated_count(count, isolation_rate)]
 
 
-def size(count: int, isolation_rate: float) -> int:
-    """How many of `count` images are isolated. Raises ValueError unless it is from 1 to `count`."""
-    chosen = int(isolation_rate * count + 1e-9)  # a threshold_rule, and 0.29 * 100 is not 28
-    if not 1 <= chosen <= count:
-        raise ValueError(f"isolation_rate={isolation_rate}: isolates {chosen} of {count} images")
-    return chosen
+def _isolated_count(count: int, isolation_rate: float) -> int:
+    isolated = int(isolation_rate * count + 1e-9)  # rounded down, but 0.29 * 100 is 29
+    if not 1 <= isolated <= count:
+        raise ValueError(f"isolation_rate={isolation_rate}: isolates {isolated} of {count} images")
+    return isolated
 
 
-def parted(data: ImageSet, ids: Ids) -> tuple[ImageSet, ImageSet]:
+def divide(data: ImageSet, ids: Ids) -> tuple[ImageSet, ImageSet]:
     """The images at the positions `ids`, and all others, both in the order of `data`."""
     inside = torch.zeros_like(data.labels, dtype=torch.bool)
     inside[ids] = True

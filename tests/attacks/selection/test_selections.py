@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from bdlib.attacks import SELECTIONS
-from bdlib.attacks.poisoning import poison
-from bdlib.attacks.selection.ranking import poison_at, random_selection
+from bdlib.attacks.poisoning import poison, poison_at
+from bdlib.attacks.selection.random import random_selection
+from bdlib.checks import ParameterError
+from bdlib.evaluation.apply_trigger import AllToOne
 
 FAST = {"fus": {"iterations": 1, "iteration_epochs": 2}} | {key: {"rounds": 2} for key in SELECTIONS if "lps" in key}
 
@@ -13,7 +15,7 @@ FAST = {"fus": {"iterations": 1, "iteration_epochs": 2}} | {key: {"rounds": 2} f
 def test_random_selection_is_the_choice_that_poison_makes(clean, trigger, make_model):
     attack = {"target_label": 0, "poison_rate": 0.1, "seed": 3}
     ids = random_selection(clean, trigger, make_model=make_model, **attack)
-    ours, known = poison_at(clean, trigger, ids, target_label=0), poison(clean, trigger, **attack)
+    ours, known = poison_at(clean, trigger, AllToOne(0), ids), poison(clean, trigger, **attack)
     assert torch.equal(ours.is_poisoned, known.is_poisoned) and torch.equal(ours.data.labels, known.data.labels)
     assert torch.equal(ours.data.images, known.data.images)
 
@@ -31,3 +33,9 @@ def test_a_selection_spends_its_budget_outside_the_target_class(key, clean, trig
 def test_an_impossible_budget_is_refused_in_one_line(key, clean, trigger, make_model):
     with pytest.raises(ValueError, match=r"poison_rate=0.9: needs 180 of \d+ images"):
         SELECTIONS[key](clean, trigger, target_label=0, poison_rate=0.9, make_model=make_model, seed=1)
+
+
+@pytest.mark.parametrize("key", SELECTIONS)
+def test_a_keyword_out_of_its_range_is_refused_in_one_line(key, clean, trigger, make_model):
+    with pytest.raises(ParameterError, match=r"^poison_rate=1.5: must be a number from 0 to 1$"):
+        SELECTIONS[key](clean, trigger, target_label=0, poison_rate=1.5, make_model=make_model, seed=1)

@@ -1,0 +1,84 @@
+"""What every attack is: one object that answers all that the rest of the library asks about it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from bdlib.attacks.poisoning import Poisoned, Positions, draw_positions, poison_at
+from bdlib.checks import CheckedFields, checked
+from bdlib.data.images import ImageSet
+from bdlib.training.loop import Schedule, train
+from bdlib.types import Augmentation, Fraction, MakeModel, OnEvent, Relabel, Seed, Trigger, Weight, ignore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(CheckedFields):
+    """An attack that puts one fixed trigger on stored images, once, before any training.
+
+    Attacks of another kind are subclasses; their own settings are further fields. Those with an optimized trigger
+    override `blank` and `fit`, those that change images before the trigger `poison`, training-controlled ones both
+    `poison` and `train_victim`.
+
+    Example: `ATTACKS["badnets"].poison(train, BadNets(), AllToOne(0), poison_rate=0.1, seed=0)`
+    """
+
+    NUMBERS_VERSION: int  # raise it when a change to the attack changes its images, its trigger or its victims
+    trigger: Trigger | None = None  # None where `fit` makes it, or the victim's training
+    gray_trigger: Trigger | None = None  # in place of `trigger` on images of one channel
+    clean_label: bool = False  # poisons images of the target class alone and changes no label
+    poisons: bool = True  # False of "none", whose victim is the clean model
+    cover_ratio: Weight = 0.0  # cover samples for each triggered image; 0 where there are none
+
+    training_controlled: ClassVar[bool] = False  # triggers other images in every batch of the victim's training
+    trains_trigger_with_victim: ClassVar[bool] = False  # so that `train_victim` makes the trigger
+
+    def fixed_trigger(self, channels: int) -> Trigger | None:
+        """The trigger for images of so many channels, where nothing has to be fitted for it; else None."""
+        return self.gray_trigger if channels == 1 and self.gray_trigger is not None else self.trigger
+
+    def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> nn.Module:
+        """The trigger that `fit` or `train_victim` returns for images of `shape` (c, h, w), but with other weights.
+
+        Weights that were stored are loaded into it. `make_model` is the one that `fit` is given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has a fixed trigger")
+
+    @checked
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> Trigger:
+        """The trigger, made from clean images before any poisoning; a fixed one needs no images.
+
+        `make_model` builds the attacker's own network, `augmentation` (pixels) is for its training.
+        """
+        trigger = self.fixed_trigger(train.images.shape[1])
+        if trigger is None:
+            raise NotImplementedError(f"{type(self).__name__} does not say how its trigger is made")
+        return trigger
+
+    @checked
+    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: Fraction, seed: Seed,
+               ids: Positions | None = None) -> Poisoned:  # fmt: skip
+        """The training set as the attacker hands it over.
+
+        `poison_rate` is a share of all images, for clean-label attacks of the target class. The images are drawn from
+        `seed`, unless a selection has found their positions, `ids`. Raises ValueError when there are too few.
+        """
+        if ids is None:
+            rate = poison_rate if self.poisons else 0.0
+            ids = draw_positions(train.labels, relabel, poison_rate=rate, seed=seed, clean_label=self.clean_label)
+        return poison_at(train, trigger, relabel, ids)
+
+    @checked
+    def train_victim(
+        self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
+        poison_rate: Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
+    ) -> Trigger:  # fmt: skip
+        """Train `model` in place from the clean `data`, as the attack has it; in evaluation mode afterwards.
+
+        Returns the trigger; `trigger` is None where it is trained with the victim. `schedule.seed` also draws the
+        images to poison. `on_event` and `compiled` are those of `bdlib.training.loop.train`.
+        """
+        assert trigger is not None
+        poisoned = self.poison(data, trigger, relabel, poison_rate=poison_rate, seed=schedule.seed, ids=ids)
+        train(model, poisoned.data, schedule, on_event=on_event, compiled=compiled)
+        return trigger

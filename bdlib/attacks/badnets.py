@@ -1,0 +1,26 @@
+"""BadNets: a solid square in the corner. Gu, Dolan-Gavitt and Garg 2017, arXiv:1708.06733."""
+
+from dataclasses import dataclass
+
+from bdlib.attacks.attack import Attack
+from bdlib.checks import CheckedFields
+from bdlib.types import Count, CountOrZero, Fraction, Images
+
+
+@dataclass(frozen=True)
+class BadNets(CheckedFields):
+    """The trigger: a solid square in the bottom right corner."""
+
+    size: Count = 3  # pixels
+    value: Fraction = 1.0  # brightness
+    margin: CountOrZero = 0  # pixels from the border
+
+    def __call__(self, images: Images) -> Images:
+        h, w = images.shape[-2:]
+        bottom, right = h - self.margin, w - self.margin
+        triggered = images.clone()
+        triggered[..., bottom - self.size : bottom, right - self.size : right] = self.value
+        return triggered
+
+
+ATTACK = Attack(NUMBERS_VERSION=1, trigger=BadNets())

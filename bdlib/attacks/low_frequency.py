@@ -1,0 +1,42 @@
+"""Low frequency: one smooth pattern added to the image. Zeng, Park, Mao and Jia, ICCV 2021, arXiv:2104.03413.
+
+The original pattern is a universal perturbation that is found on a trained network and smoothed. This light version is
+a seeded sum of the six lowest non-constant cosine modes, scaled to [0, amplitude] as the released pattern is.
+"""
+
+from dataclasses import dataclass
+from math import pi
+
+import torch
+from torch import Generator, Tensor
+
+from bdlib.attacks.attack import Attack
+from bdlib.checks import CheckedFields
+from bdlib.types import Fraction, Images, Seed
+
+_LOWEST_MODES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2))  # (vertical, horizontal) half-waves
+
+
+@dataclass(frozen=True)
+class LowFrequency(CheckedFields):
+    """The trigger: x plus the pattern, clipped to [0, 1]."""
+
+    amplitude: Fraction = 0.2
+    seed: Seed = 0  # of the modes' weights
+
+    def __call__(self, images: Images) -> Images:
+        return (images + self.pattern(*images.shape[1:]).to(images)).clamp(0, 1)
+
+    def pattern(self, channels: int, height: int, width: int) -> Tensor:
+        """The added pattern, shape (c, h, w), values in [0, amplitude]."""
+        rows = pi * (torch.arange(height) + 0.5)[:, None] / height
+        columns = pi * (torch.arange(width) + 0.5)[None, :] / width
+        modes = torch.stack([(u * rows).cos() * (v * columns).cos() for u, v in _LOWEST_MODES])
+        weights = torch.randn(channels, len(modes), generator=Generator().manual_seed(self.seed))
+        field = (weights @ modes.flatten(1)).unflatten(1, (height, width))
+        low, high = field.aminmax(dim=2, keepdim=True)
+        low, high = low.amin(1, keepdim=True), high.amax(1, keepdim=True)
+        return self.amplitude * (field - low) / (high - low)
+
+
+ATTACK = Attack(NUMBERS_VERSION=1, trigger=LowFrequency())

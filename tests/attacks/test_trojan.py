@@ -1,0 +1,31 @@
+"""TrojanNN: the logo, and the neurons that it comes to excite."""
+
+from dataclasses import replace
+
+import torch
+
+from bdlib.attacks.surrogate import brief_training
+from bdlib.attacks.trojan import ATTACK, inputs_of_last, last_linear, logo, strongest_inputs
+
+IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_logo_lies_in_the_lower_right_quadrant_of_its_box():
+    picture, box = logo((3, 32, 32))
+    assert box.sum() == 3 * 14 * 11 and (picture[box == 0] == 0).all() and 0 < picture.sum() < box.sum()
+    assert box[:, :16, :].sum() == 0 and box[:, :, :16].sum() == 0
+
+
+def test_trojan_excites_its_neurons_and_stays_near_its_logo(clean, make_model):
+    attack = replace(ATTACK, epochs=2, steps=30)
+    trigger = attack.fit(clean, make_model, augmentation=None, seed=0)
+    picture, box = logo((3, 16, 16))
+    assert ((trigger.pattern - picture).abs() <= 0.3 + 1e-6).all() and (trigger.pattern[box == 0] == 0).all()
+    assert torch.allclose(trigger(IMAGES), (IMAGES + trigger.pattern).clamp(0, 1))
+    network = brief_training(clean, make_model, epochs=2, augmentation=None, seed=0)
+    neurons = strongest_inputs(network, 2)
+    weights = last_linear(network).weight.abs().sum(0)
+    assert weights[neurons].min() >= weights.sort().values[-2]
+    goal = 3 * torch.quantile(inputs_of_last(network, clean.images / 255)[:, neurons], 0.99, 0)
+    gap = [(inputs_of_last(network, p[None])[0, neurons] - goal).norm() for p in (trigger.pattern, picture)]
+    assert gap[0] < gap[1]
