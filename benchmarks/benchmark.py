@@ -113,9 +113,8 @@ def once(configs: list[VictimConfig]) -> float:
 def widened(config: VictimConfig, width: int) -> None:
     """An epoch of a small network whose stages have `width`, twice and four times as many filters."""
     facts = DATASETS[config.dataset]
-    net = models.stages(models.SmallBlock, facts.channels, facts.mean, facts.std, stem_width=width, stem_stride=2,
-                        widths=(width, 2 * width, 4 * width), strides=(1, 2, 2), blocks=1)  # fmt: skip
-    train(models.add_head(net, 4 * width, facts.num_classes), poisoned_set(config).data, config.schedule)
+    net = models.small_resnet(facts.channels, facts.num_classes, facts.mean, facts.std, width=width)
+    train(net, poisoned_set(config).data, config.schedule)
 
 
 PARTS: dict[str, Callable[[str], Iterator[Row]]] = {

@@ -1,12 +1,15 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from conftest import STATISTICS
 
-from bdlib.models import MODELS, Normalize, seeded, tap
+from bdlib.checks import ParameterError
+from bdlib.models import MODELS, Normalize, default_layers, find_layer, seeded, tap
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_network_classifies_and_normalises_inside(name):
+def test_every_network_classifies_and_normalizes_inside(name):
     model = seeded(lambda: MODELS[name](3, 7, *STATISTICS), seed=0).eval()
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad(), tap(model, "normalize") as seen:
@@ -44,10 +47,55 @@ def test_wrn_16_1_taps_are_the_papers():
 
 def test_an_unknown_layer_is_an_error_and_leaves_no_hook():
     model = MODELS["small_resnet"](3, 4, *STATISTICS)
-    with pytest.raises(AttributeError, match="layer9"), tap(model, "layer1", "layer9"):
+    with (
+        pytest.raises(ParameterError, match="layers='layer9': must be a layer; there are normalize, stem"),
+        tap(model, "layer1", "layer9"),
+    ):
         pass
     assert not model.get_submodule("layer1")._forward_hooks
 
 
-def test_normalise_moves_with_the_model():
+ROLES = {
+    "small_resnet": (("layer1", "layer2", "layer3"), ("layer3.0.conv1",), ("head",)),
+    "wrn_16_1": (("layer1", "layer2", "layer3"), ("layer3.1.conv1",), ("head",)),
+    "preact_resnet18": (("layer2", "layer3", "layer4"), ("layer4.1.conv1",), ("head",)),
+    "resnet18": (("layer2", "layer3", "layer4"), ("layer4.1.conv1",), ("fc",)),
+    "vgg19_bn": (None, None, ("classifier",)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_networks_name_their_layers_also_when_copied_or_wrapped(name):
+    model = deepcopy(MODELS[name](3, 4, *STATISTICS))
+    wrapped = torch.nn.Sequential(torch.nn.Identity(), model)
+    for role, layers in zip(("attention", "polarizer", "head"), ROLES[name], strict=True):
+        if layers is None:
+            with pytest.raises(
+                ParameterError, match=r"^layer=None: must be named .* features, avgpool, classifier, norm"
+            ):
+                default_layers(model, role, parameter="layer")
+        else:
+            assert default_layers(model, role) == layers and all(find_layer(model, layer) for layer in layers)
+            assert default_layers(wrapped, role) == tuple(f"1.{layer}" for layer in layers)
+
+
+def test_the_error_for_an_unknown_layer_lists_what_is_beside_it():
+    model = MODELS["small_resnet"](3, 4, *STATISTICS)
+    beside = {
+        "layer4.1.conv1": "normalize, stem, layer1, layer2, layer3, relu, pool, flatten, head",
+        "layer3.1": "layer3.0",
+        "layer3.0.conv3": "layer3.0.conv1, layer3.0.bn1, layer3.0.conv2, layer3.0.bn2, layer3.0.shortcut",
+        "head.weights": "normalize, stem, layer1, layer2, layer3, relu, pool, flatten, head",
+    }
+    for layer, names in beside.items():
+        with pytest.raises(ParameterError, match=rf"^layer='{layer}': must be a layer; there are {names}$"):
+            find_layer(model, layer, parameter="layer")
+
+
+def test_a_width_of_ones_own():
+    model = MODELS["small_resnet"](3, 4, *STATISTICS, width=8)
+    assert [find_layer(model, f"layer{n}.0.conv2").out_channels for n in (1, 2, 3)] == [8, 16, 32]
+
+
+def test_normalize_moves_with_the_model():
     assert {name for name, _ in Normalize((0.5,), (0.5,)).named_buffers()} == {"mean", "std"}

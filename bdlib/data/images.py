@@ -1,4 +1,4 @@
-"""Labelled images held whole on one device, and the augmented batches drawn from them."""
+"""Labeled images held whole on one device, and the augmented batches drawn from them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +14,11 @@ NUMBERS_VERSION = 1  # raise it when a change here changes which images are draw
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """A labelled data set as two tensors. Index it with a mask or an index tensor to get a subset.
+    """A labeled data set as two tensors. Index it with a mask or an index tensor to get a subset.
 
     Raises ValueError when there are not as many labels as images.
+
+        frogs = train_set[train_set.labels == 6]
     """
 
     images: Pixels
@@ -44,19 +46,23 @@ def require_images(data: ImageSet) -> None:
 
 
 def split(data: ImageSet, fraction: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Two disjoint parts of `data`: a random `fraction` of every class, and all the rest.
+    """Two disjoint parts of `data`: a random `fraction` of every class, and all other images.
 
-    Every class gives at least one image to the first part. Raises ValueError outside (0, 1].
+    Every class gives at least one image to the first part. The order of the images stays. Raises ValueError for a
+    fraction outside (0, 1].
+
+        clean, rest = split(train_set, 0.05, seed=0)
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction={fraction}: must be in (0, 1]")
     labels, generator = data.labels.cpu(), Generator().manual_seed(seed)
-    chosen = torch.zeros(len(data), dtype=torch.bool)
+    in_first = torch.zeros(len(data), dtype=torch.bool)
     for label in labels.unique():
         members = (labels == label).nonzero().squeeze(1)
         shuffled = members[torch.randperm(len(members), generator=generator)]
-        chosen[shuffled[: max(1, round(fraction * len(members)))]] = True
-    return data[chosen.to(data.labels.device)], data[~chosen.to(data.labels.device)]
+        in_first[shuffled[: max(1, round(fraction * len(members)))]] = True
+    in_first = in_first.to(data.labels.device)
+    return data[in_first], data[~in_first]
 
 
 def sample(data: ImageSet, count: int) -> ImageSet:
@@ -67,10 +73,10 @@ def sample(data: ImageSet, count: int) -> ImageSet:
 def batches(
     data: ImageSet, size: int, *, augmentation: int | None = None, generator: Generator | None = None
 ) -> Iterator[Batch]:
-    """One epoch of batches, pixels in [0, 1]; shuffled when a `generator` is given, in order otherwise.
+    """One epoch of batches of `size` images, pixels in [0, 1]; shuffled if there is a `generator`, in order otherwise.
 
-    With `augmentation` (pixels), every image is shifted by a random crop and mirrored half of the time.
-    The random draws are made on the CPU, once an epoch, so that every device sees the same batches.
+    With `augmentation`, every image is shifted by a random crop of up to that many pixels, and mirrored half of the
+    time. The random numbers are drawn on the CPU, once an epoch, so that every device sees the same batches.
     """
     n, device = len(data), data.labels.device
     order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
@@ -79,15 +85,18 @@ def batches(
         mirrored = (torch.rand(n, generator=generator) < 0.5).to(device)
     start = 0
     for ids in order.to(device).split(size):
-        pixels, here = data.images[ids], slice(start, start + len(ids))
+        pixels, part = data.images[ids], slice(start, start + len(ids))
         if augmentation is not None:
-            pixels = shift_and_mirror(pixels, shifts[:, here], mirrored[here], augmentation=augmentation)
+            pixels = shift_and_mirror(pixels, shifts[:, part], mirrored[part], augmentation=augmentation)
         yield Batch(pixels.float().div_(255), data.labels[ids], ids)
-        start = here.stop
+        start = part.stop
 
 
 def augment(images: Images | Pixels, augmentation: int | None, generator: Generator) -> Images | Pixels:
-    """Every image shifted by up to `augmentation` pixels and mirrored half of the time; as they are for None."""
+    """The images of one batch, each shifted by up to `augmentation` pixels and mirrored half of the time.
+
+    The random numbers are drawn on the CPU. For `augmentation=None` the images come back as they are.
+    """
     if augmentation is None:
         return images
     shifts = torch.randint(2 * augmentation + 1, (2, len(images)), generator=generator).to(images.device)
@@ -98,7 +107,10 @@ def augment(images: Images | Pixels, augmentation: int | None, generator: Genera
 def shift_and_mirror(
     images: Images | Pixels, shifts: Tensor, mirrored: Tensor, *, augmentation: int
 ) -> Images | Pixels:
-    """Zero-pad by `augmentation` pixels, cut each image's window at `shifts` (rows, columns), mirror where told."""
+    """Pad with `augmentation` zeros, cut out each image's window at `shifts` (rows, columns), flip the `mirrored` ones.
+
+    `shifts` has shape (2, n) and entries from 0 to twice the augmentation.
+    """
     h, w = images.shape[-2:]
     rows = shifts[0][:, None] + torch.arange(h, device=images.device)
     columns = shifts[1][:, None] + torch.arange(w, device=images.device)

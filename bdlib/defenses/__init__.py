@@ -1,8 +1,10 @@
-"""Every defence, by its key. The same key names its test, and for a paper's method its notebook and records.
+"""Every defense, by its key. The same key names its module and test, and for a paper's method its notebook and records.
 
-Post-training defences take `(model, clean, *, ..., seed)`, in-training defences `(make_model, poisoned, *, ..., seed)`,
-with `clean` behind `poisoned` where they keep benign images back. All return a new model in evaluation mode, never
-change what they are given, and their signatures admit no trigger, target label, poison flags or test data.
+Post-training defenses take `(model, clean, *, ..., seed)`. In-training defenses take `(make_model, poisoned, *, ...,
+seed)`, with `clean` after `poisoned` if they reserve benign images. All return a new model in evaluation mode and never
+change their arguments. No signature has a place for trigger, target label, poison flags or test data.
+
+    repaired = DEFENSES["nad"](victim, clean, seed=1)
 """
 
 from collections.abc import Callable

@@ -1,96 +1,120 @@
 """Neural attention distillation (NAD). Li et al., ICLR 2021, arXiv:2101.05930.
 
-A copy of the backdoored model, fine-tuned on a few clean images, has half forgotten the backdoor: the teacher. A second
-copy is fine-tuned while its attention maps are pulled towards the teacher's, to unlearn the rest.
+A copy of the backdoored model is fine-tuned on a few clean images and forgets a part of the backdoor: the teacher. A
+second copy, the student, is fine-tuned while its attention maps are pulled towards the teacher's, to unlearn the rest.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
+from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_tune import fine_tune
-from bdlib.models import tap
-from bdlib.types import Batch, Loss
+from bdlib.models import default_layers, find_layer, tap
+from bdlib.types import (
+    Augmentation,
+    Batch,
+    BatchSize,
+    Count,
+    CountOrZero,
+    LearningRate,
+    Loss,
+    OnEvent,
+    Seed,
+    Variant,
+    ignore,
+)
 
-Maps = Float[Tensor, "n c h w"]  # the activations of one layer
+NUMBERS_VERSION = 1  # raise it when a change here changes numbers
+Maps = Float[Tensor, "n c *grid"]  # the activations of one layer
+Layers = (
+    Annotated[Sequence[str], Field(min_length=1)] | None
+)  # None: the network's own, the residual groups of WRN-16-1
+Betas = Sequence[Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]]  # one for each layer
+Power = Annotated[float, Field(ge=1, le=8, allow_inf_nan=False)]
 
 
+@checked
 def nad(
     model: nn.Module,
     clean: ImageSet,
     *,
-    layers: Sequence[str] = ("layer1", "layer2", "layer3"),  # the residual groups of WRN-16-1
-    beta: Sequence[float] = (500.0, 1000.0, 1000.0),  # a layer each; paper not seen, released code since 2022
-    power: float = 2.0,  # p of the attention map; paper and released code
-    teacher_epochs: int = 10,  # paper: 5 to 10
-    student_epochs: int = 10,  # paper; 20 in the released code since 2022
-    learning_rate: float = 0.1,  # paper not seen; released code
-    milestone: int = 2,  # the rate is a tenth from this epoch on; released code
-    batch_size: int = 64,  # released code
-    augmentation: int | None = 4,  # pixels of random crop; paper and released code
-    variant: Literal["paper", "released"] = "paper",
-    seed: int = 0,
+    layers: Layers = None,
+    beta: Betas = (500.0, 1000.0, 1000.0),  # paper not seen, released code since 2022
+    power: Power = 2.0,  # p of the attention map; paper and released code
+    teacher_epochs: Count = 10,  # paper: 5 to 10
+    student_epochs: Count = 10,  # paper; 20 in the released code since 2022
+    learning_rate: LearningRate = 0.1,  # paper not seen; released code
+    milestone: CountOrZero = 2,  # the rate is a tenth from this epoch on; released code
+    batch_size: BatchSize = 64,  # released code
+    augmentation: Augmentation = 4,  # paper and released code
+    variant: Variant = "paper",
+    seed: Seed = 0,
+    on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A repaired copy of `model`; `clean` is the defender's small trusted set. The two stages are the paper's.
 
-    `variant="released"`: attention terms without gradient, as until 2022. Raises ValueError if a layer has no beta.
+        repaired = nad(victim, clean, layers=["layer2", "layer3"], beta=[200.0, 250.0])
+
+    `variant="released"`: attention terms without gradient, as until 2022. `on_event` is told "teacher" (a network) and
+    "epoch" (`bdlib.training.loop.Epoch`) after each epoch of the student. Raises ParameterError for a layer that does
+    not exist, for a number of `beta` that is not that of `layers`, and for a keyword out of range; ValueError for
+    layers that give out no feature maps.
     """
-    teacher = fine_tune(model, clean, epochs=teacher_epochs, learning_rate=learning_rate,
-                        milestone=milestone, batch_size=batch_size, augmentation=augmentation,
-                        seed=seed + 1)  # its own shuffles, else the student would retrace its steps  # fmt: skip
-    return distill(model, teacher, clean, layers=layers, beta=beta, power=power, epochs=student_epochs,
-                  learning_rate=learning_rate, milestone=milestone, batch_size=batch_size,
-                  augmentation=augmentation, variant=variant, seed=seed)  # fmt: skip
+    _weights(model, layers, beta)  # raises before the teacher is trained
+    tuning: dict[str, Any] = dict(
+        learning_rate=learning_rate, milestone=milestone, batch_size=batch_size, augmentation=augmentation
+    )
+    # The teacher has shuffles of its own, else the student would retrace its steps.
+    teacher = fine_tune(model, clean, epochs=teacher_epochs, seed=seed + 1, **tuning)
+    on_event("teacher", teacher)
+    return distill(model, teacher, clean, layers=layers, beta=beta, power=power, variant=variant,
+                   epochs=student_epochs, seed=seed, on_event=on_event, **tuning)  # fmt: skip
 
 
+@checked
 def distill(
-    model: nn.Module,
-    teacher: nn.Module,
-    clean: ImageSet,
-    *,
-    layers: Sequence[str] = ("layer1", "layer2", "layer3"),
-    beta: Sequence[float] = (500.0, 1000.0, 1000.0),
-    power: float = 2.0,
-    epochs: int = 10,
-    learning_rate: float = 0.1,
-    milestone: int = 2,
-    batch_size: int = 64,
-    augmentation: int | None = 4,
-    variant: Literal["paper", "released"] = "paper",
-    seed: int = 0,
-) -> nn.Module:
-    """The student: a copy of `model`, not of the teacher, fine-tuned to fit the labels and the teacher's attention."""
-    weights = dict(zip(layers, beta, strict=True))
+    model: nn.Module, teacher: nn.Module, clean: ImageSet, *,
+    layers: Layers = None, beta: Betas = (500.0, 1000.0, 1000.0), power: Power = 2.0, variant: Variant = "paper",
+    **fine_tuning: Any,
+) -> nn.Module:  # fmt: skip
+    """The student: a copy of `model`, not of the teacher, fine-tuned to fit the labels and the teacher's attention.
+
+    `fine_tuning` are keywords of `fine_tune`: `epochs`, `learning_rate` and so on.
+    """
+    weights = _weights(model, layers, beta)
 
     def loss_fn(student: nn.Module, batch: Batch) -> Loss:
-        with tap(student, *layers) as student_sees:
+        with tap(student, *weights) as student_maps:
             fit = F.cross_entropy(student(batch.images), batch.labels)
-        with tap(teacher, *layers) as teacher_sees, torch.no_grad():
+        with tap(teacher, *weights) as teacher_maps, torch.no_grad():
             teacher(batch.images)
         distances = [
-            weight * attention_distance(student_sees[layer], teacher_sees[layer], power)
+            weight * attention_distance(student_maps[layer], teacher_maps[layer], power)
             for layer, weight in weights.items()
         ]
         disagreement = torch.stack(distances).sum()
         return fit + (disagreement.detach() if variant == "released" else disagreement)
 
     teacher.eval()
-    return fine_tune(model, clean, epochs=epochs, learning_rate=learning_rate, milestone=milestone,
-                     batch_size=batch_size, augmentation=augmentation, seed=seed, loss_fn=loss_fn)  # fmt: skip
+    return fine_tune(model, clean, loss_fn=loss_fn, **fine_tuning)
 
 
 def attention(features: Maps, power: float = 2.0) -> Float[Tensor, "n hw"]:
     """Where the network looks: powers of absolute activations, summed over channels, at unit length for each image.
 
-    Raises ValueError for maps of one pixel: scaled, they are all equal to one, and their loss has no gradient.
+    Raises ValueError for activations that are no maps, such as a transformer's tokens, and for maps of one pixel: at
+    unit length these are all equal to one, and their loss has no gradient.
     """
-    if features.shape[2] * features.shape[3] == 1:
-        raise ValueError("layers: attention needs feature maps larger than 1x1")
+    if features.dim() != 4 or features[0, 0].numel() == 1:
+        shape = tuple(features.shape)
+        raise ValueError(f"layers: attention needs maps of shape (n, c, h, w) larger than one pixel, not {shape}")
     energy = features.float().abs().pow(power).sum(1).flatten(1)
     return energy / (energy.norm(dim=1, keepdim=True) + 1e-6)
 
@@ -98,3 +122,13 @@ def attention(features: Maps, power: float = 2.0) -> Float[Tensor, "n hw"]:
 def attention_distance(student: Maps, teacher: Maps, power: float = 2.0) -> Loss:
     """Mean squared difference of two attention maps over images and pixels; between 0 and 2 / (h w)."""
     return F.mse_loss(attention(student, power), attention(teacher, power))
+
+
+def _weights(model: nn.Module, layers: Layers, beta: Betas) -> dict[str, float]:
+    """The weight of each layer's distance, by its name."""
+    names = layers or default_layers(model, "attention")
+    for name in names:
+        find_layer(model, name)
+    if len(names) != len(beta):
+        raise ParameterError(f"beta={list(beta)}: must have {len(names)} numbers, one for each of {', '.join(names)}")
+    return dict(zip(names, beta, strict=True))

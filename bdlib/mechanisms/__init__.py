@@ -1,9 +1,9 @@
 """What each paper says happens inside a model, as numbers: the evidence beside the scores.
 
-`MECHANISMS[key](model, defended, clean, test, trigger, events, *, target_label, ...)` returns named floats, which go
-into the record's `measured`; claims about the mechanism rest on them. `events` is the `EventLog` of the run: what the
-defense told on its way is read from it, not computed again. Measures see the trigger and the test data; no defense may
-import them. Keywords are the notebook's parameters, by name.
+`MECHANISMS[key](model, defended, clean, test, trigger, *, target_label, ...)` returns floats by name. They go into the
+record's `measured`, and claims about the mechanism are judged by them. A measure that has an argument `events` gets the
+`EventLog` of the defense's run, and reads from it what the defense has made; the others call the defense's stages. They
+see the trigger and the test data, so no defense may import them. Keywords are the notebook's parameters, by name.
 """
 
 from collections.abc import Callable

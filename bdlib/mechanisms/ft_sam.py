@@ -19,8 +19,9 @@ from bdlib.training.filter_masks import PerFilter, batch_norms
 from bdlib.training.sam import perturbation
 from bdlib.types import Trigger
 
-IMAGES = 500  # test images that everything here is measured on
-SHARE = 0.1  # of the filters: those that the trigger changes most stand for the backdoor
+NUMBERS_VERSION = 1  # raise it when a change here changes numbers
+IMAGES = 500  # test images that all of this is measured on
+SHARE = 0.1  # of the filters: those that the trigger changes most are called the backdoor's
 RADIUS = 0.25  # of the random moves, in each filter's own length
 DIRECTIONS = 5  # random moves averaged over
 UPHILL = 2.0  # radius of the adaptive uphill move; the paper's rho for CIFAR-10
@@ -28,7 +29,7 @@ Shift = dict[str, Tensor]  # a move of some weights, by parameter name
 
 
 class Filters(NamedTuple):
-    """The last convolution's filters. What acts on an image is a filter with the BatchNorm behind it folded in."""
+    """The last convolution's filters. Folded: multiplied with the BatchNorm behind, as they act on images."""
 
     convolution: str
     layer: str  # whose output is the folded filters': the BatchNorm's, or the convolution's where there is none
@@ -41,8 +42,8 @@ def ft_sam(
 ) -> dict[str, float]:
     """How filters and sharpness changed: ratios of defended to victim, rank correlations, rises of the loss.
 
-    Backdoor filters are the tenth that the trigger changes most in the victim. What needs a trigger is left out where
-    there is none.
+    Backdoor filters are the tenth that the trigger changes most in the victim. Without a trigger, all that needs one is
+    left out.
     """
     held_out, others = first(test), first(test[test.labels != target_label])
     before, after = last_filters(model, held_out), last_filters(defended, held_out)
@@ -60,10 +61,10 @@ def ft_sam(
     if change.max() == 0:
         return measured
     backdoor = most_changed(change)
-    for name, chosen in (("backdoor_filters", backdoor), ("other_filters", ~backdoor)):
-        measured[f"norm_ratio_{name}"] = (after.norms / before.norms)[chosen].mean().item()
-        measured[f"raw_norm_ratio_{name}"] = (after.raw_norms / before.raw_norms)[chosen].mean().item()
-        measured[f"change_ratio_{name}"] = (left[chosen].sum() / change[chosen].sum()).item()
+    for name, group in (("backdoor_filters", backdoor), ("other_filters", ~backdoor)):
+        measured[f"norm_ratio_{name}"] = (after.norms / before.norms)[group].mean().item()
+        measured[f"raw_norm_ratio_{name}"] = (after.raw_norms / before.raw_norms)[group].mean().item()
+        measured[f"change_ratio_{name}"] = (left[group].sum() / change[group].sum()).item()
     measured["norm_change_correlation"] = rank_correlation(before.norms, change)
     measured["raw_norm_change_correlation"] = rank_correlation(before.raw_norms, changes[before.convolution])
     return measured
@@ -82,24 +83,24 @@ def most_changed(change: PerFilter, share: float = SHARE) -> Bool[Tensor, " c"]:
 
 @torch.no_grad()
 def last_filters(model: nn.Module, images: ImageSet) -> Filters:
-    """The filters of the last convolution that is wider than a pixel, which leaves out shortcuts.
+    """The filters of the last convolution that is larger than 1x1, which leaves out shortcuts.
 
-    The BatchNorm behind is the layer that receives what the convolution gives out; it multiplies a filter by gain over
-    deviation. Pre-activation networks have none there: the last convolution is added to its block's input.
+    The BatchNorm behind it is the layer that receives its output, and multiplies each filter by gain over deviation.
+    Pre-activation networks have none there: the last convolution is added to its block's input.
     """
     convolutions = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)]
-    name, received, given = convolutions[-1], dict[str, Tensor](), list[Tensor]()
+    name, inputs_of, outputs = convolutions[-1], dict[str, Tensor](), list[Tensor]()
     last = model.get_submodule(name)
-    handles = [last.register_forward_hook(lambda module, inputs, output: given.append(output))]
+    handles = [last.register_forward_hook(lambda module, inputs, output: outputs.append(output))]
     handles += [
-        layer.register_forward_pre_hook(lambda module, inputs, key=key: received.update({key: inputs[0]}))
+        layer.register_forward_pre_hook(lambda module, inputs, key=key: inputs_of.update({key: inputs[0]}))
         for key, layer in batch_norms(model).items()
     ]
     model(first(images, 1).images.float() / 255)
     for handle in handles:
         handle.remove()
     raw = last.get_parameter("weight").flatten(1).norm(dim=1)
-    behind = [key for key, tensor in received.items() if tensor is given[0]]
+    behind = [key for key, tensor in inputs_of.items() if tensor is outputs[0]]
     if not behind:
         return Filters(name, name, raw, raw)
     norm = batch_norms(model)[behind[0]]
@@ -110,7 +111,7 @@ def last_filters(model: nn.Module, images: ImageSet) -> Filters:
 def random_direction(model: nn.Module, generator: Generator) -> Shift:
     """A Gaussian move of all filters and linear rows, each scaled to the length of the weights that it moves.
 
-    Vectors (BatchNorm's and biases) stay. Such moves are alike for networks that differ only in their filters' scales.
+    Vectors (BatchNorm's and biases) stay. Networks that differ only in their filters' scales get comparable moves.
     """
     shift = {}
     for name, p in model.named_parameters():
@@ -132,7 +133,7 @@ def loss_at(model: nn.Module, images: ImageSet, shift: Shift, radius: float) -> 
 def landscape(
     model: nn.Module, images: ImageSet, radii: Sequence[float], *, directions: int = DIRECTIONS, seed: int = 0
 ) -> Float[Tensor, "d r"]:
-    """The loss along random directions: a row for each of them, a column for each of `radii`."""
+    """The loss along random directions: a row for each direction, a column for each of `radii`."""
     generator = Generator().manual_seed(seed)
     shifts = [random_direction(model, generator) for _ in range(directions)]
     return torch.tensor([[loss_at(model, images, shift, radius) for radius in radii] for shift in shifts])
@@ -144,7 +145,7 @@ def random_rise(model: nn.Module, images: ImageSet, *, radius: float = RADIUS) -
 
 
 def uphill(model: nn.Module, images: ImageSet, *, rho: float = UPHILL, adaptive: bool = True) -> Shift:
-    """The move that FT-SAM makes before it looks for its gradient, computed on all `images`."""
+    """The move that FT-SAM makes before it computes its gradient, here from all `images`."""
     weights = {name: p.detach().requires_grad_() for name, p in model.named_parameters()}
     loss = F.cross_entropy(functional_call(model, weights, (images.images.float() / 255,)), images.labels)
     gradients = list(torch.autograd.grad(loss, list(weights.values())))
@@ -153,5 +154,5 @@ def uphill(model: nn.Module, images: ImageSet, *, rho: float = UPHILL, adaptive:
 
 
 def uphill_rise(model: nn.Module, images: ImageSet, *, rho: float = UPHILL) -> float:
-    """By how much the loss rises on FT-SAM's own uphill move of radius `rho`: the sharpness that it works against."""
+    """By how much the loss rises on FT-SAM's own uphill move of radius `rho`: the sharpness that it minimizes."""
     return loss_at(model, images, uphill(model, images, rho=rho), 1.0) - loss_at(model, images, {}, 0.0)

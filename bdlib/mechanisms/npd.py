@@ -7,58 +7,45 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bdlib.data.images import ImageSet
-from bdlib.defenses.npd.method import warm_up
-from bdlib.defenses.npd.polarizer import Polarized, insert
-from bdlib.defenses.npd.targeted_pgd import second_most_likely_class, targeted_pgd
+from bdlib.defenses.npd.method import SmallAttack
+from bdlib.defenses.npd.polarizer import Polarized
+from bdlib.defenses.npd.targeted_pgd import second_most_likely_class
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.trigger_analysis import rank_correlation, trigger_activated_change
-from bdlib.models import predict, share, tap
-from bdlib.types import Images, Labels, Logits, Trigger
+from bdlib.models import accuracy, share, tap
+from bdlib.types import EventLog, Images, Labels, Logits, Trigger
 
+NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 Features = Float[Tensor, "n d"]  # a row for each image
 PLACES = ("polarizer", "head")  # where features are read: behind the filter, and before the last linear layer
 
 
 def npd(
-    model: nn.Module,
-    defended: Polarized,
-    clean: ImageSet,
-    test: ImageSet,
-    trigger: Trigger,
-    *,
+    model: nn.Module, defended: Polarized, clean: ImageSet, test: ImageSet, trigger: Trigger, events: EventLog, *,
     target_label: int,
-    layer: str,
-    radius: float,
-    step_size: float,
-    inner_steps: int,
-    warm_up_epochs: int,
-    batch_size: int,
-    seed: int,
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     """Mostly shares in [0, 1]; also a number of parameters, changes of features and logits, and a rank correlation.
 
-    `before` is the victim with a polarizer that does nothing yet, `after` the defended network. What is not defined,
-    such as the correlation on a model without a trigger, is left out.
+    `before` is the victim with a polarizer that does nothing yet, `after` the defended network. `events` are those of
+    the run that made it. What is not defined, such as the correlation on a model without a trigger, is left out.
     """
-    start = insert(model, clean, layer=layer)
-    warm = warm_up(start, clean, epochs=warm_up_epochs, batch_size=batch_size, seed=seed)
+    start, warm = events["inserted"], events["warmed_up"]
     reference, probes = two_parts(test)
     probes = probes[probes.labels != target_label]
-    learned, given = learned_parameters(defended), sum(p.numel() for p in model.parameters())
-    found = {"learned_parameters": float(learned), "learned_share": learned / given}
+    learned, total = learned_parameters(defended), sum(p.numel() for p in model.parameters())
+    measured = {"learned_parameters": float(learned), "learned_share": learned / total}
     for when, network in (("before", start), ("after", defended)):
         for place in PLACES:
             near = nearest_class(network, reference, apply_trigger(probes.images, trigger), place)
-            found[f"{place}_nearest_true_{when}"] = share(near == probes.labels)
-            found[f"{place}_nearest_target_{when}"] = share(near == target_label)
-            found[f"{place}_trigger_shift_{when}"] = trigger_shift(network, probes.images, trigger, place)
-        found |= {f"{name}_{when}": value for name, value in aims(
-            network, clean, target_label, radius=radius, step_size=step_size, steps=inner_steps).items()}  # fmt: skip
-    found["change_follows_trigger"] = change_follows_trigger(start, defended, probes, trigger)
-    found["warm_up_logit_change"] = (logits_of(warm, reference) - logits_of(start, reference)).abs().mean().item()
-    right = [share(predict(network, reference) == reference.labels) for network in (start, warm)]
-    found["warm_up_accuracy_change"] = right[1] - right[0]
-    return {name: value for name, value in found.items() if isfinite(value)}
+            measured[f"{place}_nearest_true_{when}"] = share(near == probes.labels)
+            measured[f"{place}_nearest_target_{when}"] = share(near == target_label)
+            measured[f"{place}_trigger_shift_{when}"] = trigger_shift(network, probes.images, trigger, place)
+        aims = attack_aims(network, clean, target_label, attack=events["attack"])
+        measured |= {f"{name}_{when}": value for name, value in aims.items()}
+    measured["change_follows_trigger"] = change_follows_trigger(start, defended, probes, trigger)
+    measured["warm_up_logit_change"] = (logits_of(warm, reference) - logits_of(start, reference)).abs().mean().item()
+    measured["warm_up_accuracy_change"] = accuracy(warm, reference) - accuracy(start, reference)
+    return {name: value for name, value in measured.items() if isfinite(value)}
 
 
 def two_parts(test: ImageSet, most: int = 500) -> tuple[ImageSet, ImageSet]:
@@ -74,7 +61,7 @@ def learned_parameters(network: nn.Module) -> int:
 
 @torch.no_grad()
 def logits_of(network: nn.Module, data: ImageSet) -> Logits:
-    """The network's answers to a few images, as it stands in evaluation mode."""
+    """The network's answers to a few images, in evaluation mode."""
     return network.eval()(data.images.float() / 255)
 
 
@@ -85,7 +72,7 @@ def features(network: Polarized, images: Images, place: str) -> Features:
         with tap(network, place) as seen:
             network(images)
         return seen[place].flatten(2).mean(2)
-    rows: list[Tensor] = []
+    rows = list[Tensor]()
     head = [module for module in network.model.modules() if isinstance(module, nn.Linear)][-1]
     handle = head.register_forward_pre_hook(lambda module, inputs: rows.append(inputs[0]))
     network(images)
@@ -94,7 +81,7 @@ def features(network: Polarized, images: Images, place: str) -> Features:
 
 
 def centroids(rows: Features, labels: Labels) -> dict[int, Float[Tensor, " d"]]:
-    """The mean features of every class that there is."""
+    """The mean features of every class in `labels`."""
     return {int(label): rows[labels == label].mean(0) for label in labels.unique()}
 
 
@@ -106,25 +93,23 @@ def nearest_class(network: Polarized, reference: ImageSet, images: Tensor, place
 
 
 def trigger_shift(network: Polarized, images: Tensor, trigger: Trigger, place: str) -> float:
-    """How far the trigger moves features, over how far those of clean images lie from their mean; root mean squares."""
+    """How far the trigger moves features, over how far clean images are from their mean: root mean squares."""
     plain = features(network, images.float() / 255, place)
     moved = features(network, apply_trigger(images, trigger).float() / 255, place)
     return ((moved - plain).square().sum(1).mean() / (plain - plain.mean(0)).square().sum(1).mean()).sqrt().item()
 
 
-def aims(
-    network: Polarized, clean: ImageSet, target_label: int, *, radius: float, step_size: float, steps: int
-) -> dict[str, float]:
-    """Of the defender's images of other classes: the share whose runner-up is the attacker's target class.
+def attack_aims(network: Polarized, clean: ImageSet, target_label: int, *, attack: SmallAttack) -> dict[str, float]:
+    """Of the defender's images of other classes, the share whose second most likely class is the attacker's target.
 
-    And of all: the share that the small attack brings to its runner-up, and the shares at which a finite mask, the
-    MindSpore port's and the PyTorch code's, would have let the true class be chosen.
+    And of all images: the share that the small attack brings to its second class, and the shares where a finite mask,
+    the MindSpore port's and the PyTorch code's, would have chosen the true class.
     """
     images, labels = clean.images[:500].float() / 255, clean.labels[:500]
     with torch.no_grad():
         logits = network(images)
     targets = second_most_likely_class(logits, labels, mask=-inf)
-    attacked = targeted_pgd(network, images, targets, radius=radius, step_size=step_size, steps=steps)
+    attacked = attack(network, images, targets)
     with torch.no_grad():
         reached = network(attacked).argmax(1) == targets
     return {
@@ -138,18 +123,18 @@ def aims(
 def channel_changes(
     start: Polarized, defended: Polarized, images: ImageSet, trigger: Trigger
 ) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """For each channel: how much the trigger changes it, and how much the polarizer changes it on triggered images."""
-    tac = trigger_activated_change(start, images, trigger, ["polarizer"])["polarizer"]
+    """How much the trigger changes each channel, and how much the polarizer changes it on triggered images."""
+    by_trigger = trigger_activated_change(start, images, trigger, ["polarizer"])["polarizer"]
     pixels = apply_trigger(images.images, trigger).float() / 255
     with torch.no_grad(), tap(start, "polarizer") as before, tap(defended, "polarizer") as after:
         start(pixels), defended(pixels)
-    return tac, (after["polarizer"] - before["polarizer"]).abs().mean((0, 2, 3))
+    return by_trigger, (after["polarizer"] - before["polarizer"]).abs().mean((0, 2, 3))
 
 
 def change_follows_trigger(start: Polarized, defended: Polarized, images: ImageSet, trigger: Trigger) -> float:
     """Rank correlation over channels of the two `channel_changes`; nan without a trigger."""
-    tac, change = channel_changes(start, defended, images, trigger)
-    return rank_correlation(tac, change) if tac.amax() > 0 else float("nan")
+    by_trigger, by_filter = channel_changes(start, defended, images, trigger)
+    return rank_correlation(by_trigger, by_filter) if by_trigger.amax() > 0 else float("nan")
 
 
 def plane(rows: Features) -> tuple[Float[Tensor, " d"], Float[Tensor, "d 2"]]:

@@ -1,4 +1,4 @@
-"""Sharpness-aware steps: look uphill first, then step by the gradient found there.
+"""Sharpness-aware minimization (SAM): move the weights uphill first, then step by the gradient at that place.
 
 FT-SAM takes the adaptive perturbation of Kwon et al. 2021 (arXiv:2102.11600), NWC a mixture of both gradients.
 """
@@ -13,14 +13,16 @@ from torch.optim import Optimizer
 
 
 class SharpnessAware(Optimizer):
-    """A base optimiser that steps from w by the gradient at w + e, mixed with the gradient at w.
+    """A `base` optimizer that steps from w by the gradient at w + e, mixed with the gradient at w.
 
-    Plain: e = rho g / norm(g). `adaptive`: e = rho w^2 g / norm(abs(w) g), so that large weights are moved most. The
-    norm is taken over all tensors together, or for each by itself (`per_tensor`). `mix` is the share of the uphill
-    gradient in the step. BatchNorm's running statistics are those of the first pass. With `rho` or `mix` zero the
-    second pass is left out, and every step is the base optimiser's own.
+    Plain: e = rho g / norm(g). `adaptive`: e = rho w^2 g / norm(abs(w) g), so that large weights move most. The norm is
+    that of all tensors together, or of each by itself (`per_tensor`). `mix` is the share of the uphill gradient in the
+    step, in [0, 1]. BatchNorm's running statistics are those of the first pass. With `rho` or `mix` zero there is no
+    second pass, and every step is the base optimizer's own.
 
     Foret et al. 2021, arXiv:2010.01412, equations 2 and 3.
+
+        optimizer = SharpnessAware(model, schedule.sgd(model.parameters()), rho=0.05)
     """
 
     def __init__(
@@ -39,19 +41,19 @@ class SharpnessAware(Optimizer):
         self.rho, self.adaptive, self.per_tensor, self.mix = rho, adaptive, per_tensor, mix
 
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """One step; `closure` clears gradients, computes the loss, its gradients, and returns it. Returns the first."""
+        """One step; returns the first loss. `closure` clears gradients, computes loss and gradients, returns the loss."""
         loss = closure()
         if self.rho and self.mix:
             moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-            level = [p.detach().clone() for p in moved]
+            start = [p.detach().clone() for p in moved]
             gradients = [p.grad.clone() for p in moved if p.grad is not None]
-            shifts = perturbation(level, gradients, self.rho, adaptive=self.adaptive, per_tensor=self.per_tensor)
+            shifts = perturbation(start, gradients, self.rho, adaptive=self.adaptive, per_tensor=self.per_tensor)
             with torch.no_grad():
                 torch._foreach_add_(moved, shifts)
             with frozen_statistics(self.model):
                 closure()
             with torch.no_grad():
-                torch._foreach_copy_(moved, level)
+                torch._foreach_copy_(moved, start)
                 for p, gradient in zip(moved, gradients, strict=True):
                     if p.grad is not None:
                         p.grad.lerp_(gradient, 1 - self.mix)
@@ -59,7 +61,7 @@ class SharpnessAware(Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The base optimiser's state: this one keeps none of its own."""
+        """The base optimizer's state: this one has none of its own."""
         return self.base.state_dict()
 
 
@@ -82,7 +84,7 @@ def perturbation(
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Inside the block BatchNorm uses batch statistics as the model's mode says, but its running ones stay."""
+    """Inside the block BatchNorm's running statistics stay as they are; its output is that of the model's mode."""
     layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     try:

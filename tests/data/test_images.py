@@ -3,7 +3,7 @@ import torch
 from conftest import toy
 from jaxtyping import TypeCheckError
 
-from bdlib.data.images import ImageSet, batches, shift_and_mirror, split
+from bdlib.data.images import ImageSet, augment, batches, sample, shift_and_mirror, split
 
 
 def test_as_many_labels_as_images():
@@ -53,6 +53,23 @@ def test_shift_and_mirror_against_one_image_at_a_time():
         padded[:, 2:10, 2:10] = image
         window = padded[:, y : y + 8, x : x + 8]
         assert torch.equal(got, window.flip(-1) if flip else window)
+
+
+def test_one_batch_is_augmented_as_an_epoch_is():
+    data = toy(50, 0)
+    whole = next(iter(batches(data, 50, augmentation=2, generator=torch.Generator().manual_seed(3))))
+    generator = torch.Generator().manual_seed(3)
+    order = torch.randperm(50, generator=generator)
+    assert torch.equal(augment(data.images[order], 2, generator).float() / 255, whole.images)
+    assert augment(data.images, None, generator) is data.images
+
+
+def test_a_sample_has_an_equal_share_of_every_class(clean):
+    few = sample(clean, 40)
+    assert [(few.labels == k).sum().item() for k in range(4)] == [
+        round(0.2 * (clean.labels == k).sum().item()) for k in range(4)
+    ]
+    assert torch.equal(sample(clean, 1000).images, clean.images)
 
 
 def test_augmentation_reproduces_with_its_generator():

@@ -1,5 +1,6 @@
 """The correctness checks of benign salience, the penalty and the mask, and AR against a plain re-implementation."""
 
+import re
 from copy import deepcopy
 from itertools import pairwise
 from math import e, exp
@@ -9,11 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from bdlib.attacks.none import NoTrigger
+from bdlib.checks import ParameterError
 from bdlib.data.images import batches
-from bdlib.defenses.ar.method import REGULARIZERS, Interrupted, adaptive_penalty, ar, masked_share, released_penalty
+from bdlib.defenses.ar.method import REGULARIZERS, adaptive_penalty, ar, masked_share, released_penalty
 from bdlib.defenses.ar.salience import benign_salience, mask, updated, weights_inside
 from bdlib.mechanisms.ar import ar as measure
-from bdlib.mechanisms.ar import backdoor_salience, chance, change, outputs, precision, salience_of
+from bdlib.mechanisms.ar import backdoor_salience, chance, change, output_layers, precision, salience_of
 from bdlib.models import tap, vgg19_bn
 from bdlib.training.loop import Schedule, train
 
@@ -217,7 +219,13 @@ def test_only_marked_weights_feel_the_penalty(backdoored, clean):
     paths = {}
     for alpha in (0.0, 0.1):
         steps = []
-        ar(backdoored, clean, alpha=alpha, watch=lambda m, s=steps: s.append(deepcopy(m)), **dict(one, epochs=2))
+        ar(
+            backdoored,
+            clean,
+            alpha=alpha,
+            on_event=lambda _, epoch, s=steps: s.append(deepcopy(epoch.model)),
+            **dict(one, epochs=2),
+        )
         paths[alpha] = dict(steps[0].named_parameters())
     for name, plain in paths[0.0].items():
         difference = paths[0.1][name] - plain
@@ -239,23 +247,26 @@ def test_a_stronger_penalty_leaves_smaller_weights(backdoored, clean):
     assert size(1e-2) < size(1e-3) < size(0.0)
 
 
-def test_between_the_gradient_and_the_step():
-    weight = torch.ones(1, requires_grad=True)
-    weight.grad = torch.zeros(1)
-    optimizer = Interrupted([weight], 0.1, 0.0, lambda epoch: weight.grad.fill_(float(epoch)), 2)
-    seen = []
-    for _ in range(4):
-        optimizer.step(lambda: (weight * 0).sum())
-        seen.append(weight.item())
-    assert seen == pytest.approx([0.9, 0.8, 0.6, 0.4])
+def test_it_tells_every_epoch(backdoored, clean):
+    epochs = []
+    repaired = ar(backdoored, clean, alpha=1e-3, on_event=lambda name, value: epochs.append((name, value)), **FAST)
+    assert [(name, epoch.number) for name, epoch in epochs] == [("epoch", 0), ("epoch", 1)]
+    assert all(epoch.model is repaired and epoch.mean_loss > 0 for _, epoch in epochs)
+
+
+def test_by_default_the_head_alone_is_purified(backdoored, clean):
+    once = dict(alpha=1e-3, epochs=1, augmentation=None)
+    default, named = ar(backdoored, clean, **once), ar(backdoored, clean, layers=["head"], **once)
+    assert torch.equal(weights(default), weights(named))
 
 
 def test_unknown_names_are_refused(backdoored, clean):
-    with pytest.raises(AttributeError, match="layer9"):
+    with pytest.raises(ParameterError, match=r"^layers='layer9': must be a layer; there are normalize, stem, layer1, "):
         ar(backdoored, clean, **dict(FAST, layers=("layer9",)))
-    for wrong in ({"select": "middle"}, {"regularizer": "l3"}):
-        with pytest.raises(KeyError, match=next(iter(wrong.values()))):
-            ar(backdoored, clean, **wrong, **FAST)
+    for wrong in ({"select": "middle"}, {"regularizer": "l3"}, {"variant": "relesed"}, {"layers": []}):
+        (name, value), *_ = wrong.items()
+        with pytest.raises(ParameterError, match=rf"^{name}={re.escape(repr(value))}: must be "):
+            ar(backdoored, clean, **FAST | wrong)
 
 
 def test_precision_and_chance_by_hand():
@@ -269,14 +280,14 @@ def test_precision_and_chance_by_hand():
     assert sum(draws) / len(draws) == pytest.approx(chance(truth, 0.1), abs=0.03)
 
 
-def test_filters_are_heard_behind_their_batch_norm(backdoored):
-    assert outputs(backdoored) == {
+def test_filters_are_read_behind_their_batch_norm(backdoored):
+    assert output_layers(backdoored) == {
         "stem": "stem",
         **{f"layer{i}.0.conv{j}": f"layer{i}.0.bn{j}" for i in (1, 2, 3) for j in (1, 2)},
         **{f"layer{i}.0.shortcut.0": f"layer{i}.0.shortcut.1" for i in (2, 3)},
     }
     with torch.device("meta"):
-        deep = outputs(vgg19_bn(3, 4, (0.5,) * 3, (0.25,) * 3))
+        deep = output_layers(vgg19_bn(3, 4, (0.5,) * 3, (0.25,) * 3))
     assert len(deep) == 16 and deep["features.0"] == "features.1"
 
 

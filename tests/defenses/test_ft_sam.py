@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from bdlib.checks import ParameterError
 from bdlib.data.images import batches, split
 from bdlib.defenses.ft_sam import Swinging, ft_sam, smoothed_cross_entropy
 from bdlib.mechanisms import MECHANISMS
@@ -26,6 +27,7 @@ from bdlib.mechanisms.ft_sam import (
 )
 from bdlib.models import preact_resnet18, seeded, vgg19_bn
 from bdlib.training.loop import Schedule, train
+from bdlib.types import EventLog
 
 mechanism = MECHANISMS["ft_sam"]
 FAST = dict(epochs=2, learning_rate=0.05, batch_size=32, augmentation=None)
@@ -119,6 +121,15 @@ def test_no_radius_is_plain_fine_tuning_bit_for_bit(backdoored, clean):
     for adaptive in (True, False):
         assert torch.equal(weights(ft_sam(backdoored, clean, rho=0.0, adaptive=adaptive, **FAST)), weights(control))
     assert not torch.equal(weights(ft_sam(backdoored, clean, rho=0.1, **FAST)), weights(control))
+
+
+def test_it_tells_every_epoch_and_refuses_what_is_out_of_range(backdoored, clean):
+    events = EventLog()
+    tuned = ft_sam(backdoored, clean, rho=0.1, on_event=events, **FAST)
+    assert events.counts == {"epoch": 2} and events["epoch"].model is tuned
+    for wrong in ({"variant": "relesed"}, {"rho": -1.0}, {"label_smoothing": 0.6}, {"adaptive": 1}):
+        with pytest.raises(ParameterError, match=rf"^{next(iter(wrong))}=.*: must be "):
+            ft_sam(backdoored, clean, **FAST | wrong)
 
 
 def test_every_option_changes_the_outcome(backdoored, clean):

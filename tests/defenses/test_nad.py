@@ -6,9 +6,12 @@ import pytest
 import torch
 from conftest import toy
 
+from bdlib.checks import ParameterError
+from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.defenses.nad import attention, attention_distance, distill, nad
-from bdlib.models import tap
+from bdlib.models import MODELS, tap
+from bdlib.types import EventLog
 
 LAYERS = ("layer1", "layer2", "layer3")
 FAST = dict(learning_rate=0.05, milestone=1, batch_size=32, augmentation=None)
@@ -47,8 +50,13 @@ def test_one_pixel_maps_carry_no_signal_and_are_refused():
     energy = one.pow(2).sum(1).flatten(1)
     (energy / (energy.norm(dim=1, keepdim=True) + 1e-6)).sum().backward()
     assert one.grad.abs().max() < 1e-4
-    with pytest.raises(ValueError, match="larger than 1x1"):
+    with pytest.raises(ValueError, match="larger than one pixel, not .4, 8, 1, 1."):
         attention(one, 2.0)
+
+
+def test_a_transformers_tokens_are_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"^layers: attention needs maps of shape \(n, c, h, w\) .*, not \(2, 5, 8\)$"):
+        attention(torch.rand(2, 5, 8))
 
 
 def test_all_weights_zero_is_fine_tuning_bit_for_bit(backdoored, clean):
@@ -99,12 +107,34 @@ def test_the_student_is_pulled_towards_the_teacher(backdoored):
 
 
 def test_nad_is_its_two_stages(backdoored, clean):
-    whole = nad(backdoored, clean, layers=LAYERS, beta=(10.0,) * 3, teacher_epochs=1, student_epochs=1, seed=3, **FAST)
+    events, ten = EventLog(), (10.0,) * 3
+    whole = nad(backdoored, clean, beta=ten, teacher_epochs=1, student_epochs=1, seed=3, on_event=events, **FAST)
     teacher = fine_tune(backdoored, clean, epochs=1, seed=4, **FAST)
     student = distill(backdoored, teacher, clean, layers=LAYERS, beta=(10.0,) * 3, epochs=1, seed=3, **FAST)
     assert torch.equal(weights(whole), weights(student))
+    assert torch.equal(weights(events["teacher"]), weights(teacher)) and events["epoch"].model is whole
+
+
+@pytest.mark.parametrize(("model", "layers"), [("preact_resnet18", ["layer2", "layer3", "layer4"]), ("vgg19_bn", None)])
+def test_default_layers_come_with_the_network(model, layers):
+    network, once = MODELS[model](3, 4, (0.5,) * 3, (0.25,) * 3), dict(teacher_epochs=1, student_epochs=1)
+    images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    clean = ImageSet(images, torch.arange(4))
+    if layers is None:
+        with pytest.raises(
+            ParameterError, match="^layers=None: must be named for a network without a default; it has fea"
+        ):
+            nad(network, clean, **once)
+    else:
+        default, named = (nad(network, clean, layers=names, **once) for names in (None, layers))
+        assert torch.equal(weights(default), weights(named))
+
+
+def test_a_layer_that_does_not_exist_is_refused_before_the_teacher_is_trained(backdoored, clean):
+    with pytest.raises(ParameterError, match=r"^layers='layer4': must be a layer; there are normalize, stem, layer1"):
+        nad(backdoored, clean, layers=["layer2", "layer3", "layer4"], on_event=lambda *_: pytest.fail("too late"))
 
 
 def test_a_weight_for_each_layer(backdoored, clean):
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ParameterError, match=r"^beta=\[1.0\]: must have 3 numbers, one for each of layer1, layer2"):
         nad(backdoored, clean, layers=LAYERS, beta=(1.0,), teacher_epochs=1, student_epochs=1, **FAST)

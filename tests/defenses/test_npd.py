@@ -1,6 +1,8 @@
 """The correctness checks of the neural polarizer: the layer, the attack inside, the four terms, and the stages."""
 
 from copy import deepcopy
+from dataclasses import replace
+from functools import partial
 from math import inf, log
 
 import matplotlib.pyplot as plt
@@ -9,21 +11,26 @@ import torch
 import torch.nn.functional as F
 from conftest import toy
 
+from bdlib.checks import ParameterError
 from bdlib.data.images import split
 from bdlib.defenses.npd.method import npd, polarize, polarizer_loss, warm_up
 from bdlib.defenses.npd.polarizer import Polarized, Polarizer, insert
 from bdlib.defenses.npd.targeted_pgd import project, second_most_likely_class, targeted_pgd
 from bdlib.evaluation.metrics import evaluate
-from bdlib.experiments.parameters import ParameterError, validated
+from bdlib.experiments.parameters import ParameterError as NotebookError
+from bdlib.experiments.parameters import validated
 from bdlib.mechanisms.npd import learned_parameters, nearest_class, plane, trigger_shift, two_parts
 from bdlib.mechanisms.npd import npd as measure
 from bdlib.models import MODELS, predict, tap
 from bdlib.report import plots
 from bdlib.training.loop import Schedule, train
+from bdlib.types import EventLog
 
 LAYER = "layer3.0.conv1"
-FAST = dict(loss_weights=(1.0, 0.4, 0.4, 0.4), radius=1.5, step_size=0.1, inner_steps=2, epochs=2,
-            learning_rate=0.02, batch_size=32, variant="paper", seed=0)  # fmt: skip
+BALL = dict(radius=1.5, step_size=0.1, inner_steps=2)
+ATTACK = partial(targeted_pgd, **BALL)
+FAST = dict(loss_weights=(1.0, 0.4, 0.4, 0.4))
+SCHEDULE = Schedule(2, 0.02, anneal="constant", batch_size=32, augmentation=None)
 LOGITS = torch.tensor([[4.0, 1.0, 2.0, -3.0], [0.0, -1.0, 5.0, -2.0], [-20.0, -30.0, -25.0, -40.0]])
 LABELS = torch.tensor([0, 2, 0])
 
@@ -52,7 +59,7 @@ def warm(start, clean):
 
 @pytest.fixture(scope="module")
 def defended(warm, clean):
-    return polarize(warm, clean, **FAST)
+    return polarize(warm, clean, SCHEDULE, ATTACK, **FAST)
 
 
 def test_a_new_polarizer_is_the_identity_in_evaluation_mode_only(start, backdoored, test_set):
@@ -95,15 +102,19 @@ def test_only_the_residual_branch_passes_through_it(start, clean):
 
 
 def test_a_layer_must_exist_and_take_maps(backdoored, clean):
-    with pytest.raises(AttributeError, match="layer9"):
+    with pytest.raises(
+        ParameterError, match=r"^layer='layer9.0': must be a layer; there are normalize, stem, layer1, "
+    ):
         insert(backdoored, clean, layer="layer9.0")
+    with pytest.raises(ParameterError, match=r"^layer='layer3.1.conv1': must be a layer; there are layer3.0$"):
+        insert(backdoored, clean, layer="layer3.1.conv1")
     with pytest.raises(ValueError, match=r"layer='head': must take maps of shape \(n, c, h, w\), it takes \(1, 128\)"):
         insert(backdoored, clean, layer="head")
     parameters = {"dataset": "fashion", "model": "small_resnet"}
     assert validated(parameters | {"layer": LAYER})
-    with pytest.raises(ParameterError, match="layer4.1.conv1"):
+    with pytest.raises(NotebookError, match="layer4.1.conv1"):
         validated(parameters | {"layer": "layer4.1.conv1"})
-    with pytest.raises(ParameterError, match="four numbers"):
+    with pytest.raises(NotebookError, match="four numbers"):
         validated({"loss_weights": [1.0, 0.4]})
 
 
@@ -220,7 +231,7 @@ def test_shifts_stay_in_the_ball_and_images_in_range(warm, clean, radius):
     assert torch.allclose(lengths, shift.flatten(1).norm(dim=1).clamp(max=radius), atol=1e-5)
     images, labels = pixels(clean), clean.labels[:64]
     targets = second_most_likely_class(warm(images), labels)
-    attacked = targeted_pgd(warm, images, targets, radius=radius, step_size=0.1, steps=2)
+    attacked = targeted_pgd(warm, images, targets, radius=radius, step_size=0.1, inner_steps=2)
     moved = (attacked - images).flatten(1).norm(dim=1)
     assert (targets != labels).all() and (moved <= radius + 1e-5).all()
     assert 0 <= attacked.min() and attacked.max() <= 1 and not attacked.requires_grad
@@ -244,16 +255,16 @@ def test_the_attack_is_that_of_a_plain_loop(warm, clean):
         warm.zero_grad()
         return torch.stack([(image + d).clamp(0, 1) for image, d in zip(images, shifts, strict=True)])
 
-    three = targeted_pgd(warm, images, targets, radius=1.5, step_size=0.1, steps=3, enough=1.0)
+    three = targeted_pgd(warm, images, targets, radius=1.5, step_size=0.1, inner_steps=3, enough=1.0)
     assert torch.allclose(three, by_hand(3), atol=1e-5)
-    stopped = targeted_pgd(warm, images, targets, radius=1.5, step_size=0.1, steps=3, enough=-1.0)
+    stopped = targeted_pgd(warm, images, targets, radius=1.5, step_size=0.1, inner_steps=3, enough=-1.0)
     assert torch.allclose(stopped, by_hand(1), atol=1e-5)
 
 
 def test_the_attack_raises_the_targets_probability_and_leaves_no_gradient_behind(warm, clean):
     images, labels = pixels(clean), clean.labels[:64]
     targets = second_most_likely_class(warm(images), labels)
-    attacked = targeted_pgd(warm, images, targets, radius=1.5, step_size=0.1, steps=2)
+    attacked = targeted_pgd(warm, images, targets, radius=1.5, step_size=0.1, inner_steps=2)
     with torch.no_grad():
         losses = [F.cross_entropy(warm(x), targets) for x in (images, attacked)]
     assert losses[1] < losses[0] and all(p.grad is None for p in warm.parameters())
@@ -294,7 +305,7 @@ def test_the_last_two_terms_are_bounded():
 def test_where_the_attack_succeeds_the_third_and_fourth_term_agree(warm, clean):
     images, labels = pixels(clean), clean.labels[:64]
     targets = second_most_likely_class(warm(images), labels)
-    attacked = targeted_pgd(warm, images, targets, radius=5.0, step_size=0.5, steps=5, enough=1.0)
+    attacked = targeted_pgd(warm, images, targets, radius=5.0, step_size=0.5, inner_steps=5, enough=1.0)
     with torch.no_grad():
         logits = warm(attacked)
     reached = logits.argmax(1) == targets
@@ -305,7 +316,9 @@ def test_without_a_ball_the_second_term_is_the_clean_one(warm, clean):
     images, labels = pixels(clean), clean.labels[:64]
     with torch.no_grad():
         logits = warm(images)
-    attacked = targeted_pgd(warm, images, second_most_likely_class(logits, labels), radius=0.0, step_size=0.1, steps=2)
+    attacked = targeted_pgd(
+        warm, images, second_most_likely_class(logits, labels), radius=0.0, step_size=0.1, inner_steps=2
+    )
     with torch.no_grad():
         again = warm(attacked)
     second = polarizer_loss(logits, again, labels, labels, weights=(0.0, 1.0, 0.0, 0.0))
@@ -313,9 +326,8 @@ def test_without_a_ball_the_second_term_is_the_clean_one(warm, clean):
 
 
 def test_clean_loss_alone_is_plain_training_of_the_polarizer_and_keeps_the_backdoor(warm, clean, test_set, trigger):
-    polarized = polarize(warm, clean, **(FAST | {"loss_weights": (1.0, 0.0, 0.0, 0.0)}))
-    plain, schedule = deepcopy(warm), Schedule(2, 0.02, anneal="constant", batch_size=32, augmentation=None)
-    train(plain, clean, schedule, optimizer=schedule.sgd(plain.polarizer.parameters()))
+    polarized, plain = polarize(warm, clean, SCHEDULE, ATTACK, loss_weights=(1.0, 0.0, 0.0, 0.0)), deepcopy(warm)
+    train(plain, clean, SCHEDULE, optimizer=SCHEDULE.sgd(plain.polarizer.parameters()))
     assert torch.equal(weights(polarized), weights(plain))
     assert evaluate(polarized, test_set, trigger, target_label=0).asr > 0.9
 
@@ -323,9 +335,9 @@ def test_clean_loss_alone_is_plain_training_of_the_polarizer_and_keeps_the_backd
 def test_it_withstands_what_it_was_trained_against(warm, clean):
     """After training, the same small attack on the same images succeeds less often."""
     images, labels, succeeded = pixels(clean, 200), clean.labels, []
-    for network in (warm, polarize(warm, clean, **(FAST | {"epochs": 10}))):
+    for network in (warm, polarize(warm, clean, replace(SCHEDULE, epochs=10), ATTACK, **FAST)):
         targets = second_most_likely_class(network(images), labels)
-        attacked = targeted_pgd(network, images, targets, radius=1.5, step_size=0.1, steps=2)
+        attacked = targeted_pgd(network, images, targets, radius=1.5, step_size=0.1, inner_steps=2)
         with torch.no_grad():
             succeeded.append((network(attacked).argmax(1) != labels).float().mean().item())
     assert succeeded[1] < succeeded[0]
@@ -341,35 +353,36 @@ def test_the_mindspore_port_pushes_down_its_own_answer(warm, clean):
         logits = network(images)
         mask = -1e-10 if variant == "released" else -inf
         targets = second_most_likely_class(logits, batch.labels, mask=mask)
-        attacked = targeted_pgd(network, images, targets, radius=1.5, step_size=0.1, steps=2)
+        attacked = targeted_pgd(network, images, targets, radius=1.5, step_size=0.1, inner_steps=2)
         last = logits.argmax(1) if variant == "released" else targets
         polarizer_loss(logits, network(attacked), batch.labels, last, weights=FAST["loss_weights"]).backward()
         optimizer.step()
-        library = polarize(warm, batch, **(FAST | {"epochs": 1, "variant": variant}))
+        library = polarize(warm, batch, replace(SCHEDULE, epochs=1), ATTACK, variant=variant, **FAST)
         assert torch.allclose(weights(library), weights(network), atol=1e-5)
 
 
 def test_npd_is_its_stages(warm, defended, backdoored, clean):
-    whole = npd(backdoored, clean, layer=LAYER, warm_up_epochs=2, **FAST)
+    events, schedule = EventLog(), dict(warm_up_epochs=2, epochs=2, learning_rate=0.02, batch_size=32)
+    whole = npd(backdoored, clean, layer=LAYER, **BALL, **schedule, on_event=events)
     assert isinstance(whole, Polarized) and torch.equal(weights(whole), weights(defended))
     assert not torch.equal(weights(warm), weights(defended))
+    assert events.counts == {"inserted": 1, "warmed_up": 1, "attack": 1, "epoch": 2}
+    assert torch.equal(weights(events["warmed_up"]), weights(warm))
 
 
 def test_images_are_not_augmented(backdoored, clean):
     """Whatever enters the victim while a polarizer is made, with a ball of radius zero, is a stored image."""
     met, watched = [], deepcopy(backdoored)
     watched.register_forward_pre_hook(lambda module, inputs: met.append(inputs[0].detach()))
-    npd(watched, clean, layer=LAYER, warm_up_epochs=1, **(FAST | {"radius": 0.0, "epochs": 1}))
+    npd(watched, clean, radius=0.0, warm_up_epochs=1, epochs=1, batch_size=32)
     stored = {tuple(image.flatten().tolist()) for image in clean.images.float() / 255}
     assert {tuple(image.flatten().tolist()) for image in torch.cat(met)} == stored
 
 
-def measured(backdoored, defended, clean, test_set, trigger):
-    return measure(backdoored, defended, clean, test_set, trigger, target_label=0, layer=LAYER, radius=1.5,
-                   step_size=0.1, inner_steps=2, warm_up_epochs=2, batch_size=32, seed=0)  # fmt: skip
-
-
-def test_what_is_measured(backdoored, defended, clean, test_set, trigger):
+def test_what_is_measured(backdoored, start, warm, defended, clean, test_set, trigger):
+    events = EventLog()
+    events.update(inserted=start, warmed_up=warm, attack=ATTACK)
+    measured = partial(measure, events=events, target_label=0)
     found = measured(backdoored, defended, clean, test_set, trigger)
     assert found["learned_parameters"] == 64**2 + 2 * 64
     assert found["learned_share"] == pytest.approx((64**2 + 2 * 64) / sum(p.numel() for p in backdoored.parameters()))
@@ -407,6 +420,37 @@ def test_the_plane_holds_the_largest_variance_with_settled_signs():
     assert torch.allclose(mean, rows.mean(0)) and directions[1, 0] > 0.98 and directions[3, 1] > 0.98
     turned = plane(rows * torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0]))[1]
     assert torch.allclose(turned[[1, 3]].abs(), directions[[1, 3]].abs(), atol=1e-4) and turned[1, 0] > 0
+
+
+@pytest.mark.parametrize("model", ["small_resnet", "wrn_16_1", "preact_resnet18", "resnet18"])
+def test_the_default_layer_is_the_networks_own(model):
+    network = MODELS[model](3, 4, (0.5,) * 3, (0.25,) * 3)
+    polarized = insert(network, toy(1, 0))
+    assert polarized.layer == {"small_resnet": LAYER, "wrn_16_1": "layer3.1.conv1"}.get(model, "layer4.1.conv1")
+    assert insert(polarized, toy(1, 0)).layer == f"model.{polarized.layer}"  # also of a network in a wrapper
+
+
+def test_a_network_of_ones_own_must_name_its_layer(clean):
+    own = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 14 * 14, 4))
+    with pytest.raises(
+        ParameterError, match=r"^layer=None: must be named for a network without a default; .* 0, 1, 2$"
+    ):
+        npd(own, clean)
+    assert npd(own, clean, layer="0", warm_up_epochs=0, epochs=1).layer == "0"
+
+
+def test_double_precision_works(backdoored, clean):
+    double = npd(deepcopy(backdoored).double(), clean, radius=1.5, warm_up_epochs=1, epochs=1)
+    assert weights(double).dtype == torch.float64 and torch.isfinite(weights(double)).all()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"loss_weights": (1.0, 0.4)}, {"step_size": 0.0}, {"variant": "relesed"}, {"radius": float("nan")}]
+)
+def test_values_out_of_range_are_one_line(backdoored, clean, wrong):
+    (name,) = wrong
+    with pytest.raises(ParameterError, match=rf"^{name}=.*: must be [^\n]*$"):
+        npd(backdoored, clean, **wrong)
 
 
 def test_one_image_a_class_is_enough_to_run(backdoored):

@@ -1,23 +1,24 @@
-"""The correctness checks of PDB: the key, the label map, what an epoch sees, and what the wrapper cannot fake."""
-
-from dataclasses import replace
+"""The correctness checks of PDB: the trigger, the label map, what an epoch sees, and what the wrapper cannot fake."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from jaxtyping import TypeCheckError
 from torch import Generator, nn
 from torch.optim import SGD
 
 from bdlib.attacks.none import NoTrigger
-from bdlib.data.images import ImageSet, batches, shift_and_mirror
+from bdlib.data.images import ImageSet, augment, batches, shift_and_mirror
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, shifted_labels
-from bdlib.defenses.pdb.method import augmented, defensive_loss, defensive_set, outputs, pdb
+from bdlib.defenses.pdb.method import _count_classes, defensive_loss, defensive_set, pdb
+from bdlib.evaluation.apply_trigger import AllToAll, AllToOne, attacked_set
 from bdlib.evaluation.metrics import evaluate
 from bdlib.experiments.parameters import ParameterError, validated
-from bdlib.mechanisms.pdb import Attack, competition, wrong_triggers
+from bdlib.mechanisms.pdb import competition, uncovered_set, wrong_triggers
 from bdlib.mechanisms.pdb import pdb as mechanism
 from bdlib.models import predict, seeded, share, small_resnet
 from bdlib.training.loop import Schedule, train
+from bdlib.types import EventLog
 
 FRAME, CORNER = DefensiveTrigger("frame", 1, 2.0), DefensiveTrigger("corner", 7, 2.0)
 FAST = dict(
@@ -33,46 +34,46 @@ ON = dict(target_label=0)
 
 
 @pytest.fixture(scope="module")
-def shown():
-    return {}
+def events():
+    return EventLog()
 
 
 @pytest.fixture(scope="module")
-def defended(make_model, poisoned, clean, shown):
-    return pdb(make_model, poisoned.data, clean, **FAST, on_event=shown.__setitem__)
+def defended(make_model, poisoned, clean, events):
+    return pdb(make_model, poisoned.data, clean, **FAST, on_event=events)
 
 
-# The key
+# The defensive trigger
 
 
 @pytest.mark.parametrize(
-    ("key", "count"),
+    ("own", "count"),
     [(FRAME, 60), (CORNER, 49), (DefensiveTrigger("frame", 3, 5.0), 156), (DefensiveTrigger("none", 0, 9.0), 0)],
 )
-def test_the_key_takes_its_pixels_and_no_others(key, count):
+def test_the_defensive_trigger_sets_its_pixels_and_no_others(own, count):
     images = torch.rand(5, 3, 16, 16)
-    before, stamped = images.clone(), key(images)
+    before, stamped = images.clone(), own(images)
     mask = torch.zeros(16, 16, dtype=torch.bool)
     for row in range(16):
         for column in range(16):
             edge = min(row, column, 15 - row, 15 - column)
-            mask[row, column] = edge < key.size if key.shape == "frame" else max(row, column) < key.size
-    assert mask.sum() == count and torch.equal(key.mask(16, 16), mask)
-    assert (stamped[..., mask] == key.value).all() and torch.equal(stamped[..., ~mask], images[..., ~mask])
-    assert torch.equal(images, before) and torch.equal(key(stamped), stamped)
-    assert count == 0 or stamped.amax() == key.value > 1
+            mask[row, column] = edge < own.size if own.shape == "frame" else max(row, column) < own.size
+    assert mask.sum() == count and torch.equal(own.mask(16, 16), mask)
+    assert (stamped[..., mask] == own.value).all() and torch.equal(stamped[..., ~mask], images[..., ~mask])
+    assert torch.equal(images, before) and torch.equal(own(stamped), stamped)
+    assert count == 0 or stamped.amax() == own.value > 1
 
 
-def test_a_key_that_leaves_nothing_is_refused():
-    for key in (DefensiveTrigger("frame", 8, 2.0), DefensiveTrigger("corner", 16, 2.0)):
+def test_a_defensive_trigger_that_leaves_nothing_is_refused():
+    for own in (DefensiveTrigger("frame", 8, 2.0), DefensiveTrigger("corner", 16, 2.0)):
         with pytest.raises(ValueError, match="defensive_trigger_size"):
-            key.mask(16, 16)
-    with pytest.raises(ValueError, match="defensive_trigger="):
+            own.mask(16, 16)
+    with pytest.raises((ValueError, TypeCheckError), match="circle"):  # whichever looks first
         DefensiveTrigger("circle", 1, 2.0).mask(16, 16)
-    for key, size in (("frame", 14), ("corner", 28)):
+    for own, size in (("frame", 14), ("corner", 28)):
         with pytest.raises(ParameterError, match=f"defensive_trigger_size={size}: must be at most {size - 1}"):
-            validated({"dataset": "fashion", "defensive_trigger": key, "defensive_trigger_size": size})
-        validated({"dataset": "fashion", "defensive_trigger": key, "defensive_trigger_size": size - 1})
+            validated({"dataset": "fashion", "defensive_trigger": own, "defensive_trigger_size": size})
+        validated({"dataset": "fashion", "defensive_trigger": own, "defensive_trigger_size": size - 1})
 
 
 # The label map
@@ -123,17 +124,17 @@ class Counting(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.head, self.keyed, self.plain = nn.Linear(3 * 16 * 16, 4), 0, 0
+        self.head, self.own, self.plain = nn.Linear(3 * 16 * 16, 4), 0, 0
 
     def forward(self, images):
         if self.training:
             bright = (images[:, :, 0, :] == 2).all(dim=(1, 2))
-            self.keyed, self.plain = self.keyed + bright.sum().item(), self.plain + (~bright).sum().item()
+            self.own, self.plain = self.own + bright.sum().item(), self.plain + (~bright).sum().item()
         return self.head(images.flatten(1))
 
 
 @pytest.mark.parametrize("frequency", [0, 1, 5])
-def test_an_epoch_sees_every_poisoned_image_once_and_every_keyed_one_r_times(frequency, poisoned, clean):
+def test_an_epoch_sees_every_poisoned_image_once_and_every_clean_one_r_times(frequency, poisoned, clean):
     networks = []
 
     def make():
@@ -142,14 +143,15 @@ def test_an_epoch_sees_every_poisoned_image_once_and_every_keyed_one_r_times(fre
 
     settings = FAST | {"epochs": 2, "learning_rate": 1e-3, "augmentation": 2, "defensive_trigger_moves": False}
     pdb(make, poisoned.data, clean, **settings, sampling_frequency=frequency)
-    assert networks[0].keyed == 2 * frequency * len(clean) and networks[0].plain == 2 * len(poisoned.data)
+    assert networks[0].own == 2 * frequency * len(clean) and networks[0].plain == 2 * len(poisoned.data)
 
 
 @pytest.mark.parametrize("defensive_trigger_moves", [True, False])
 def test_an_epoch_is_the_mixture_written_out(defensive_trigger_moves, make_model, poisoned, clean):
     """One epoch by hand: images stamped one by one, cropped and mirrored by loops, plain cross-entropy."""
     few, own = poisoned.data[torch.arange(len(poisoned.data)) < 90], clean[torch.arange(len(clean)) < 20]
-    settings = dict(defensive_trigger="corner", defensive_trigger_size=3, defensive_trigger_value=2.0, defensive_trigger_moves=defensive_trigger_moves, sampling_frequency=2, epochs=1,
+    settings = dict(defensive_trigger="corner", defensive_trigger_size=3, defensive_trigger_value=2.0,
+                    defensive_trigger_moves=defensive_trigger_moves, sampling_frequency=2, epochs=1,
                     learning_rate=0.05, anneal="constant", batch_size=50, augmentation=2, seed=3)  # fmt: skip
     theirs = pdb(make_model, few, own, **settings)
     by_hand, order, draws = make_model().train(), Generator().manual_seed(3), Generator().manual_seed(4)
@@ -182,11 +184,11 @@ def test_augmentation_is_the_librarys_on_floats():
     shifts = torch.randint(7, (2, 30), generator=generator)
     mirrored = torch.rand(30, generator=generator) < 0.5
     expected = shift_and_mirror(images, shifts, mirrored, augmentation=3)
-    assert torch.equal(augmented(images, 3, Generator().manual_seed(0)), expected)
-    assert augmented(images, None, generator) is images
+    assert torch.equal(augment(images, 3, Generator().manual_seed(0)), expected)
+    assert augment(images, None, generator) is images
 
 
-def test_the_loss_of_an_unkeyed_batch_is_plain_cross_entropy(make_model, poisoned):
+def test_the_loss_of_a_batch_without_the_defensive_trigger_is_plain_cross_entropy(make_model, poisoned):
     network, batch = make_model().eval(), next(batches(poisoned.data, 40))
     plain = F.cross_entropy(network(batch.images), batch.labels)
     for first, same in ((40, True), (39, False)):
@@ -209,35 +211,35 @@ def test_the_control_is_plain_training_on_the_same_images(make_model, poisoned, 
 # What comes out
 
 
-def test_the_key_opens_a_network_whose_weights_are_backdoored(defended, test_set, trigger):
-    keyed, bare = (evaluate(model, test_set, trigger, **ON) for model in (defended, defended.network))
-    assert keyed.clean_accuracy > 0.95 and keyed.asr < 0.1
-    assert bare.clean_accuracy > 0.95 and bare.asr > 0.5
-    assert keyed.asr + keyed.robust_accuracy <= 1 and bare.asr + bare.robust_accuracy <= 1
-    unkeyed = DefensiveModel(defended.network, DefensiveTrigger("none", 0, 0.0), defended.relabel).eval()
-    assert share(predict(unkeyed, test_set) == test_set.labels) < 0.1
+def test_the_defensive_trigger_protects_a_network_whose_weights_are_backdoored(defended, test_set, trigger):
+    with_trigger, without = (evaluate(model, test_set, trigger, **ON) for model in (defended, defended.network))
+    assert with_trigger.clean_accuracy > 0.95 and with_trigger.asr < 0.1
+    assert without.clean_accuracy > 0.95 and without.asr > 0.5
+    assert with_trigger.asr + with_trigger.robust_accuracy <= 1 and without.asr + without.robust_accuracy <= 1
+    unmarked = DefensiveModel(defended.network, DefensiveTrigger("none", 0, 0.0), defended.relabel).eval()
+    assert share(predict(unmarked, test_set) == test_set.labels) < 0.1
 
 
-def test_the_inverse_map_alone_is_no_defence(backdoored, test_set, trigger):
-    """A network that has never seen the key: every answer is off by one, and the attacker still decides."""
+def test_the_inverse_map_alone_is_no_defense(backdoored, test_set, trigger):
+    """A network that never saw the defensive trigger: every answer is off by one, and the attacker still decides."""
     wrapped = DefensiveModel(
         backdoored, DefensiveTrigger("corner", 1, 0.5), shifted_labels(4, 1)
     ).eval()  # one gray pixel, which it hardly notices
     assert share(predict(wrapped, test_set) == test_set.labels) < 0.05
-    found = competition(wrapped, Attack(test_set, trigger, 0))
+    found = competition(wrapped, attacked_set(test_set, trigger, AllToOne(0)))
     assert evaluate(wrapped, test_set, trigger, **ON).asr < 0.2 < 0.5 < found["asr_shift"]
 
 
-def test_without_poison_the_key_costs_little(make_model, poisoned, clean, test_set):
+def test_without_poison_the_defensive_trigger_costs_little(make_model, poisoned, clean, test_set):
     harmless = poisoned.data[~poisoned.is_poisoned]
     network = pdb(make_model, harmless, clean, **FAST)
-    keyed, bare = (share(predict(model, test_set) == test_set.labels) for model in (network, network.network))
-    assert keyed >= bare - 0.05
+    with_trigger, without = (share(predict(model, test_set) == test_set.labels) for model in (network, network.network))
+    assert with_trigger >= without - 0.05
 
 
-def test_the_snapshots_lead_to_the_weights_that_are_returned(defended, shown):
-    assert list(shown) == ["snapshots"] and list(shown["snapshots"]) == [1, 2, 3]
-    last, first = shown["snapshots"][3], shown["snapshots"][1]
+def test_the_snapshots_lead_to_the_weights_that_are_returned(defended, events):
+    assert list(events) == ["snapshots"] and list(events["snapshots"]) == [1, 2, 3]
+    last, first = events["snapshots"][3], events["snapshots"][1]
     assert all(torch.equal(last[name], value) for name, value in defended.network.state_dict().items())
     assert not torch.equal(last["head.weight"], first["head.weight"])
 
@@ -245,14 +247,14 @@ def test_the_snapshots_lead_to_the_weights_that_are_returned(defended, shown):
 def test_the_number_of_classes_is_the_networks_not_the_images(make_model, clean):
     three = clean[clean.labels < 3]
     wide = seeded(lambda: small_resnet(3, 7, (0.5,) * 3, (0.25,) * 3), seed=0).train()
-    assert outputs(make_model(), three) == 4 and outputs(wide, three) == 7 and wide.training
+    assert _count_classes(make_model(), three) == 4 and _count_classes(wide, three) == 7 and wide.training
 
 
 # What is measured
 
 
 def test_the_shares_of_the_competition_are_counted_one_by_one(defended, test_set, trigger):
-    found = competition(defended, Attack(test_set, trigger, 0))
+    found = competition(defended, attacked_set(test_set, trigger, AllToOne(0)))
     counted = {"defense_wins": 0, "asr_shift": 0, "neither_wins": 0}
     for image, label in zip(test_set.images, test_set.labels.tolist(), strict=True):
         if label in (0, 3):  # the target, and the class that the defender moves onto it
@@ -270,39 +272,37 @@ def test_the_shares_of_the_competition_are_counted_one_by_one(defended, test_set
 
 
 def test_all_to_all_with_the_defenders_own_shift_leaves_nothing_to_tell_apart(defended, test_set, trigger):
-    assert competition(defended, Attack(test_set, trigger, 0, "all_to_all")) == {}
+    assert competition(defended, attacked_set(test_set, trigger, AllToAll(4))) == {}
     other = DefensiveModel(defended.network, FRAME, shifted_labels(4, 2)).eval()
-    assert sum(competition(other, Attack(test_set, trigger, 0, "all_to_all")).values()) == pytest.approx(1)
+    assert sum(competition(other, attacked_set(test_set, trigger, AllToAll(4))).values()) == pytest.approx(1)
 
 
-def test_what_the_key_covers_of_the_trigger_is_given_back(test_set, trigger):
-    attack = Attack(test_set, trigger, 0)
-    left = attack.uncovered(FRAME)
-    changed = (left.images != attack.victims.images).any(1)
+def test_what_the_defensive_trigger_covers_of_the_other_is_given_back(test_set, trigger):
+    attack = attacked_set(test_set, trigger, AllToOne(0))
+    left = uncovered_set(attack, FRAME)
+    changed = (left.images != attack.clean.images).any(1)
     assert changed.any(0).nonzero().tolist() == [[13, 13], [13, 14], [14, 13], [14, 14]]
-    assert torch.equal(attack.uncovered(CORNER).images, attack.attacked.images)
+    assert torch.equal(uncovered_set(attack, CORNER).images, attack.triggered.images)
     assert (attack.wanted == 0).all() and len(attack.wanted) == (test_set.labels != 0).sum()
-    everyone = replace(attack, label_map="all_to_all")
-    assert torch.equal(everyone.wanted, (test_set.labels + 1) % 4)
 
 
-def test_wrong_keys_are_wrong():
-    for key in (FRAME, CORNER):
-        wrong = wrong_triggers(key)
+def test_wrong_triggers_are_wrong():
+    for own in (FRAME, CORNER):
+        wrong = wrong_triggers(own)
         assert set(wrong) == {"no_defensive_trigger", "half_value", "other_shape"}
         images = torch.rand(2, 1, 16, 16) / 2
-        assert not any(torch.equal(other(images), key(images)) for other in wrong.values())
+        assert not any(torch.equal(other(images), own(images)) for other in wrong.values())
     assert wrong_triggers(DefensiveTrigger("none", 1, 2.0)) == {}
 
 
-def test_the_record_holds_what_was_measured(defended, shown, test_set, trigger, backdoored):
-    found = mechanism(defended, test_set, trigger, shown, target_label=0)
+def test_the_record_holds_what_was_measured(defended, events, test_set, trigger, backdoored):
+    found = mechanism(defended, test_set, trigger, events, target_label=0)
     scores = evaluate(defended.network, test_set, trigger, **ON)
     assert (found["bare_accuracy"], found["bare_asr"]) == (scores.clean_accuracy, scores.asr)
     assert found["epoch_3_bare_asr"] == scores.asr and found["epoch_3_bare_accuracy"] == scores.clean_accuracy
     assert found["epoch_3_keyed_asr"] == evaluate(defended, test_set, trigger, **ON).asr
     assert sum(found[name] for name in ("defense_wins", "asr_shift", "neither_wins")) == pytest.approx(1)
     assert found["no_defensive_trigger_accuracy"] < 0.1 and all(0 <= value <= 1 for value in found.values())
-    unpoisoned = mechanism(defended, test_set, NoTrigger(), shown, target_label=0)
+    unpoisoned = mechanism(defended, test_set, NoTrigger(), events, target_label=0)
     assert unpoisoned.keys() == {name for name in found if name.endswith("accuracy")}
-    assert mechanism(backdoored, test_set, trigger, None, target_label=0) == {}
+    assert mechanism(backdoored, test_set, trigger, EventLog(), target_label=0) == {}

@@ -15,7 +15,7 @@ from bdlib.defenses.sau.adversarial import flips, jensen_shannon, shared_adversa
 from bdlib.defenses.sau.method import rejection, sau, unlearning_loss
 from bdlib.evaluation.metrics import evaluate
 from bdlib.mechanisms import MECHANISMS
-from bdlib.mechanisms.sau import answers, census, found, some_of, wrong_answers
+from bdlib.mechanisms.sau import answers, census, examples, first_of_others, wrong_answers
 from bdlib.models import seeded, small_resnet
 from bdlib.training.loop import Schedule, train
 from bdlib.types import Batch
@@ -93,7 +93,7 @@ def test_at_the_start_both_models_agree_and_there_is_nothing_to_unlearn(backdoor
     assert torch.equal(logits, backdoored(images)) and (jensen_shannon(logits, logits) == 0).all()
     assert not any(mask.any() for mask in flips(logits, logits, logits, logits))
     batch = Batch(images, LABELS, BATCH.ids)
-    loss = unlearning_loss(same, backdoored, batch, torch.zeros_like(images), lambda_3=1e6)
+    loss = unlearning_loss(same, backdoored, batch, torch.zeros_like(images), lambda_3=1e3)
     assert loss.item() == pytest.approx(F.cross_entropy(logits, LABELS).item(), abs=1e-5)
 
 
@@ -256,15 +256,15 @@ def test_the_frozen_model_stays_as_it_was(pair):
 def test_the_repair_on_the_toy_task(backdoored, clean, test_set, trigger):
     """It lowers the attack's success and shares fewer examples with the victim than its control does."""
     settings, rounds = FAST | {"epochs": 3, "inner_steps": 2}, []
-    repaired = sau(backdoored, clean, on_round=lambda model: rounds.append(deepcopy(model)), **settings)
+    repaired = sau(backdoored, clean, on_event=lambda _, epoch: rounds.append(deepcopy(epoch.model)), **settings)
     control = sau(backdoored, clean, lambda_3=0.0, **settings)
     assert len(rounds) == 3 and not any(model.training for model in rounds)
     assert torch.equal(weights(rounds[-1]), weights(repaired))
     asr = [evaluate(m, test_set, trigger, target_label=0).asr for m in (backdoored, repaired)]
     assert asr[0] > 0.9 and asr[1] < 0.1
-    images, labels = some_of(test_set, target_label=0, count=60)
+    images, labels = first_of_others(test_set, target_label=0, count=60)
     shared = [
-        census(answers(m, backdoored, images, found(m, backdoored, images, labels)))["shared"]
+        census(answers(m, backdoored, images, examples(m, backdoored, images, labels)))["shared"]
         for m in (backdoored, control, repaired)
     ]
     assert shared[2] < shared[1] <= shared[0]
@@ -295,9 +295,9 @@ def test_the_census_counts_everyone_once(pair):
 
 
 def test_wrong_answers_are_shares_of_the_flipped(backdoored, test_set):
-    images, labels = some_of(test_set, target_label=0, count=60)
+    images, labels = first_of_others(test_set, target_label=0, count=60)
     assert len(images) == 60 and (labels != 0).all()
-    said = answers(backdoored, backdoored, images, found(backdoored, backdoored, images, labels))
+    said = answers(backdoored, backdoored, images, examples(backdoored, backdoored, images, labels))
     wrong = said.frozen.argmax(1)[(said.frozen.argmax(1) != labels)]
     expected = torch.stack([(wrong == k).float().mean() for k in range(4)])
     assert torch.allclose(wrong_answers(said, labels), expected, atol=0.05)

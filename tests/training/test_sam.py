@@ -53,7 +53,7 @@ def vector(model):
     return joined([p.detach() for p in model.parameters()])
 
 
-def test_no_radius_or_no_mixture_is_the_base_optimiser(backdoored, batch):
+def test_no_radius_or_no_mixture_is_the_base_optimizer(backdoored, batch):
     plain, _ = step(backdoored, batch)
     for options in ({"rho": 0.0}, {"rho": 0.5, "mix": 0.0}):
         other, _ = step(backdoored, batch, **options)
@@ -128,7 +128,7 @@ def test_a_larger_filter_in_front_of_a_batch_norm_is_moved_as_much_more(backdoor
 
 
 def test_weights_come_back_and_move_by_rate_times_momentum(backdoored, batch):
-    """Between the steps nothing of the uphill move is left: the weights change by the base optimiser's buffer alone."""
+    """Between the steps nothing of the uphill move is left: the weights change by the base optimizer's buffer alone."""
     images, labels = batch
     model = deepcopy(backdoored).train()
     base = SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-3)

@@ -1,66 +1,95 @@
-"""Benign salience and adaptive regularisation (AR). Fan et al. 2022, arXiv:2208.06537.
+"""Benign salience and adaptive regularization (AR). Fan et al. 2022, arXiv:2208.06537.
 
-To first order, a weight times its gradient tells what its removal does to the clean task: its benign salience. The
-weights that serve this task least are marked as bad. Fine-tuned on clean images, they pay a penalty that adapts to
-their size, while the marks spread to all weights.
+A weight times its gradient tells, to first order, what removing the weight does to the clean task: its benign
+salience. The weights that serve this task least are marked as bad. The network is then fine-tuned on clean images. The
+marked weights pay a penalty that adapts to their size, while the marks spread to all weights.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet
-from bdlib.defenses.ar.salience import benign_salience, mask, updated, weights_inside
-from bdlib.training.loop import Schedule, train
+from bdlib.defenses.ar.salience import Selection, benign_salience, mask, updated, weights_inside
+from bdlib.models import default_layers
+from bdlib.training.loop import Epoch, Schedule, cross_entropy, steps
+from bdlib.types import (
+    Augmentation,
+    BatchSize,
+    CountOrZero,
+    Fraction,
+    LearningRate,
+    OnEvent,
+    Seed,
+    Variant,
+    Weight,
+    ignore,
+)
+
+NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
 
 
+@checked
 def ar(
     model: nn.Module,
     clean: ImageSet,
     *,
-    layers: Sequence[str] = ("head",),  # whose weights are purified. Here and below: paper not seen; released code
-    alpha: float = 0.01,  # weight of the summed penalty
-    regularizer: str = "adaptive",  # or l1, l2: the abstract's "common" ones
-    select: str = "bottom",  # the least salient, as the abstract says; released code: top
-    initial_share: float = 0.5,  # of weights marked, growing to 1 with the epochs
-    decay: float = 0.9,  # of the salience's moving average
-    epochs: int = 10,
-    learning_rate: float = 0.01,
-    momentum: float = 0.9,  # first released code; 0 since June 2022
-    batch_size: int = 128,
-    augmentation: int | None = 4,  # pixels of random crop, with mirroring
-    variant: str = "paper",
-    seed: int = 0,
-    watch: Callable[[nn.Module], None] = lambda defended: None,
+    layers: Annotated[Sequence[str], Field(min_length=1)] | None = None,  # whose weights are purified; None: the head
+    alpha: Weight = 0.01,  # weight of the summed penalty; this and all below: paper not seen; released code
+    regularizer: Literal["adaptive", "l1", "l2"] = "adaptive",  # the abstract calls the other two "common"
+    select: Selection = "bottom",  # the least salient, as the abstract says; released code: top
+    initial_share: Fraction = 0.5,  # of the weights marked, growing to 1 with the epochs
+    decay: Fraction = 0.9,  # of the salience's moving average
+    epochs: CountOrZero = 10,
+    learning_rate: LearningRate = 0.01,
+    momentum: Annotated[
+        float, Field(ge=0, le=0.999, allow_inf_nan=False)
+    ] = 0.9,  # first released code; 0 since June 2022
+    batch_size: BatchSize = 128,
+    augmentation: Augmentation = 4,
+    variant: Variant = "paper",
+    seed: Seed = 0,
+    on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A repaired copy of `model`; `clean` is the defender's small trusted set. With `alpha` zero it is fine-tuning.
 
+        repaired = ar(victim, clean, layers=["layer3", "head"], alpha=0.0003)
+
     `variant="released"` has the code's marks (top), penalty and score, whatever `select` and `regularizer` say.
-    `watch` sees the network after each epoch. Raises AttributeError for an unknown layer, KeyError for another choice.
+    `on_event` is told "epoch" (`bdlib.training.loop.Epoch`) after each epoch. Raises ParameterError for a layer that
+    does not exist, and for a keyword out of range.
     """
+    layers = layers or default_layers(model, "head")
     salience = benign_salience(
         model, clean, layers=layers, decay=decay, batch_size=batch_size, augmentation=augmentation, seed=seed
     )
-    defended, released = deepcopy(model).requires_grad_(True), variant == "released"
+    repaired, released = deepcopy(model).requires_grad_(True), variant == "released"
 
-    def add_penalty(epoch: int) -> None:
-        share = masked_share(epoch, epochs, initial_share)
-        for name, weight in weights_inside(defended, layers).items():
+    def add_penalty(share: float) -> None:
+        for name, weight in weights_inside(repaired, layers).items():
             marked = mask(salience[name], share, "top" if released else select)
-            pays = released_penalty(weight, marked) if released else REGULARIZERS[regularizer](weight) * marked
-            fit, pull = weight.grad.clone(), torch.autograd.grad(alpha * pays.sum(), weight)[0]  # type: ignore[union-attr]
+            penalty = released_penalty(weight, marked) if released else REGULARIZERS[regularizer](weight) * marked
+            fit, pull = weight.grad.clone(), torch.autograd.grad(alpha * penalty.sum(), weight)[0]  # type: ignore[union-attr]
             salience[name] = updated(salience[name], fit + pull if released else fit, weight, decay)
             weight.grad = fit + pull
 
     schedule = Schedule(
         epochs, learning_rate, anneal="constant", batch_size=batch_size, augmentation=augmentation, seed=seed
     )
-    optimizer = Interrupted(defended.parameters(), learning_rate, momentum, add_penalty, -(-len(clean) // batch_size))
-    return train(defended, clean, schedule, optimizer=optimizer, on_event=lambda *_: watch(defended))
+    sgd = SGD(repaired.parameters(), learning_rate, momentum=momentum)
+    for batch, step in steps(repaired, clean, schedule, sgd):
+        share = masked_share(step.epoch + 1, epochs, initial_share)
+        step(lambda: cross_entropy(repaired, batch), before_update=lambda: add_penalty(share))
+        if step.ends_epoch:
+            on_event("epoch", Epoch(step.epoch, step.mean_loss, repaired))
+    return repaired.eval()
 
 
 def masked_share(epoch: int, epochs: int, initial_share: float = 0.5) -> float:
@@ -69,34 +98,20 @@ def masked_share(epoch: int, epochs: int, initial_share: float = 0.5) -> float:
 
 
 def adaptive_penalty(weight: Tensor) -> Tensor:
-    """What each weight pays: its size up to 1, exp(size - 1) beyond; the slope too is continuous, but at zero."""
+    """The penalty of each weight: its size up to 1, exp(size - 1) beyond. Its slope jumps at zero alone."""
     size = weight.abs()
     return torch.where(size <= 1, size, (size - 1).exp())
 
 
 def released_penalty(weight: Tensor, marked: Bool[Tensor, "..."]) -> Tensor:
-    """As released: also unmarked weights pay their size, and the marked below -1 are paid, more the larger they are."""
+    """The released code's penalty, with two defects.
+
+    Unmarked weights pay their size too. Marked weights below -1 have a negative penalty, which pushes them further away
+    from zero.
+    """
     inside = (weight * marked).abs() <= 1
     return torch.where(inside, weight.abs(), weight.sign() * (weight.abs() - 1).exp())
 
 
 REGULARIZERS: dict[str, Callable[[Tensor], Tensor]]
 REGULARIZERS = {"adaptive": adaptive_penalty, "l1": torch.abs, "l2": torch.square}
-
-
-class Interrupted(SGD):
-    """SGD that calls `between` with the epoch, from 1, whenever the loss has left its gradients, before it steps."""
-
-    def __init__(
-        self, weights: Iterable[Tensor], rate: float, momentum: float, between: Callable[[int], None], steps: int
-    ):
-        super().__init__(weights, rate, momentum=momentum)
-        self.between, self.steps, self.taken = between, steps, 0  # steps an epoch, and so far
-
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """One step; `closure` computes the loss and its gradients. Returns the loss."""
-        loss = closure()
-        self.between(self.taken // self.steps + 1)
-        self.taken += 1
-        super().step()
-        return loss

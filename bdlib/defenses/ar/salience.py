@@ -1,49 +1,57 @@
-"""First-order salience: what the loss would gain or lose, weight by weight, were the weight zero.
+"""Benign salience: what the clean loss would gain or lose, to first order, if a weight were zero.
 
-A Taylor step from a weight w to zero changes a loss L by -w dL/dw. Averaged over clean batches that is AR's benign
-salience (Fan et al. 2022, arXiv:2208.06537; the formula is that of its released code).
+A Taylor step from a weight w to zero changes a loss L by -w dL/dw. AR's benign salience is its average over clean
+batches (Fan et al. 2022, arXiv:2208.06537; the formula is that of its released code).
 """
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool
 from torch import Generator, Tensor, nn
 
-from bdlib.data.images import ImageSet, batches
+from bdlib.checks import checked
+from bdlib.data.images import ImageSet, batches, require_images
+from bdlib.models import find_layer
+from bdlib.types import Augmentation, BatchSize, Fraction, Seed
 
 Kinds = tuple[type[nn.Module], ...]
+Selection = Literal["bottom", "top", "bottom_abs"]  # the least salient, the most, or those nearest to zero
 WEIGHTED: Kinds = (nn.Conv2d, nn.Linear)
 
 
 def weights_inside(model: nn.Module, layers: Sequence[str], kinds: Kinds = WEIGHTED) -> dict[str, nn.Parameter]:
-    """Weights and biases, by name, of all layers of these `kinds` inside `layers`; BatchNorm's are not by default.
+    """Weights and biases, by name, of all layers of these `kinds` inside `layers`; by default not those of BatchNorm.
 
-    Raises AttributeError for a layer that does not exist.
+    Raises ParameterError for a layer that does not exist.
     """
-    modules = [pair for layer in layers for pair in model.get_submodule(layer).named_modules(prefix=layer)]
-    kept = [(name, module) for name, module in modules if isinstance(module, kinds)]
-    return {key: weight for name, module in kept for key, weight in module.named_parameters(prefix=name)}
+    modules = [pair for layer in layers for pair in find_layer(model, layer).named_modules(prefix=layer)]
+    weighted = [(name, module) for name, module in modules if isinstance(module, kinds)]
+    return {key: weight for name, module in weighted for key, weight in module.named_parameters(prefix=name)}
 
 
+@checked
 def benign_salience(
     model: nn.Module,
     clean: ImageSet,
     *,
     layers: Sequence[str],
     kinds: Kinds = WEIGHTED,
-    decay: float = 0.9,  # of the moving average; released code
-    batch_size: int = 128,  # released code
-    augmentation: int | None = 4,  # pixels of random crop, with mirroring; released code
-    seed: int = 0,
+    decay: Fraction = 0.9,  # of the moving average; this and all below: released code
+    batch_size: BatchSize = 128,
+    augmentation: Augmentation = 4,
+    seed: Seed = 0,
 ) -> dict[str, Tensor]:
-    """The salience of every weight inside `layers` after one pass over `clean` without a step, shaped like the weight.
+    """The salience of every weight inside `layers`, shaped like the weight, from one pass over `clean` without a step.
 
-    Positive where removal would raise the clean loss. BatchNorm uses the batch's statistics; `model` is left alone.
-    Raises AttributeError for a layer that does not exist.
+    It is positive where removing the weight would raise the clean loss. BatchNorm uses the batch's statistics. `model`
+    is not changed. Raises ParameterError for a layer that does not exist, and for a keyword out of range; ValueError
+    when `clean` is empty.
     """
+    require_images(clean)
     probe, generator = deepcopy(model).requires_grad_(True).train(), Generator().manual_seed(seed)
     weights = weights_inside(probe, layers, kinds)
     salience = {name: torch.zeros_like(weight, requires_grad=False) for name, weight in weights.items()}
@@ -60,10 +68,10 @@ def updated(salience: Tensor, gradient: Tensor, weight: Tensor, decay: float = 0
     return decay * salience - (1 - decay) * gradient.detach() * weight.detach()
 
 
-def mask(salience: Tensor, share: float, select: str = "bottom") -> Bool[Tensor, "..."]:
-    """Which entries are marked: `share` of them, rounded down, and those tied with the last.
+def mask(salience: Tensor, share: float, select: Selection = "bottom") -> Bool[Tensor, "..."]:
+    """The marked entries: `share` of them, rounded down, and those tied with the last.
 
-    "bottom" marks the least salient, "top" the most, "bottom_abs" those nearest to zero. Raises KeyError for another.
+    "bottom" marks the least salient, "top" the most, "bottom_abs" those nearest to zero.
     """
     order = {"top": salience, "bottom": -salience, "bottom_abs": -salience.abs()}[select]
     count = int(share * order.numel())

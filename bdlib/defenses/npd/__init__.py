@@ -1,4 +1,4 @@
-"""Neural polarizer defence (NPD). Zhu et al., NeurIPS 2023, arXiv:2306.16697."""
+"""Neural polarizer defense (NPD). Zhu et al., NeurIPS 2023, arXiv:2306.16697."""
 
 from bdlib.defenses.npd.method import npd, polarize, polarizer_loss, warm_up
 

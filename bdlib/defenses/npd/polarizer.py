@@ -1,6 +1,6 @@
-"""One linear layer set into a frozen network: the part that a neural polarizer learns, and the network around it.
+"""The polarizer, one linear layer inserted into a frozen network, and the network around it.
 
-Zhu et al., NeurIPS 2023, arXiv:2306.16697; layer and start as in the authors' released code.
+Zhu et al., NeurIPS 2023, arXiv:2306.16697. The layer and its initial values are those of the authors' released code.
 """
 
 from copy import deepcopy
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bdlib.data.images import ImageSet
+from bdlib.models import default_layers, find_layer
 from bdlib.types import Images, Logits
 
 Maps = Float[Tensor, "n c h w"]  # the activations that enter one layer
@@ -32,10 +33,10 @@ class Polarizer(nn.Module):
 
 
 class Polarized(nn.Module):
-    """A frozen `model`, and a `polarizer` through which everything passes that enters its `layer`.
+    """A frozen `model` with a `polarizer` that filters everything that enters the model's `layer`.
 
-    It owns both and predicts by itself. The filter is in place only while a forward pass runs, so that copies filter
-    with their own polarizer, none is ever attached twice, and `model` alone stays the network that was given.
+    It owns both and predicts by itself. The filter is attached only during a forward pass. So a copy filters with its
+    own polarizer, no polarizer is ever attached twice, and `model` alone is still the network that was given.
     """
 
     def __init__(self, model: nn.Module, layer: str, polarizer: nn.Module) -> None:
@@ -54,29 +55,33 @@ class Polarized(nn.Module):
             handle.remove()
 
     def train(self, mode: bool = True) -> "Polarized":
-        """Training mode reaches the polarizer during warm-up, and nothing else ever: the network stays as it was."""
+        """Training mode reaches only the polarizer, and only during warm-up: the network's statistics stay."""
         super().train(False)
         self.polarizer.train(mode and self.warming_up)
         return self
 
 
-def insert(model: nn.Module, clean: ImageSet, *, layer: str) -> Polarized:
-    """A frozen copy of `model` with a new polarizer at the input of `layer`; one image of `clean` tells its width.
+def insert(model: nn.Module, clean: ImageSet, *, layer: str | None = None) -> Polarized:
+    """A frozen copy of `model` with a new polarizer at the input of `layer`, or of the network's own default layer.
 
-    Raises AttributeError for a layer that does not exist, and ValueError for one that does not take feature maps.
+    One image of `clean` tells how many channels enter the layer. Raises ParameterError for a layer that does not exist,
+    or when None is named and the network has no default, and ValueError for a layer that takes no feature maps.
     """
+    if layer is None:
+        (layer,) = default_layers(model, "polarizer", parameter="layer")
     copy = deepcopy(model).requires_grad_(False).eval()
-    shape = input_shape(copy, clean, layer)
-    if len(shape) != 4:
-        raise ValueError(f"layer={layer!r}: must take maps of shape (n, c, h, w), it takes {tuple(shape)}")
-    return Polarized(copy, layer, Polarizer(shape[1]).to(clean.images.device))
+    features = _input_of(copy, layer, clean.images[:1].float() / 255)
+    if features.dim() != 4:
+        raise ValueError(f"layer={layer!r}: must take maps of shape (n, c, h, w), it takes {tuple(features.shape)}")
+    return Polarized(copy, layer, Polarizer(features.shape[1]).to(features))
 
 
-def input_shape(model: nn.Module, clean: ImageSet, layer: str) -> torch.Size:
-    """The shape of what enters `layer` for one image."""
-    shapes = []
-    handle = model.get_submodule(layer).register_forward_pre_hook(lambda module, inputs: shapes.append(inputs[0].shape))
-    with torch.no_grad():
-        model(clean.images[:1].float() / 255)
+@torch.no_grad()
+def _input_of(model: nn.Module, layer: str, images: Images) -> Tensor:
+    """What enters `layer` when the model predicts `images`."""
+    inputs_seen = list[Tensor]()
+    host = find_layer(model, layer, parameter="layer")
+    handle = host.register_forward_pre_hook(lambda module, inputs: inputs_seen.append(inputs[0]))
+    model(images)
     handle.remove()
-    return shapes[0]
+    return inputs_seen[0]

@@ -1,4 +1,4 @@
-"""Small attacks on a network, towards classes that it finds likely. Zhu et al., NeurIPS 2023, arXiv:2306.16697."""
+"""NPD's small targeted attacks, and the classes that they aim at. Zhu et al., NeurIPS 2023, arXiv:2306.16697."""
 
 from math import inf
 
@@ -6,34 +6,36 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bdlib.types import Images, Labels, Logits
+from bdlib.checks import checked
+from bdlib.types import Count, Images, Labels, Logits, PositiveFraction, Radius
 
 
 def second_most_likely_class(logits: Logits, labels: Labels, *, mask: float = -inf) -> Labels:
-    """The most likely class of each image beside its own, whose logit is overwritten by `mask`.
+    """The most likely class of each image other than its own, whose logit is overwritten by `mask`.
 
     With a finite mask it can be the image's own class after all: wherever every other logit is smaller still.
     """
     return logits.detach().scatter(1, labels[:, None], mask).argmax(1)
 
 
+@checked
 def targeted_pgd(
     network: nn.Module,
     images: Images,
     targets: Labels,
     *,
-    radius: float,
-    step_size: float,
-    steps: int,
+    radius: Radius,
+    step_size: PositiveFraction,
+    inner_steps: Count,
     enough: float = 0.6,  # released code
 ) -> Images:
-    """`images` moved towards being taken for `targets`, each by at most `radius` (L2); pixels stay in [0, 1].
+    """`images` moved so that `network` takes them for `targets`, each by at most `radius` (L2); pixels stay in [0, 1].
 
-    At most `steps` sign steps of `step_size` a pixel, each followed by a projection onto the ball. No further step is
-    taken once more than the share `enough` of the images has arrived.
+    Each of at most `inner_steps` steps moves every pixel by `step_size` along the sign of the gradient, and is followed
+    by a projection onto the ball. The attack ends early when more than the share `enough` of the images has arrived.
     """
     shift = torch.zeros_like(images)
-    for step in range(steps):
+    for step in range(inner_steps):
         logits = network((images + shift.requires_grad_()).clamp(0, 1))
         if step and (logits.argmax(1) == targets).float().mean() > enough:
             break

@@ -1,103 +1,112 @@
 """Proactive defensive backdoor (PDB). Wei, Zha & Wu, NeurIPS 2024, arXiv:2405.16112.
 
-The defender, who trains the network, plants a backdoor of its own: clean images that carry a secret key are learned
-under labels moved by a bijection. Every later query is given the key and its answer moved back, so that the defender's
-shortcut is taken where the attacker's would be. The attacker's backdoor is not removed: the weights still hold it.
+The defender trains the network, and plants a backdoor of its own. It adds clean images with a secret trigger, and moves
+their labels by a bijection. Later it puts this trigger on every query and moves the answer back. The network then
+follows the defender's backdoor where it would follow the attacker's. The attacker's backdoor is not removed: the
+weights alone still have it.
 """
 
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Generator, nn
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, augment
-from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, shifted_labels
-from bdlib.training.loop import Schedule, train
-from bdlib.types import Batch, Labels, Loss, LossFn, MakeModel, OnEvent, ignore
+from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, Shape, shifted_labels
+from bdlib.training.loop import Schedule, steps
+from bdlib.types import (
+    Augmentation,
+    Batch,
+    BatchSize,
+    CountOrZero,
+    Labels,
+    LearningRate,
+    Loss,
+    LossFn,
+    MakeModel,
+    OnEvent,
+    Seed,
+    ignore,
+)
+
+NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
 
 
+@checked
 def pdb(
     make_model: MakeModel,
     poisoned: ImageSet,
     clean: ImageSet,
     *,
-    defensive_trigger: Literal["none", "frame", "corner"] = "corner",  # paper not seen; released code, as all below
-    defensive_trigger_size: int = 7,  # pixels: a frame's width, a corner square's side
-    defensive_trigger_value: float = 2.0,  # legal pixels end at 1
-    defensive_trigger_moves: bool = True,  # stamped before the augmentation, which shifts and mirrors it; else after
-    label_shift: int = 1,  # h(y) = (y + shift) mod K
-    sampling_frequency: int = 5,  # how often an epoch sees each clean image
-    epochs: int = 100,
-    learning_rate: float = 0.01,
+    defensive_trigger: Shape = "corner",  # paper not seen; released code, as all below
+    defensive_trigger_size: Annotated[int, Field(ge=1, le=64)] = 7,  # pixels: a frame's width, a corner square's side
+    defensive_trigger_value: Annotated[float, Field(ge=0, le=255, allow_inf_nan=False)] = 2.0,  # pixels end at 1
+    defensive_trigger_moves: bool = True,  # put on before the augmentation, which shifts and mirrors it; else after
+    label_shift: Annotated[int, Field(ge=0, le=199)] = 1,  # h(y) = (y + shift) mod K
+    sampling_frequency: Annotated[int, Field(ge=0, le=100)] = 5,  # how often an epoch has each clean image
+    epochs: CountOrZero = 100,
+    learning_rate: LearningRate = 0.01,
     anneal: Literal["constant", "cosine", "one_cycle"] = "cosine",
-    batch_size: int = 256,
-    augmentation: int | None = 4,  # pixels of random crop, with mirroring; None for no augmentation
+    batch_size: BatchSize = 256,
+    augmentation: Augmentation = 4,
+    seed: Seed = 0,
     on_event: OnEvent = ignore,
-    seed: int = 0,
 ) -> DefensiveModel:
-    """A network trained from scratch on `poisoned` and keyed `clean` images, with key and label map around it.
+    """A network trained from scratch on `poisoned` and on `clean` images with the defensive trigger, ready for use.
 
-    `clean` should share no image with `poisoned`. `key="none"` is the control: the same images, steps and schedule,
-    nothing stamped, no label moved. `on_event` sees "snapshots": the weights after at most ten epochs, by their number.
+        defended = pdb(make_model, poisoned, clean, defensive_trigger="frame", defensive_trigger_size=1)
+
+    `clean` should share no image with `poisoned`. `defensive_trigger="none"` is the control: the same images, steps and
+    schedule, without trigger or moved label. `on_event` is told "snapshots": the weights after at most ten epochs, by
+    the epoch's number. Raises ParameterError for a keyword out of range, and ValueError for a trigger that covers all.
     """
-    network, own_trigger = (
-        make_model(),
-        DefensiveTrigger(defensive_trigger, defensive_trigger_size, defensive_trigger_value),
-    )
-    relabel = shifted_labels(outputs(network, clean), label_shift if defensive_trigger != "none" else 0).to(
-        clean.labels.device
-    )
+    network = make_model()
+    own_trigger = DefensiveTrigger(defensive_trigger, defensive_trigger_size, defensive_trigger_value)
+    shift = label_shift if defensive_trigger != "none" else 0
+    relabel = shifted_labels(_count_classes(network, clean), shift).to(clean.labels.device)
     added = defensive_set(clean, relabel, sampling_frequency)
     both = ImageSet(torch.cat([poisoned.images, added.images]), torch.cat([poisoned.labels, added.labels]))
-    loss_fn = defensive_loss(
-        own_trigger,
-        len(poisoned),
-        defensive_trigger_moves=defensive_trigger_moves,
-        augmentation=augmentation,
-        seed=seed + 1,
-    )
-    snapshots = dict[int, dict[str, Any]]()
-
-    def keep(epoch: int, _: float) -> None:
-        if (epoch + 1) % -(-epochs // 10) == 0:
-            snapshots[epoch + 1] = deepcopy(network.state_dict())
-            on_event("snapshots", snapshots)
-
+    loss_fn = defensive_loss(own_trigger, len(poisoned), defensive_trigger_moves=defensive_trigger_moves,
+                             augmentation=augmentation, seed=seed + 1)  # fmt: skip
     schedule = Schedule(epochs, learning_rate, anneal=anneal, batch_size=batch_size, augmentation=None, seed=seed)
-    return DefensiveModel(
-        train(network, both, schedule, loss_fn=loss_fn, on_event=lambda _, e: keep(e.number, e.mean_loss)),
-        own_trigger,
-        relabel,
-    ).eval()
-
-
-def outputs(network: nn.Module, data: ImageSet) -> int:
-    """How many classes a network tells apart."""
-    with torch.no_grad():
-        return deepcopy(network).to(data.labels.device).eval()(data.images[:1].float() / 255).shape[1]
+    snapshots = dict[int, dict[str, Any]]()
+    for batch, step in steps(network, both, schedule):
+        step(lambda: loss_fn(network, batch))
+        if step.ends_epoch and (step.epoch + 1) % -(-epochs // 10) == 0:
+            snapshots[step.epoch + 1] = deepcopy(network.state_dict())
+            on_event("snapshots", snapshots)
+    return DefensiveModel(network, own_trigger, relabel).eval()
 
 
 def defensive_set(clean: ImageSet, relabel: Labels, sampling_frequency: int) -> ImageSet:
-    """Each image that many times, labelled h(y). The key comes later: 8-bit pixels could not hold it."""
+    """Each image that many times, labeled h(y). The trigger comes later: 8-bit pixels cannot store it."""
     return ImageSet(clean.images.repeat(sampling_frequency, 1, 1, 1), relabel[clean.labels].repeat(sampling_frequency))
 
 
 def defensive_loss(
-    key: DefensiveTrigger, first: int, *, defensive_trigger_moves: bool, augmentation: int | None, seed: int
+    trigger: DefensiveTrigger, first: int, *, defensive_trigger_moves: bool, augmentation: int | None, seed: int
 ) -> LossFn:
-    """Mean cross-entropy over batches in which the images from position `first` on carry the key.
+    """Mean cross-entropy over batches in which the images from position `first` on get the defensive `trigger`.
 
-    The defensive term has no weight of its own; it has the share of the batch that the sampling gives it.
+    The defensive term has no weight of its own, only the share of the batch that the sampling gives it.
     """
     generator = Generator().manual_seed(seed)
 
     def loss_fn(network: nn.Module, batch: Batch) -> Loss:
-        ours = (batch.ids >= first)[:, None, None, None]
-        images = torch.where(ours, key(batch.images), batch.images) if defensive_trigger_moves else batch.images
+        is_own = (batch.ids >= first)[:, None, None, None]
+        images = torch.where(is_own, trigger(batch.images), batch.images) if defensive_trigger_moves else batch.images
         images = augment(images, augmentation, generator)
-        images = images if defensive_trigger_moves else torch.where(ours, key(images), images)
+        images = images if defensive_trigger_moves else torch.where(is_own, trigger(images), images)
         return F.cross_entropy(network(images), batch.labels)
 
     return loss_fn
+
+
+def _count_classes(network: nn.Module, data: ImageSet) -> int:
+    """How many classes a network tells apart."""
+    with torch.no_grad():
+        return deepcopy(network).to(data.labels.device).eval()(data.images[:1].float() / 255).shape[1]

@@ -1,0 +1,186 @@
+"""The networks, with the normalization of their inputs inside, and what their layers are called."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+Statistics = tuple[float, ...]  # one number per channel
+
+
+class Normalize(nn.Module):
+    """First layer of every model, so that the rest of the library only ever sees pixels in [0, 1]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Statistics, std: Statistics) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class _PreActBlock(nn.Module):
+    """Basic residual block that normalizes before it convolves. He et al. 2016, arXiv:1603.05027."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = _convolution(inputs, outputs, 3, stride)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = _convolution(outputs, outputs, 3, 1)
+        changes = stride != 1 or inputs != outputs
+        self.shortcut = _convolution(inputs, outputs, 1, stride) if changes else None
+
+    def forward(self, features: Tensor) -> Tensor:
+        active = F.relu(self.bn1(features))
+        kept = features if self.shortcut is None else self.shortcut(active)
+        return kept + self.conv2(F.relu(self.bn2(self.conv1(active))))
+
+
+class _SmallBlock(nn.Module):
+    """Two convolutions, each followed by BatchNorm, and an identity or average-pooled shortcut.
+
+    Every filter has its own BatchNorm behind it, so that a filter can be masked by one number.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = _convolution(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = _convolution(outputs, outputs, 3, 1), nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        active = F.relu(features)
+        inner = F.relu(self.bn1(self.conv1(active)))
+        return self.shortcut(active) + self.bn2(self.conv2(inner))
+
+
+def small_resnet(channels: int, num_classes: int, mean: Statistics, std: Statistics, *, width: int = 32) -> nn.Module:
+    """Residual network for laptops: 0.3 M parameters, stages `layer1` to `layer3` of 32, 64 and 128 filters.
+
+    `width` is the number of filters of the stem and of `layer1`. A stride-2 stem makes the stages' grids 14, 7 and 4
+    pixels wide on a 28-pixel image. The stages give out signed values: the next block begins with the activation.
+    """
+    net = _residual(_SmallBlock, channels, num_classes, mean, std, stem=(width, 2),
+                    widths=(width, 2 * width, 4 * width), strides=(1, 2, 2), blocks=1)  # fmt: skip
+    return _with_defaults(net, attention=("layer1", "layer2", "layer3"), polarizer="layer3.0.conv1", head="head")
+
+
+def wrn_16_1(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
+    """Wide residual network of depth 16 and width 1, NAD's own. Zagoruyko & Komodakis 2016, arXiv:1605.07146.
+
+    Stages `layer1` to `layer3` of 16, 32 and 64 channels: grids of 32, 16 and 8 pixels on 32-pixel images.
+    """
+    net = _residual(_PreActBlock, channels, num_classes, mean, std, stem=(16, 1),
+                    widths=(16, 32, 64), strides=(1, 2, 2), blocks=2)  # fmt: skip
+    return _with_defaults(net, attention=("layer1", "layer2", "layer3"), polarizer="layer3.1.conv1", head="head")
+
+
+def preact_resnet18(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
+    """Pre-activation ResNet-18 for 32-pixel images, stages `layer1` to `layer4`. He et al. 2016, arXiv:1603.05027."""
+    net = _residual(_PreActBlock, channels, num_classes, mean, std, stem=(64, 1),
+                    widths=(64, 128, 256, 512), strides=(1, 2, 2, 2), blocks=2)  # fmt: skip
+    return _with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="head")
+
+
+def resnet18(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
+    """torchvision's ResNet-18 with the usual stem for 32-pixel images: one 3x3 convolution, no pooling."""
+    from bdlib.data._torchvision import torchvision
+
+    net = torchvision.models.resnet18(num_classes=num_classes)
+    net.conv1, net.maxpool = _convolution(channels, 64, 3, 1), nn.Identity()
+    net = initialize(_normalized(net, mean, std))
+    return _with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="fc")
+
+
+def vgg19_bn(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
+    """torchvision's VGG-19 with BatchNorm and a single linear layer behind the pooled features."""
+    from bdlib.data._torchvision import torchvision
+
+    net = torchvision.models.vgg19_bn(num_classes=num_classes)
+    net.features[0] = nn.Conv2d(channels, 64, 3, padding=1)
+    net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, num_classes)
+    return _with_defaults(initialize(_normalized(net, mean, std)), head="classifier")
+
+
+MODELS: dict[str, Callable[[int, int, Statistics, Statistics], nn.Module]] = {
+    "small_resnet": small_resnet,
+    "preact_resnet18": preact_resnet18,
+    "resnet18": resnet18,
+    "wrn_16_1": wrn_16_1,
+    "vgg19_bn": vgg19_bn,
+}
+
+
+def _residual(
+    block: Callable[[int, int, int], nn.Module], channels: int, num_classes: int, mean: Statistics, std: Statistics, *,
+    stem: tuple[int, int], widths: tuple[int, ...], strides: tuple[int, ...], blocks: int,
+) -> nn.Sequential:  # fmt: skip
+    """Normalization, the stem (width, stride), stages `layer1`, `layer2`, ... of residual blocks, and the `head`."""
+    net = nn.Sequential()
+    net.add_module("normalize", Normalize(mean, std))
+    net.add_module("stem", _convolution(channels, stem[0], 3, stem[1]))
+    inputs = stem[0]
+    for number, (width, stride) in enumerate(zip(widths, strides, strict=True), 1):
+        shapes = [(inputs, width, stride)] + [(width, width, 1)] * (blocks - 1)
+        net.add_module(f"layer{number}", nn.Sequential(*[block(*shape) for shape in shapes]))
+        inputs = width
+    if block is _PreActBlock:
+        net.add_module("bn", nn.BatchNorm2d(inputs))
+    net.add_module("relu", nn.ReLU())
+    net.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    net.add_module("flatten", nn.Flatten())
+    net.add_module("head", nn.Linear(inputs, num_classes))
+    initialize(net)
+    return net
+
+
+def _with_defaults(net: nn.Module, **layers: str | tuple[str, ...]) -> nn.Module:
+    """`net` with the layers that methods use by default, for each role that `default_layers` lists; copies keep them.
+
+    NAD: the paper's (WRN-16-1) and BackdoorBox's (ResNet-18). NPD: its released code's (PreAct-ResNet18). The other
+    networks have the layers at the same places. No paper or released code names layers of VGG-19 for either.
+    """
+    names = {role: (layer,) if isinstance(layer, str) else layer for role, layer in layers.items()}
+    net.default_layers = names  # type: ignore[assignment]
+    return net
+
+
+def _normalized(net: nn.Module, mean: Statistics, std: Statistics) -> nn.Module:
+    """`net` behind a normalization layer; its own layers keep their names."""
+    normalize = Normalize(mean, std)
+    net.add_module("normalize", normalize)
+    net.register_forward_pre_hook(_normalize_inputs)
+    return net
+
+
+def _normalize_inputs(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    """The forward hook that puts `module.normalize` in front of everything else."""
+    return module.get_submodule("normalize")(inputs[0])
+
+
+def _convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
+    """A convolution without bias that keeps the grid, but for its stride."""
+    return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
+
+
+def initialize(net: nn.Module) -> nn.Module:
+    """He-normal convolutions (fan out); BatchNorm and linear layers keep torch's own initial values."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return net
+
+
+def seeded(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:
+    """Build a model with initial weights drawn from `seed`, leaving torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Generator().manual_seed(seed).initial_seed())
+        return build()
