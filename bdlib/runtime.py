@@ -1,16 +1,12 @@
-"""Where things lie, how they are written, and what made them."""
+"""Paths, the device, files written whole or not at all, and facts about the machine."""
 
-import ast
 import functools
 import hashlib
-import inspect
 import os
 import platform
 import subprocess
 from dataclasses import Field, field, fields, is_dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -22,10 +18,10 @@ THREADS = int(os.environ.get("BDLIB_THREADS", "2"))
 
 
 def best_device() -> torch.device:
-    """A GPU where there is one, else the CPU; either way set up to give the same numbers every time.
+    """A GPU if there is one, else the CPU, set up so that equal runs give equal numbers.
 
-    On the CPU the order of sums, and so the last bits of every weight, follow the number of threads: it is fixed at
-    two, or at $BDLIB_THREADS.
+    On the CPU the number of threads decides the order of sums, and so the last bits of every weight. It is two, or
+    what $BDLIB_THREADS says.
     """
     if torch.cuda.is_available():
         set_up_compiler()
@@ -37,10 +33,10 @@ def best_device() -> torch.device:
 
 @functools.cache
 def set_up_compiler() -> None:
-    """Let torch.compile keep a graph for each network and batch size.
+    """Let torch.compile keep one graph for each network and batch size, up to 64.
 
-    An epoch's last batch is smaller; by default it would have all others run through a slower graph of any size. And
-    the eight graphs that are kept by default are few for a process that trains victims of several networks.
+    By default a smaller last batch makes the compiler use a slower graph, which fits any size, for all batches. It
+    also keeps eight graphs only, too few for a process that trains victims of several networks.
     """
     import torch._dynamo.config as dynamo  # takes a second, which only a GPU repays
 
@@ -49,7 +45,7 @@ def set_up_compiler() -> None:
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all: a reader never meets a half-written one. Returns `path`."""
+    """Write a file whole or not at all, so that nobody reads half of it. Returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -61,7 +57,7 @@ def write_whole(path: Path, content: bytes) -> Path:
 
 
 def digest(*parts: object) -> str:
-    """Eight hexadecimal digits that stand for the `repr` of everything given."""
+    """Eight hexadecimal digits that stand for the `repr` of all `parts`."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
@@ -88,44 +84,8 @@ def _at_default(instance: Any, field: Field[Any]) -> bool:
     return "added_at" in field.metadata and getattr(instance, field.name) == field.metadata["added_at"]
 
 
-def code_digest(*sources: Path | ModuleType | FunctionType | type | Any) -> str:
-    """As `digest`, for source code (files or objects): blind to comments, docstrings and layout, to nothing else."""
-    texts = [source.read_text() if isinstance(source, Path) else inspect.getsource(source) for source in sources]
-    return digest(*map(bare, texts))
-
-
-@functools.cache
-def bare(text: str) -> str:
-    """Source code without comments and docstrings, in a layout of its own; worked out once for each text."""
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and is_docstring(body[0]):
-            node.body = body[1:] or [ast.Pass()]  # type: ignore[attr-defined]
-    return ast.unparse(tree)
-
-
-def imported(module: str) -> list[Path]:
-    """The source file of a bdlib module, and of every bdlib module that it imports, directly or not."""
-    found: dict[str, Path] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        specification = find_spec(name)
-        if name in found or specification is None or specification.origin is None:
-            continue
-        found[name] = Path(specification.origin)
-        nodes = [node for node in ast.walk(ast.parse(found[name].read_text())) if isinstance(node, ast.ImportFrom)]
-        waiting += [node.module for node in nodes if node.module and node.module.startswith("bdlib.")]
-    return [found[name] for name in sorted(found)]
-
-
-def is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
 def runtime_facts() -> dict[str, str]:
-    """What a run was made with: commit (marked when files differ from it), device and versions."""
+    """What a run was made with: commit, device, number of threads, and the versions of PyTorch and Python."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     return {
         "commit": commit(),
@@ -139,19 +99,19 @@ def runtime_facts() -> dict[str, str]:
 def commit() -> str:
     """The checked-out commit, followed by `+changes` when a tracked file of bdlib differs from it."""
     try:
-        head = git("rev-parse", "--short=12", "HEAD")
-        return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no", "bdlib") else "")
+        head = _git("rev-parse", "--short=12", "HEAD")
+        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no", "bdlib") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
-def git(*words: str) -> str:
+def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def processor() -> str:
-    """The processor's name where the system tells it."""
+    """The name of the processor, from Linux where possible."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))

@@ -32,13 +32,16 @@ from bdlib import runtime
 from bdlib.attacks import ATTACKS, SELECTIONS
 from bdlib.attacks.badnets import BadNets
 from bdlib.attacks.poisoning import Poisoned, poison
+from bdlib.attacks.selection import ranking
 from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
 from bdlib.defenses.nwc import unlearn
+from bdlib.evaluation import metrics
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.metrics import Scores, evaluate
 from bdlib.experiments import notebooks, victims
 from bdlib.experiments import run as experiments
+from bdlib.experiments.versions import module_of, victim_versions
 from bdlib.experiments.victims import (
     VictimConfig,
     evaluate_victim,
@@ -84,7 +87,8 @@ def of_record(record: dict[str, Any]) -> Result:
     """Every number of a record: the scores before and after, and what was measured inside."""
     parts = ("before", "after", "measured")
     numbers = {f"{part}.{name}": value for part in parts for name, value in record[part].items()}
-    return {"exact": hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest(), "numbers": numbers}
+    exact = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
+    return {"exact": exact, "numbers": numbers, "versions": record["versions"]}
 
 
 @functools.cache
@@ -133,10 +137,12 @@ def backdoored() -> nn.Module:
     return train(make_model(), poisoned().data, Schedule(4, 0.05, batch_size=64, augmentation=None))
 
 
-def of_toy(model: nn.Module, **numbers: float) -> Result:
-    """The weights of a model of the toy task, and its scores."""
+def of_toy(model: nn.Module, methods: dict[str, str], **numbers: float) -> Result:
+    """The weights of a model of the toy task, its scores, and the versions of the defenses that made it, by part."""
     scores = evaluate(model, test_images(), BadNets(size=3), target_label=0)
-    return {"exact": digest(model.state_dict()), "numbers": shares(scores) | numbers}
+    versions = {part: module_of(DEFENSES[key]).NUMBERS_VERSION for part, key in methods.items()}
+    versions |= victim_versions(VictimConfig(attack="badnets")) | {"metrics": metrics.NUMBERS_VERSION}
+    return {"exact": digest(model.state_dict()), "numbers": shares(scores) | numbers, "versions": versions}
 
 
 # Defences
@@ -173,7 +179,7 @@ def defense(key: str, /, **changes: Any) -> Result:
     there = {"clean": clean(), "make_model": make_model, "poisoned": poisoned().data}
     asked = [p.name for p in inspect.signature(function).parameters.values() if p.kind != p.KEYWORD_ONLY]
     given = [backdoored() if name == "model" else there[name] for name in asked]
-    return of_toy(function(*given, **FAST[key] | changes))
+    return of_toy(function(*given, **FAST[key] | changes), {"defense": key})
 
 
 def defenses() -> dict[str, Callable[[], Result]]:
@@ -208,7 +214,7 @@ def training(**changes: Any) -> Result:
     losses: list[float] = []
     schedule = Schedule(**{"epochs": 2, "learning_rate": 0.05, "batch_size": 64, "augmentation": None} | changes)
     model = train(make_model(), poisoned().data, schedule, on_event=lambda _, epoch: losses.append(epoch.mean_loss))
-    return of_toy(model, loss=losses[-1])
+    return of_toy(model, {}, loss=losses[-1])
 
 
 def sharpness(**options: Any) -> Result:
@@ -217,7 +223,7 @@ def sharpness(**options: Any) -> Result:
     schedule = Schedule(2, 0.05, batch_size=32, augmentation=None)
     optimizer = SharpnessAware(model, schedule.sgd(model.parameters()), **options)
     train(model, clean(), schedule, optimizer=optimizer, on_event=lambda _, epoch: losses.append(epoch.mean_loss))
-    return of_toy(model, loss=losses[-1])
+    return of_toy(model, {"ft_sam": "ft_sam", "nwc": "nwc"}, loss=losses[-1])
 
 
 def unlearning() -> Result:
@@ -225,7 +231,7 @@ def unlearning() -> Result:
     schedule = Schedule(50, 1e-3, anneal="constant", batch_size=32, augmentation=None, seed_per_epoch=True)
     events = EventLog()
     model = unlearn(backdoored(), clean(), schedule, stop_accuracy=0.3, on_event=events)
-    return of_toy(model, epochs=float(events.counts["unlearning_epoch"]))
+    return of_toy(model, {"nwc": "nwc"}, epochs=float(events.counts["unlearning_epoch"]))
 
 
 def trainings() -> dict[str, Callable[[], Result]]:
@@ -247,8 +253,9 @@ def attack(key: str, /, **changes: Any) -> Result:
         tensors |= {"images": made.data.images, "labels": made.data.labels, "flags": made.is_poisoned}
         tensors |= {"triggered": apply_trigger(test.images[:50], load_trigger(config))}
         pixel = made.data.images.double().mean().item() / 255
-        scores = evaluate_victim(config, model, test)
-        return {"exact": digest(tensors), "numbers": shares(scores) | {"mean pixel": pixel}}
+        numbers = shares(evaluate_victim(config, model, test)) | {"mean pixel": pixel}
+        versions = victim_versions(config) | {"metrics": metrics.NUMBERS_VERSION}
+        return {"exact": digest(tensors), "numbers": numbers, "versions": versions}
 
 
 def attacks() -> dict[str, Callable[[], Result]]:
@@ -266,8 +273,11 @@ def selection(key: str) -> Result:
     """The images that are chosen to be poisoned, and what is shown of the choice."""
     with apart():
         small = dict(attack="blended", poison_rate=0.02, rounds=2, iterations=1, iteration_epochs=2)
-        found = load_selection(VictimConfig(selection=key, **small | TINY))
-        return {"exact": digest(found), "numbers": {f"mean {k}": v.double().mean().item() for k, v in found.items()}}
+        config = VictimConfig(selection=key, **small | TINY)
+        selected = load_selection(config)
+        numbers = {f"mean {name}": tensor.double().mean().item() for name, tensor in selected.items()}
+        versions = {"selection": module_of(SELECTIONS[key]).NUMBERS_VERSION, "ranking": ranking.NUMBERS_VERSION}
+        return {"exact": digest(selected), "numbers": numbers, "versions": versions | victim_versions(config)}
 
 
 # Records

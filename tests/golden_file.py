@@ -10,10 +10,11 @@ SHARES = ("ACC", "ASR", "RA", "before.", "after.")  # how numbers begin that cou
 
 
 class Result(TypedDict):
-    """A run: the digest of every bit of it, and what a reader can make something of."""
+    """A run: the digest of every bit of it, numbers for a reader, and the versions of the code behind it."""
 
     exact: str
     numbers: dict[str, float]
+    versions: dict[str, int]
 
 
 def read() -> dict[str, Any]:
@@ -22,11 +23,12 @@ def read() -> dict[str, Any]:
 
 
 def write(made_on: dict[str, str], cases: dict[str, Result]) -> None:
-    """As JSON, sorted; a case takes four lines, so that what moved is seen in a difference of two versions."""
+    """As JSON, sorted; a case takes five lines, so that what moved is seen in a difference of two versions."""
     lines = []
     for name, case in sorted(cases.items()):
-        numbers = json.dumps(case["numbers"], sort_keys=True)
-        lines.append(f' {json.dumps(name)}: {{\n  "exact": {json.dumps(case["exact"])},\n  "numbers": {numbers}\n }}')
+        numbers, versions = json.dumps(case["numbers"], sort_keys=True), json.dumps(case["versions"], sort_keys=True)
+        values = f'"exact": {json.dumps(case["exact"])},\n  "numbers": {numbers},\n  "versions": {versions}'
+        lines.append(f" {json.dumps(name)}: {{\n  {values}\n }}")
     all_cases = ",\n".join(lines)
     GOLDEN.write_text(f'{{"cases": {{\n{all_cases}\n}},\n"made_on": {json.dumps(made_on, sort_keys=True)}}}\n')
 
@@ -60,10 +62,17 @@ def alike(name: str, one: float, other: float) -> bool:
     return math.isfinite(other) and abs(one - other) <= allowed
 
 
-def complaint(name: str, found: list[str]) -> str:
-    """What to do about a case that is not as it was."""
+def complaint(name: str, golden: Result, found: Result, *, same_machine: bool) -> str:
+    """What to do about the case `name` if it is not as it was; empty if it is."""
+    again = f"write the golden file again with `python tests/golden_cases.py --write {name.split(',')[0]}`."
+    if raised := [part for part, version in found["versions"].items() if golden["versions"].get(part) != version]:
+        return f"{name}: the NUMBERS_VERSION of {', '.join(raised)} is another than in the golden file: {again}"
+    moved = differences(golden, found, same_machine=same_machine)
+    if not moved:
+        return ""
+    versions = ", ".join(f"{part} {version}" for part, version in found["versions"].items())
     return (
-        f"{name} is not what the golden file says:\n  " + "\n  ".join(found) + "\nIf that is meant: raise its"
-        ' NUMBERS_VERSION, add a line to CHANGELOG.md under "Changes numbers", and write the golden file again with'
-        " `python tests/golden_cases.py --write`."
+        f"{name} is not what the golden file says:\n  " + "\n  ".join(moved) + "\nIf that is meant: raise the"
+        f" NUMBERS_VERSION of the part that was changed (as yet: {versions}), add a line to CHANGELOG.md under"
+        f' "Changes numbers", and {again}'
     )

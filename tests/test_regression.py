@@ -1,5 +1,6 @@
 """The quick profile's own run, made anew and compared with the committed record."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,6 @@ import sys
 import pytest
 
 from bdlib.experiments import notebooks, records
-from bdlib.runtime import RESULTS
 
 PAPERS = notebooks.papers()
 # On the machine that made the record the scores are equal. On the same kind of processor they nearly are. On another
@@ -20,10 +20,12 @@ ELSEWHERE = {"clean_accuracy": 0.05}
 @pytest.mark.parametrize("paper", PAPERS)
 def test_the_quick_run_is_the_committed_one(paper, tmp_path):
     point = notebooks.grid(paper, "quick")[0]  # the first run of the first study
-    committed = records.read(RESULTS / "quick" / paper / f"{records.name(point)}.json")
-    again = tmp_path / f"{records.name(point)}.json"
+    path = records.path(paper, "quick", point)
+    committed, again = records.read(path), tmp_path / path.name
     environment = {**os.environ, "BDLIB_THREADS": "2"}
-    subprocess.run([sys.executable, "-m", "bdlib.experiments.run", paper, str(again)], env=environment, check=True)
+    options = [word for name, value in point.items() for word in ("-p", f"{name}={json.dumps(value)}")]
+    command = [sys.executable, "-m", "bdlib.cli", "run", paper, *options, "--out", str(again)]
+    subprocess.run(command, env=environment, check=True)
     made = records.read(again)
     if point["poison_rate"] >= 0.1:  # not LPS, whose attacks are weak on purpose
         assert made.before.clean_accuracy >= 0.87 and made.before.asr >= 0.98
@@ -39,4 +41,4 @@ def test_committed_quick_victims_are_as_good_as_they_must_be(paper):
     for record in records.load(paper, "quick"):
         usual = record.parameters["poison_rate"] >= 0.1 and record.parameters.get("label_map") != "all_to_all"
         if usual and record.parameters["attack"] in ("badnets", "blended"):
-            assert record.before.clean_accuracy >= 0.87 and record.before.asr >= 0.98, records.name(record.parameters)
+            assert record.before.clean_accuracy >= 0.87 and record.before.asr >= 0.98, record.name

@@ -14,12 +14,17 @@ def show(paper: str) -> None:
     Example:
         bdlib show nad
     """
+    from bdlib.checks import field_ranges, in_words, keywords
     from bdlib.experiments import notebooks
-    from bdlib.experiments.parameters import RULES
+    from bdlib.experiments.config import VictimConfig
+    from bdlib.experiments.parameters import RunConfig, defenses_of, functions_of
 
+    ranges = [*map(keywords, functions_of(paper)), field_ranges(RunConfig), field_ranges(VictimConfig)]
+    allowed = {name: in_words(part[name]) for part in ranges for name in part}
+    allowed["defense"] = f"one of none, {', '.join(defenses_of(paper))}"
     values = {profile: notebooks.parameters(paper, profile) for profile in PROFILES.choices}
     rows = [["parameter", *values, "allowed"]]
-    rows += [[name, *(str(point[name]) for point in values.values()), RULES[name][0]] for name in values["quick"]]
+    rows += [[name, *(str(point[name]) for point in values.values()), allowed[name]] for name in values["quick"]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

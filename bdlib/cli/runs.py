@@ -27,17 +27,16 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
         bdlib run rnp --profile paper --out rnp.json
     """
     from bdlib.evaluation.metrics import PremiseWarning
-    from bdlib.experiments import notebooks, records
+    from bdlib.experiments import notebooks
     from bdlib.experiments import run as experiments
+    from bdlib.experiments.parameters import overridden
     from bdlib.report import tables
     from bdlib.runtime import ROOT
 
-    point = notebooks.parameters(paper, profile) | parameters
-    notebooks.overridden(notebooks.NOTEBOOKS / f"{paper}.ipynb", point)
+    point = overridden(paper, notebooks.parameters(paper, profile) | parameters)
     warnings.simplefilter("ignore", PremiseWarning)  # printed below
     record = experiments.run(paper, point)
-    folder = ROOT / "build" / "runs" / profile / paper
-    path = record.save(out or folder / records.path(paper, profile, record.parameters).name)
+    path = record.save(out or ROOT / "build" / "runs" / profile / paper / record.name)
     click.echo(tables.scores({"before": record.before, "after": record.after}).to_string())
     for premise in record.premises:
         click.echo(f"Caution: {premise}")

@@ -9,12 +9,13 @@ import pandas as pd
 
 from bdlib.evaluation.intervals import seed_interval
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
+from bdlib.experiments.parameters import decisive
+from bdlib.experiments.versions import defense_of, versions
 from bdlib.runtime import RESULTS, digest, write_whole
 
-# What is shown in a record's file name, in this order: the attack, what studies vary, the seed.
-NAMED = """defense attack poison_rate clean_fraction beta rho alpha neuron_ratio unlearning_epochs allowed_drop layer
-    loss_weights lambda_2 lambda_3 beta_2 epsilon select regularizer variant label_map defensive_trigger defensive_trigger_size defensive_trigger_value
-    sampling_frequency label_shift selection gamma threshold_rule isolation isolation_rate cover_samples seed""".split()
+
+class RecordError(ValueError):
+    """A record's content does not belong under its file name."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,19 @@ class Record:
     """A finished run. All but `runtime` is byte-identical between equal runs on one machine."""
 
     paper: str
-    parameters: dict[str, Any]  # exactly the notebook's parameters
+    parameters: dict[str, Any]  # those of the notebook that decide numbers
     before: Scores  # the victim
     after: Scores  # the victim, defended
     reported: dict[str, Any] | None  # the published row that this run answers; None where there is none
     premises: list[str] = field(default_factory=list)  # what is wrong with the comparison, if anything
-    runtime: dict[str, Any] = field(default_factory=dict)  # commit, device, versions, seconds, peak memory
+    runtime: dict[str, Any] = field(default_factory=dict)  # commit, device, libraries, seconds, peak memory
     measured: dict[str, float] = field(default_factory=dict)  # what the paper says happens inside, as numbers
+    versions: dict[str, int] = field(default_factory=dict)  # NUMBERS_VERSION of each part of the code that ran
+
+    @property
+    def name(self) -> str:
+        """The name of the record's file."""
+        return file_name(self.paper, self.parameters, self.versions)
 
     def text(self) -> str:
         """The record as JSON, keys sorted, numbers as numbers."""
@@ -39,9 +46,29 @@ class Record:
         return write_whole(path, self.text().encode())
 
 
+def file_name(paper: str, parameters: dict[str, Any], versions: dict[str, int]) -> str:
+    """Attack, method and seed, then eight digits that stand for all parameters and versions; 1 is the same as 1.0."""
+    shaped_by = digest(json.loads(json.dumps([parameters, versions], sort_keys=True), parse_int=float))
+    return f"{parameters['attack']}-{defense_of(paper, parameters)}-seed{parameters['seed']}-{shaped_by}.json"
+
+
+def path(paper: str, profile: str, parameters: dict[str, Any]) -> Path:
+    """Where the record of a run with these parameters belongs, when the code as it is makes it."""
+    parameters = decisive(parameters)
+    return RESULTS / profile / paper / file_name(paper, parameters, versions(paper, parameters))
+
+
 def read(path: Path) -> Record:
-    """The record in one file."""
-    raw = json.loads(path.read_text())
+    """The record in one file. Raises RecordError if the file's name is not that of its content."""
+    record = parse(path.read_text())
+    if path.name != record.name:
+        raise RecordError(f"{path}: its content belongs under the name {record.name}")
+    return record
+
+
+def parse(text: str) -> Record:
+    """The record in a JSON text, whatever the name of its file."""
+    raw = json.loads(text)
     return Record(**{**raw, "before": Scores(**raw["before"]), "after": Scores(**raw["after"])})
 
 
@@ -98,18 +125,3 @@ def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
         return None
     row = own.iloc[0]
     return {"clean_accuracy": row["acc_percent"] / 100, "asr": row["asr_percent"] / 100, "source": row["source"]}
-
-
-def name(parameters: dict[str, Any]) -> str:
-    """A file name that a reader can parse: the studied parameters, then eight digits that stand for all of them."""
-
-    def shown(value: Any) -> str:
-        return "-".join(f"{item:g}" for item in value) if isinstance(value, (list, tuple)) else str(value)
-
-    studied = [f"{key}={shown(parameters[key])}" for key in NAMED if key in parameters]
-    return ",".join([*studied, digest(json.dumps(parameters, sort_keys=True))])
-
-
-def path(paper: str, profile: str, parameters: dict[str, Any]) -> Path:
-    """Where the record of a run belongs."""
-    return RESULTS / profile / paper / f"{name(parameters)}.json"

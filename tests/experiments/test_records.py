@@ -1,30 +1,81 @@
+import builtins
+import inspect
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from bdlib.defenses import nad
 from bdlib.evaluation.metrics import Scores
-from bdlib.experiments import batch, notebooks, records, victims
+from bdlib.experiments import batch, notebooks, records, studies, victims
 from bdlib.experiments import run as experiments
-from bdlib.experiments.records import Record
-from bdlib.runtime import RESULTS, code_digest, imported, write_whole
+from bdlib.experiments.config import VictimConfig
+from bdlib.experiments.records import Record, RecordError
+from bdlib.runtime import RESULTS, write_whole
 
 BEFORE, AFTER = Scores(0.9, 1.0, 0.0, 0.9), Scores(0.88, 0.05, 0.8, 0.87)
 
 
 def record(**changes):
     parameters = {"attack": "badnets", "clean_fraction": 0.05, "beta": [1.0, 0.5], "seed": 0} | changes
-    return Record("nad", parameters, BEFORE, AFTER, None, [], {"seconds": 1.0, "commit": "abc"})
+    return Record("nad", parameters, BEFORE, AFTER, None, [], {"seconds": 1.0, "commit": "abc"}, {}, {"loop": 1})
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
-    assert records.read(record().save(tmp_path / "r.json")) == record()
+    assert records.read(record().save(tmp_path / record().name)) == record()
+    assert records.parse(record().text()) == record()
 
 
-def test_a_name_tells_the_studied_parameters_and_stands_for_all():
-    name = records.name(record().parameters)
-    assert name.startswith("attack=badnets,clean_fraction=0.05,beta=1-0.5,seed=0,")
-    assert name != records.name(record(power=3.0).parameters) and "/" not in name
+def test_a_name_tells_attack_method_and_seed_and_stands_for_all_parameters_and_versions():
+    name = record().name
+    assert re.fullmatch("badnets-nad-seed0-[0-9a-f]{8}.json", name)
+    assert record(defense="fine_tune").name.startswith("badnets-fine_tune-seed0-")
+    assert record(power=3).name == record(power=3.0).name != name
+    assert len({name, record(power=3.0).name, replace(record(), versions={"loop": 2}).name}) == 3
+    assert name == replace(record(), after=BEFORE, runtime={}).name
+
+
+def test_a_file_whose_content_does_not_answer_its_name_is_named(tmp_path):
+    path = replace(record(), versions={"loop": 2}).save(tmp_path / record().name)
+    with pytest.raises(RecordError, match=f"{path}: its content belongs under the name badnets-nad-seed0-"):
+        records.read(path)
+
+
+def test_a_record_of_another_version_is_missing(tmp_path, monkeypatch):
+    """Raising a NUMBERS_VERSION leaves the records that depend on it where they are, and plans new ones."""
+    (_, point), *_ = notebooks.study("nad", "quick", "headline")
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    made = replace(record(), parameters=point, versions=records.versions("nad", point))
+    made.save(records.path("nad", "quick", point))
+    assert len(studies.load_study("nad", "quick", "headline")) == 1
+    total = len(notebooks.grid("nad", "quick"))
+    assert studies.freshness("nad") == f"1 of {total} quick records are here (made by commit abc)."
+    monkeypatch.setattr(nad, "NUMBERS_VERSION", 2)
+    assert studies.load_study("nad", "quick", "headline").empty
+    assert studies.freshness("nad") == f"0 of {total} quick records are here."
+
+
+def test_moving_code_is_free(monkeypatch):
+    """Names of records and victims follow from settings and versions; no source text is read for them."""
+    point = notebooks.parameters("nad", "quick") | {"selection": "lps"}
+
+    def fail(*_, **__):
+        raise AssertionError("reads a file")
+
+    for owner, name in ((Path, "read_text"), (Path, "read_bytes"), (inspect, "getsource"), (builtins, "open")):
+        monkeypatch.setattr(owner, name, fail)
+    assert records.path("nad", "quick", point)
+    assert victims.victim_path(VictimConfig.from_parameters(point))
+
+
+def test_profile_and_record_are_no_part_of_a_name():
+    point = notebooks.parameters("nad", "quick")
+    path = records.path("nad", "quick", point)
+    assert path == records.path("nad", "quick", point | {"profile": "paper", "record": "somewhere.json"})
+    assert path.parent == RESULTS / "quick" / "nad"
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
@@ -67,40 +118,20 @@ def test_equal_runs_give_byte_identical_records(tmp_path, monkeypatch):
     assert texts[0] == texts[1]
 
 
-@pytest.mark.parametrize("words", ["nad {} --profile smoke", "--profile smoke nad {}", "nad --profile smoke {}"])
-def test_records_are_named_before_or_behind_the_profile(words, tmp_path, capsys, monkeypatch):
-    """A file that no run of the grid is called after is refused by its name, wherever it stands."""
-    monkeypatch.setattr("sys.argv", ["experiments", *words.format(tmp_path / "other.json").split()])
-    with pytest.raises(SystemExit):
-        experiments.main()
-    assert "record other.json: not in the grid of nad at profile smoke" in capsys.readouterr().err
-
-
 def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
-    """Every record belongs to a study, under the name that its own parameters give, and stands in metrics.csv.
-
-    Those that no run has made yet stand in the manifest as missing.
-    """
+    """Every record belongs to a study and is in metrics.csv; the manifest lists all planned runs."""
     for path in RESULTS.glob("*/manifest.csv"):
-        told = pd.read_csv(path)
-        pd.testing.assert_frame_equal(told, batch.manifest(path.parent.name))
+        pd.testing.assert_frame_equal(pd.read_csv(path), batch.manifest(path.parent.name))
     for path in RESULTS.glob("*/metrics.csv"):
-        profile, kept = path.parent.name, []
+        profile, committed = path.parent.name, []
         for paper in sorted(p.name for p in path.parent.iterdir() if p.is_dir()):
-            due = {records.name(point) for point in notebooks.grid(paper, profile)}
-            assert due >= {p.stem for p in (path.parent / paper).glob("*.json")}
-            kept += records.load(paper, profile)
-        assert all(records.name(r.parameters) in {p.stem for p in path.parent.rglob("*.json")} for r in kept)
+            planned = {records.path(paper, profile, point) for point in notebooks.grid(paper, profile)}
+            assert planned >= set((path.parent / paper).glob("*.json"))
+            committed += records.load(paper, profile)  # raises for one that its name does not fit
         table = pd.read_csv(path)
-        assert len(table) == len(kept)
-        assert sorted(table["asr_after"]) == pytest.approx(sorted(r.after.asr for r in kept))
+        assert len(table) == len(committed)
+        assert sorted(table["asr_after"]) == pytest.approx(sorted(r.after.asr for r in committed))
 
 
-def test_code_digests_are_blind_to_words_and_layout_only(tmp_path):
-    one, two, three = (tmp_path / name for name in "abc")
-    one.write_text('"""Doc."""\ndef f(x):\n    """More."""\n    return x + 1  # why\n')
-    two.write_text("def f(x): return x + 1\n")
-    three.write_text("def f(x): return x + 2\n")
-    assert code_digest(one) == code_digest(two) != code_digest(three)
-    names = [path.stem for path in imported("bdlib.defenses.nad")]
-    assert {"nad", "fine_tune", "train", "data", "models", "types"} <= set(names) and "records" not in names
+def test_all_678_quick_records_are_found():
+    assert studies.progress("quick")["here"].sum() == studies.progress("quick")["planned"].sum() == 678

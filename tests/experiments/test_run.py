@@ -1,4 +1,4 @@
-"""What a run hands to a defence and to a measure: what they ask for, and nothing that they may not have."""
+"""What a run hands to a defense and to a measure: what they ask for, and nothing that they may not have."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import notebooks
 from bdlib.experiments import run as experiments
-from bdlib.experiments.run import handed, reserved
+from bdlib.experiments.run import positional, reserved
 from bdlib.experiments.victims import VictimConfig, load_data, poisoned_set
 from bdlib.types import EventLog
 
@@ -23,15 +23,15 @@ def keeps_back(make_model, poisoned, clean): ...
 def measures(defended, truth, clean, events): ...
 
 
-def test_a_defence_that_trains_gets_the_whole_poisoned_set():
-    make_model, poisoned = handed(trains, CONFIG, PARAMETERS)
+def test_a_defense_that_trains_gets_the_whole_poisoned_set():
+    make_model, poisoned = positional(trains, CONFIG, PARAMETERS)
     assert torch.equal(poisoned.images, poisoned_set(CONFIG).data.images)
     one, two = make_model().state_dict(), make_model().state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_one_that_keeps_clean_images_back_gets_disjoint_sets():
-    _, poisoned, clean = handed(keeps_back, CONFIG, PARAMETERS)
+    _, poisoned, clean = positional(keeps_back, CONFIG, PARAMETERS)
     train, _ = load_data(CONFIG)
     assert len(poisoned) + len(clean) == len(train)
     known = {image.numpy().tobytes() for image in clean.images}
@@ -46,8 +46,8 @@ def test_a_measure_gets_the_flags_and_what_was_watched():
     events = EventLog()
     events("losses", [1.0])
     events("losses", [1.0, 2.0])
-    there = {"defended": None, "clean": reserved(CONFIG, PARAMETERS)[0], "events": events}
-    _, truth, clean, seen = handed(measures, CONFIG, PARAMETERS, **there)
+    made = {"defended": None, "clean": reserved(CONFIG, PARAMETERS)[0], "events": events}
+    _, truth, clean, seen = positional(measures, CONFIG, PARAMETERS, **made)
     assert truth.is_poisoned.sum() == round(PARAMETERS["poison_rate"] * len(truth.data))
     assert len(truth.data) + len(clean) == len(load_data(CONFIG)[0])
     assert seen == {"losses": [1.0, 2.0]}
@@ -58,13 +58,13 @@ def test_no_clean_share_means_no_clean_images():
     assert len(clean) == 0 and len(rest) == len(load_data(CONFIG)[0])
 
 
-def test_without_a_defence_the_victim_is_what_is_scored():
+def test_without_a_defense_the_victim_is_what_is_scored():
     victim = CONFIG.untrained()
     assert experiments.defend("nad", PARAMETERS | {"defense": "none"}, victim) is victim
 
 
 @pytest.mark.parametrize("paper", [paper for paper in notebooks.papers() if paper in DEFENSES])
-def test_every_defence_runs_as_records_are_made(paper):
+def test_every_defense_runs_as_records_are_made(paper):
     parameters = notebooks.parameters(paper, "smoke")
     events, model = EventLog(), VictimConfig.from_parameters(parameters).untrained()
     defended = experiments.defend(paper, parameters, model, events)

@@ -1,0 +1,65 @@
+"""Ranges on a signature: what passes, and what the one line says of what does not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from bdlib.checks import ParameterError, checked, field_ranges, in_words, keywords
+from bdlib.types import Augmentation, Count, Fraction, LearningRate, OnEvent, Weight, ignore
+
+
+@checked
+def method(
+    model, *, share: Fraction = 0.5, rate: LearningRate = 0.1, epochs: Count = 3, augmentation: Augmentation = 4,
+    variant: Literal["paper", "released"] = "paper", on: bool = True, layers: Sequence[str] = ("layer1",),
+    weights: Annotated[Sequence[Weight], Field(min_length=2, max_length=2)] = (1.0, 2.0), on_event: OnEvent = ignore,
+):  # fmt: skip
+    return share, epochs
+
+
+WRONG = {
+    "share": (1.5, "share=1.5: must be a number from 0 to 1"),
+    "rate": (0, "rate=0: must be a number above 0, at most 10"),
+    "epochs": (2.0, "epochs=2.0: must be a whole number from 1 to 1000"),
+    "augmentation": (-1, "augmentation=-1: must be a whole number from 0 to 64, or None"),
+    "variant": ("fixed", "variant='fixed': must be one of paper, released"),
+    "on": (1, "on=1: must be True or False"),
+    "layers": ([3], "layers=[3]: must be a list, each item text"),
+    "weights": ([1.0], "weights=[1.0]: must be a list of 2, each item a number from 0 to 1000"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_value_out_of_range_is_one_line_that_names_it_and_what_is_allowed(name):
+    value, message = WRONG[name]
+    with pytest.raises(ParameterError) as caught:
+        method(None, **{name: value})
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("value", [True, "1", float("nan"), None])
+def test_what_only_looks_like_a_number_is_none(value):
+    with pytest.raises(ParameterError, match="share="):
+        method(None, share=value)
+
+
+def test_what_fits_is_handed_on_as_it_is():
+    assert method(None, share=1, epochs=2, augmentation=None, layers=["a"], weights=[1, 2]) == (1, 2)
+    with pytest.raises(TypeError, match="unheard"):
+        method(None, unheard=1)
+
+
+def test_callbacks_are_no_parameters():
+    assert "on_event" not in keywords(method) and "model" not in keywords(method)
+    assert list(keywords(method))[:3] == ["share", "rate", "epochs"]
+
+
+def test_fields_have_ranges_as_keywords_do():
+    @dataclass
+    class Config:
+        share: Fraction = 0.5
+
+    assert in_words(field_ranges(Config)["share"]) == "a number from 0 to 1"
