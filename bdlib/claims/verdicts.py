@@ -92,23 +92,3 @@ def _keeps(claim: Claim, value: float) -> bool:
     if side == "equal":
         return abs(value - number) <= claim.tolerance + 1e-12
     return value < number + claim.tolerance if side == "below" else value > number - claim.tolerance
-
-
-def main() -> None:
-    """Print every verdict; status 1 if one is worse than the accepted one, 2 if a claim cannot be judged."""
-    import argparse
-
-    from bdlib.claims import board, schema
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--accept", action="store_true", help="write results/<scale>/verdicts.csv")
-    try:
-        worse = board.verify(accept=parser.parse_args().accept)
-    except schema.ClaimError as error:
-        parser.exit(2, f"ClaimError: {error}\n")
-    if worse:
-        parser.exit(1, "\n".join([f"{len(worse)} verdicts are worse than the accepted ones:", *worse, ""]))
-
-
-if __name__ == "__main__":
-    main()

@@ -3,11 +3,9 @@
 The files are named by `bdlib.experiments.keys`. So are the files of what an attacker makes first: an optimized trigger,
 and the images selected to be poisoned.
 
-    python -m bdlib.experiments.victims '{"attack": "blended", "seed": 1}'      # train one, if it is not there yet
+    bdlib victims -p attack=blended -p seed=1      # train one, if it is not there yet
 """
 
-import argparse
-import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -171,15 +169,3 @@ def selection_path(config: VictimConfig) -> Path:
 def _path(folder: str, config: VictimConfig, more: str, key: str) -> Path:
     name = f"{config.dataset}-{config.model}-{config.attack}-{more}seed{config.seed}-{key}"
     return CACHE / folder / f"{name}.safetensors"
-
-
-def main() -> None:
-    """Train one victim, if it is not there yet."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    words = "JSON object: the fields of VictimConfig that differ from its defaults"
-    parser.add_argument("config", type=json.loads, help=words)
-    load_victim(VictimConfig(**parser.parse_args().config), progress=True)
-
-
-if __name__ == "__main__":
-    main()

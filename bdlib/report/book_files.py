@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from bdlib.experiments import batch, notebooks, studies
+from bdlib.experiments import manifest, notebooks, studies
 from bdlib.report import comparison
 from bdlib.report.paired import accuracy_and_asr, findings_table
 from bdlib.report.scoreboard import scoreboard_files
@@ -62,7 +62,7 @@ def trained(profile: str) -> pd.DataFrame:
 
 def planned(profile: str) -> pd.DataFrame:
     """How many runs and victims a profile plans for each page, and how many records are here and missing."""
-    runs = batch.manifest(profile)
+    runs = manifest.table(manifest.planned_runs(profile))
     return pd.DataFrame([
         {"page": page_title(str(paper)), "runs planned": len(mine), "victims": mine["victim"].nunique(),
          "here": int((mine["state"] == "here").sum()), "missing": int((mine["state"] == "missing").sum())}
