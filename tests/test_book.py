@@ -112,10 +112,12 @@ def errors(text):
     return [message.astext() for message in said if message["level"] >= 3]
 
 
-def test_the_colab_cell_fetches_this_repository():
+def test_the_colab_cell_runs_the_script_that_fetches_this_repository():
+    assert f'"{ADDRESS}"' in (ROOT / "scripts" / "colab.py").read_text()
+    script = ADDRESS.replace("github.com", "raw.githubusercontent.com") + "/main/scripts/colab.py"
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         first = next(c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code")
-        assert f"{ADDRESS} " in "".join(first["source"]) and "remove-cell" in first["metadata"]["tags"]
+        assert f"{script}\n" in "".join(first["source"]) and "remove-cell" in first["metadata"]["tags"]
 
 
 @pytest.fixture
