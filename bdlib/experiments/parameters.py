@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
+from bdlib import ranges
 from bdlib.checks import ParameterError, check_values, field_ranges, keywords
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
@@ -20,7 +21,6 @@ from bdlib.experiments import pages
 from bdlib.experiments.config import VictimConfig
 from bdlib.mechanisms import MECHANISMS
 from bdlib.models import MODELS
-from bdlib.types import Seed
 
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
@@ -33,7 +33,7 @@ class RunConfig:
     record: str  # file that receives the run's record; empty for none
     defense: str  # "none", or one of `defenses_of` the page
     clean_fraction: Annotated[float, Field(gt=0, le=0.5)]  # the defender's share of the training images
-    seed: Seed
+    seed: ranges.Seed
 
 
 def check(paper: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
