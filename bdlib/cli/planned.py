@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -65,7 +66,7 @@ def manifest(profile: str) -> None:
 @click.command()
 @click.option("--scale", "scales", type=click.Choice(["quick", "paper"]), multiple=True, help="Default: all.")
 @click.option("--accept", is_flag=True, help="Accept today's verdicts: write results/<scale>/verdicts.csv.")
-def verify(scales: tuple[str, ...], accept: bool) -> None:
+def verify(scales: tuple[Any, ...], accept: bool) -> None:
     """Judge every claim of book/claims.yaml by the records, and print the verdicts.
 
     Takes seconds and trains nothing. The exit status is 1 if a verdict is worse than the accepted one; an honest "not
@@ -76,11 +77,9 @@ def verify(scales: tuple[str, ...], accept: bool) -> None:
         bdlib verify --scale quick
         bdlib verify --accept
     """
-    from bdlib.claims import schema, verdicts
+    from bdlib import claims
 
-    for claim in schema.load():
-        schema.check(claim)
-    worse = [line for scale in scales or schema.PROFILES for line in verdicts.report(scale, accept_now=accept)]
+    worse = claims.verify(scales or claims.SCALES, accept=accept)
     if worse:
         click.echo("\n".join([f"{len(worse)} verdicts are worse than the accepted ones:", *worse]), err=True)
     sys.exit(bool(worse))

@@ -1,6 +1,6 @@
 """A whole run, from a notebook's parameters to its record, without the notebook.
 
-    bdlib run nad -p attack=blended -p seed=3
+bdlib run nad -p attack=blended -p seed=3
 """
 
 import inspect
