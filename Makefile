@@ -3,7 +3,9 @@ PYTHON ?= python3
 PROFILE ?= quick
 SLICE ?=
 JOBS ?=
-SNAKEMAKE = PATH="$(CURDIR)/.venv/bin:$$PATH" snakemake --quiet host --config profile=$(PROFILE) slice=$(SLICE) jobs=$(JOBS) --profile
+PLACE = local
+BDLIB = .venv/bin/bdlib
+SNAKEMAKE = .venv/bin/snakemake --quiet host reason --config profile=$(PROFILE) --profile profiles/$(PLACE)
 
 .PHONY: help env book test verify records paper benchmark lint clean
 help: ## this list
@@ -17,7 +19,7 @@ env: .venv/.installed ## the environment, in .venv
 	@touch $@
 
 book: env ## train what is missing, run the notebooks, build the book
-	@$(SNAKEMAKE) profiles/local book
+	@$(SNAKEMAKE) book
 	@.venv/bin/python -c 'from pathlib import Path; print("The book is ready. Open", Path("build/book/index.html").resolve().as_uri())'
 
 test: env ## lint, types, unit tests, notebooks at smoke scale
@@ -26,15 +28,17 @@ test: env ## lint, types, unit tests, notebooks at smoke scale
 	.venv/bin/python -m pytest tests/test_regression.py
 
 verify: env ## every claim with its verdict; fails where one is worse than the accepted one
-	.venv/bin/python -m bdlib.claims.verdicts
+	$(BDLIB) verify
 
 records: env ## every run behind the chapters' intervals that is missing; SLICE=10 stops after ten minutes
-	@$(SNAKEMAKE) profiles/local batch
+	@$(if $(SLICE),.venv/bin/python scripts/slice.py $(SLICE)) $(SNAKEMAKE) $(if $(JOBS),--resources gpu=$(JOBS)) \
+	    --quiet host reason progress -- records; status=$$?; $(BDLIB) manifest --profile $(PROFILE) && exit $$status
 
 paper: PROFILE = paper
-paper: env ## the same at the papers' scale, on a GPU, then the chapters; SLICE=10 for ten minutes of runs, JOBS=4 at once
-	@$(SNAKEMAKE) profiles/gpu batch
-	@$(if $(SLICE),,$(SNAKEMAKE) profiles/gpu notebooks)
+paper: PLACE = gpu
+paper: JOBS = 4
+paper: records ## the same at the papers' scale, on a GPU, then the chapters; SLICE=10 for ten minutes of runs, JOBS=4 at once
+	@$(if $(SLICE),,$(SNAKEMAKE) notebooks)
 
 benchmark: env ## speed of training and of each defence beside the bare step and a conventional pipeline
 	.venv/bin/python benchmarks/benchmark.py --profile $(PROFILE) --out results/benchmark/$(PROFILE).json

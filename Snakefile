@@ -1,61 +1,73 @@
-"""Victims -> notebooks (papermill) -> metrics -> book, from laptop to cluster.
+"""Victims -> records -> tables, and victims -> notebooks (papermill) -> book: the same from laptop to cluster.
 
-    snakemake --profile profiles/local book                       # what `make book` runs
-    snakemake --profile profiles/local batch                      # every run behind the chapters' intervals: one machine
-    snakemake --profile profiles/slurm records                    # the same as one job a run: a cluster
-    snakemake --profile profiles/gpu notebooks                    # the chapters alone
+    snakemake --profile profiles/local book                           # what `make book` runs
+    snakemake --profile profiles/local records                        # the missing runs behind the chapters' intervals
+    snakemake --profile profiles/gpu records --resources gpu=6        # six groups of runs side by side on one GPU
+    snakemake --profile profiles/slurm records --config profile=paper # the same on a cluster, at the papers' scale
 
-Add `--config profile=paper` to do it at another profile's scale, `slice=10` to stop a batch after ten minutes, `jobs=4`
-to make that many runs side by side on one GPU. Only what is missing or out of date is done.
+Only what is missing or out of date is done. It may be stopped at any time and called again: what is finished stays.
 """
 
-import json
-from dataclasses import asdict
+import functools
+import os
+import shlex
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 from bdlib import runtime
-from bdlib.experiments import batch, notebooks, records
+from bdlib.experiments import manifest, notebooks
 from bdlib.experiments.victims import VictimConfig, victim_path
 
 PROFILE = config.get("profile", "quick")
-PAPERS = sorted(path.stem for path in Path("notebooks").glob("*.ipynb"))
+PAPERS = notebooks.papers()
+BDLIB = f"{sys.executable} -m bdlib.cli"  # the console command `bdlib`, of this environment also on a cluster
+RESULTS = os.path.relpath(runtime.RESULTS)
+VICTIMS = str(runtime.CACHE / "victims")
 CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
 PAGES = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
-VICTIMS = str(runtime.CACHE / "victims")
-RECIPES = {
-    victim_path(recipe).stem: recipe
-    for paper in PAPERS
-    for profile in notebooks.PROFILES
-    if notebooks.profile_file(paper, profile).is_file()
-    for recipe in [VictimConfig.from_parameters(notebooks.parameters(paper, profile))]
-}
+MISSING = manifest.missing_groups(manifest.planned_runs(PROFILE))
 
 
 def victim_of(paper, profile):
     """The victim that a profile's notebook runs on."""
-    return str(victim_path(VictimConfig.from_parameters(notebooks.parameters(paper, profile))))
+    return VictimConfig.from_parameters(notebooks.parameters(paper, profile))
+
+
+@functools.cache
+def victims():
+    """The victims of all notebooks at all profiles, by the names of their files."""
+    papers = [(paper, profile) for paper in PAPERS for profile in notebooks.PROFILES]
+    configs = [victim_of(*key) for key in papers if notebooks.profile_file(*key).is_file()]
+    return {victim_path(config).stem: config for config in configs}
+
+
+def victim_options(name):
+    """A victim's settings as options of `bdlib victims`, those alone that differ from the defaults."""
+    values = {field.name: getattr(victims()[name], field.name) for field in fields(VictimConfig)
+              if getattr(victims()[name], field.name) != field.default}
+    return shlex.join(word for pair in values.items() for word in ("-p", "{}={}".format(*pair)))
 
 
 def reported_of(paper):
     """A paper's published numbers; the comparison of all papers has none of its own."""
-    return [] if paper == "comparison" else [f"results/reported/{paper}.csv"]
+    return [] if paper == "comparison" else [f"{RESULTS}/reported/{paper}.csv"]
 
 
-def kept_records(profile):
-    """The records there are, whatever made them."""
-    return sorted(map(str, Path("results", profile).glob("*/*.json")))
+def existing_records(*profiles):
+    """The records there are, planned or not."""
+    return sorted(str(path) for profile in {*profiles} for path in Path(RESULTS, profile).glob("*/*.json"))
 
 
-def studies(paper):
+def paths(group):
+    """The records of a group of planned runs."""
+    return [os.path.relpath(run.path) for run in group]
+
+
+def study_files(paper):
     """The files that say which runs a paper's studies consist of."""
-    paths = [notebooks.profile_file(paper, profile, ".records") for profile in notebooks.PROFILES]
-    return [str(path) for path in paths if path.is_file()]
-
-
-def grid_records(profile):
-    """The records there should be."""
-    return [str(records.path(paper, profile, point).relative_to(runtime.ROOT))
-            for paper in PAPERS for point in notebooks.grid(paper, profile)]
+    files = [notebooks.profile_file(paper, profile, ".records") for profile in notebooks.PROFILES]
+    return [str(path) for path in files if path.is_file()]
 
 
 wildcard_constraints:
@@ -70,79 +82,77 @@ rule book:
 
 rule notebooks:
     input:
-        expand("results/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
-
-
-# Has no output, so that it always looks: records once made stay, whatever changes, until somebody deletes them.
-rule batch:
-    params:
-        minutes=f"--minutes {config['slice']}" if config.get("slice") not in (None, "") else "",
-        jobs=f"--jobs {config['jobs']}" if config.get("jobs") not in (None, "") else "",
-    threads: workflow.cores
-    shell:
-        f"python -m bdlib.experiments.batch --profile {PROFILE} {{params.minutes}} {{params.jobs}}"
+        expand(RESULTS + "/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
 
 
 rule records:
     input:
-        grid_records(PROFILE),
-        f"results/{PROFILE}/metrics.csv",
+        [paths(group) for group in MISSING],
+        f"{RESULTS}/{PROFILE}/manifest.csv",
+
+
+# One job makes the missing runs that share a victim: the victim is trained once, modules are imported once. The rules
+# have no inputs: a record once made stays, whatever changes, until somebody deletes it, and the chapters say when its
+# code has changed since. Rule names do not depend on what is missing: a cluster's job reads this file anew.
+for position, group in enumerate(MISSING):
+
+    rule:
+        name: "records_" + group[0].group
+        output:
+            paths(group),
+        message: f"group {position + 1} of {len(MISSING)}: runs of {', '.join(sorted({run.paper for run in group}))}, "
+                 f"{len(group)} in all, on the victim {group[0].victim}"
+        priority: len(MISSING) - position
+        threads: 2
+        resources:
+            gpu=1,
+        shell:
+            f"{BDLIB} records --profile {PROFILE} {{output:q}}"
+
+
+rule tables:
+    input:
+        existing_records(PROFILE),
+        [paths(group) for group in MISSING],
+    output:
+        f"{RESULTS}/{PROFILE}/manifest.csv",
+        f"{RESULTS}/{PROFILE}/metrics.csv",
+    shell:
+        f"{BDLIB} manifest --profile {PROFILE}"
 
 
 rule victim:
     output:
         VICTIMS + "/{name}.safetensors",
     params:
-        recipe=lambda wildcards: json.dumps(asdict(RECIPES[wildcards.name])),
+        options=lambda wildcards: victim_options(wildcards.name),
     threads: 2
     resources:
         gpu=1,
     shell:
-        "python -m bdlib.experiments.victims {params.recipe:q}"
+        "{BDLIB} victims {params.options}"
 
 
 rule notebook:
     input:
         CODE,
         "book/claims.yaml",  # a chapter's head shows the verdicts at quick and paper scale, whatever its profile
-        lambda wildcards: studies(wildcards.paper),
-        notebook="notebooks/{paper}.ipynb",
-        parameters="notebooks/params/{profile}/{paper}.yaml",
-        victim=lambda wildcards: victim_of(wildcards.paper, wildcards.profile),
-        records=lambda wildcards: sorted({path for profile in {wildcards.profile, "quick", "paper"}
-                                          for path in kept_records(profile)}),
-        reported=lambda wildcards: reported_of(wildcards.paper),
+        lambda wildcards: study_files(wildcards.paper),
+        "notebooks/{paper}.ipynb",
+        "notebooks/params/{profile}/{paper}.yaml",
+        lambda wildcards: str(victim_path(victim_of(wildcards.paper, wildcards.profile))),
+        lambda wildcards: existing_records(wildcards.profile, "quick", "paper"),
+        lambda wildcards: reported_of(wildcards.paper),
     output:
-        "results/{profile}/{paper}.ipynb",
+        RESULTS + "/{profile}/{paper}.ipynb",
     log:
         "build/logs/{profile}-{paper}.log",
     threads: 2
     resources:
         gpu=1,
     shell:
-        "python -m bdlib.experiments.notebooks {input.notebook} {output} -f {input.parameters}"
-        " -p record build/{wildcards.profile}/{wildcards.paper}.json 2>&1 | tee {log}"
-
-
-# No inputs: a record, once made, stays until somebody deletes it. The chapters say when its code has changed since.
-rule record:
-    output:
-        "results/{profile}/{paper}/{name}.json",
-    threads: 2
-    resources:
-        gpu=1,
-    shell:
-        "python -m bdlib.experiments.run {wildcards.paper} {output:q} --profile {wildcards.profile}"
-
-
-rule metrics:
-    input:
-        lambda wildcards: sorted({*grid_records(wildcards.profile), *kept_records(wildcards.profile)}),
-    output:
-        "results/{profile}/metrics.csv",
-        "results/{profile}/manifest.csv",
-    run:
-        print(batch.tell(wildcards.profile))
+        "{BDLIB} notebook {wildcards.paper} {output} --profile {wildcards.profile}"
+        " -p record=build/{wildcards.profile}/{wildcards.paper}.json 2>&1 | tee {log}"
 
 
 rule site:
@@ -151,10 +161,8 @@ rule site:
         PAGES,
         "_config.yml",
         "scripts/build_book.py",
-        expand("results/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
+        expand(RESULTS + "/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
     output:
         "build/book/index.html",
-    params:
-        profile=PROFILE,
     shell:
-        "python scripts/build_book.py --profile {params.profile}"
+        f"{sys.executable} scripts/build_book.py --profile {PROFILE}"

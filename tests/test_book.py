@@ -1,21 +1,17 @@
 """The pages as sources: one address, one set of pins, no page left out. The built book is checked where it is built."""
 
 import ast
+import importlib
 import json
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import docutils.core
 import docutils.nodes
-import pandas as pd
+import pytest
 import yaml
-
-from bdlib.evaluation.metrics import Scores
-from bdlib.experiments.records import reported
-from bdlib.report import figures, tables
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
@@ -116,89 +112,38 @@ def errors(text):
     return [message.astext() for message in said if message["level"] >= 3]
 
 
-def test_the_colab_cell_fetches_this_repository():
+def test_the_colab_cell_runs_the_script_that_fetches_this_repository():
+    assert f'"{ADDRESS}"' in (ROOT / "scripts" / "colab.py").read_text()
+    script = ADDRESS.replace("github.com", "raw.githubusercontent.com") + "/main/scripts/colab.py"
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         first = next(c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code")
-        assert f"{ADDRESS} " in "".join(first["source"]) and "remove-cell" in first["metadata"]["tags"]
+        assert f"{script}\n" in "".join(first["source"]) and "remove-cell" in first["metadata"]["tags"]
 
 
-def runs_of(*gaps):
-    rows = []
-    for seed, gap in enumerate(gaps):
-        for method, asr in (("NAD", 0.5 + gap), ("fine-tuning", 0.5)):
-            rows.append({"attack": "badnets", "seed": seed, "method": method, "asr_after": asr, "asr_before": 1.0,
-                         "clean_accuracy_after": 0.8, "clean_accuracy_before": 0.9, "clean_fraction": 0.05,
-                         "robust_accuracy_after": 0.4})  # fmt: skip
-    return pd.DataFrame(rows)
+@pytest.fixture
+def build_book(monkeypatch):
+    """The script that builds the book, as a module."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("build_book")
 
 
-def test_a_method_is_called_by_its_key():
-    assert [tables.method_name(key) for key in ("nad", "ft_sam", "fine_tune", "none")] == [
-        "NAD",
-        "FT-SAM",
-        "fine-tuning",
-        "victim",
-    ]
+def test_the_reference_shows_the_public_face_first_and_then_every_room(build_book, monkeypatch):
+    monkeypatch.setattr(build_book.bdlib, "__all__", ["train", "poison"], raising=False)
+    page = build_book.api_page()
+    shown = re.findall(r"^\.\. automodule:: (\S+)", page, re.M)
+    assert shown[0] == "bdlib" and "   :members: train, poison\n" in page
+    assert shown.index("bdlib.data.images") < shown.index("bdlib.defenses.nad") < shown.index("bdlib.report.tables")
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "bdlib").rglob("*.py")}
+    public = {name.removesuffix(".__init__") for name in modules if "._" not in name.removesuffix(".__init__")}
+    assert {name for name in public if not name.startswith("bdlib.cli")} == set(shown) and len(shown) == len(set(shown))
 
 
-def test_findings_call_an_outcome_only_beyond_doubt():
-    assert "**NAD** removes more" in tables.findings(runs_of(-0.3, -0.31, -0.29), method="NAD", control="fine-tuning")
-    assert "**fine-tuning** removes more" in tables.findings(
-        runs_of(0.3, 0.31, 0.29), method="NAD", control="fine-tuning"
-    )
-    doubtful = tables.findings(runs_of(-0.3, 0.31, -0.1), method="NAD", control="fine-tuning")
-    assert "neither is shown" in doubtful and "on 0 of 1 attacks" in doubtful
-    assert "the same ACC" in tables.same_or_not(runs_of(0.0, 0.0), "NAD", "fine-tuning")
-    assert "badnets 55.0 %" in tables.survivors(runs_of(0.1, 0.0), method="NAD")
-    assert "up to 30.0 points" in tables.same_or_not(runs_of(0.3, 0.0), "NAD", "fine-tuning")
-
-
-def test_a_broken_link_and_a_mute_image_are_found(tmp_path):
-    sys.path.insert(0, str(ROOT / "scripts"))
-    from build_book import faults
-
+def test_a_broken_link_and_an_image_without_text_are_found(build_book, tmp_path):
     (tmp_path / "a.html").write_text('<p id="here"><a href="#here"><a href="b.html#there"><img src="c.png">')
     (tmp_path / "b.html").write_text('<a href="a.html#here"><a href="missing.html"><a href="https://elsewhere.org">')
     (tmp_path / "c.png").write_bytes(b"")
-    assert sorted(faults(tmp_path)) == [
+    assert sorted(build_book.faults(tmp_path)) == [
         "a.html: b.html#there has no such anchor",
         "a.html: c.png has no alternative text",
         "b.html: missing.html does not exist",
     ]
-
-
-def test_figures_and_tables_with_and_without_runs():
-    """Before anything has been run at a profile, its chapter still builds, and its cells are empty."""
-    figures.style()
-    for runs in (runs_of(0.1, 0.2), runs_of(0.1, 0.2).iloc[:0]):
-        attacks = sorted(set(runs["attack"]))
-        assert len(figures.by_attack(runs, attacks).axes) == 2
-        assert len(figures.sweep(runs, "clean_fraction", "share").axes) == 2
-        assert len(tables.means(runs, ["attack", "method"])) == 2 * bool(len(runs))
-        assert list(tables.means(runs, ["method"], tables.ALL_SCORES)) == ["ACC (%)", "ASR (%)", "RA (%)", "seeds"]
-        assert len(tables.price(runs)) == 2 * bool(len(runs))
-        assert len(tables.findings_table({"NAD": runs}, control="fine-tuning")) == bool(len(runs))
-        assert isinstance(tables.findings(runs, method="NAD", control="fine-tuning"), str)
-    figures.plt.close("all")
-
-
-def test_what_was_measured_inside_keeps_missing_cells_empty():
-    """A mean with its interval where seeds measured it, the mean of one seed, nothing where none did."""
-    runs = runs_of(0.1, 0.2, 0.3).assign(height=[1.0, None, 2.0, None, 3.0, None], width=[5.0, 7.0, *[None] * 4])
-    told = tables.inside(runs, {"height": "how high", "width": "how wide", "depth": "how deep"}, ["attack", "method"])
-    assert list(told.columns) == ["how high", "how wide"]
-    assert told.loc[("badnets", "NAD")].tolist() == ["2.00 [-0.48, 4.48]", "5.00"]
-    assert told.loc[("badnets", "fine-tuning")].tolist() == ["", "7.00"]
-    assert tables.inside(runs.iloc[:0], {"height": "how high"}, ["attack", "method"]).empty
-
-
-def test_the_comparison_keeps_unrun_and_unpublished_cells_empty():
-    here = {"victim": Scores(0.9, 1.0, 0.0, 0.9), "NAD": Scores(0.85, 0.05, 0.8, 0.85)}
-    table = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="badnets")
-    assert table.loc["NAD", ("this run", "ASR (%)")] == "5.0"
-    assert (table["paper scale"] == "").all().all()
-    assert table.loc["NAD", ("reported: NAD released code, README table", "ASR (%)")] == "3.6"
-    robust = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="badnets", robust=True)
-    assert robust.loc["NAD", ("this run", "RA (%)")] == "80.0" and ("paper scale", "RA (%)") in robust
-    unknown = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="none")
-    assert not [name for name in unknown.columns.get_level_values(0) if name.startswith("reported")]

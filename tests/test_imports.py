@@ -1,12 +1,18 @@
 """Imports point one way, and the rooms of two papers do not look into each other."""
 
 import ast
+import importlib
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import bdlib
+import bdlib.defenses
+from bdlib.defenses import DEFENSES
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / "bdlib").rglob("*.py") if path.name != "__init__.py")
@@ -17,6 +23,38 @@ def test_imports_point_down_and_no_defense_sees_the_attack():
     program = str(Path(sys.executable).with_name("lint-imports"))
     done = subprocess.run([program, "--no-cache"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout
+
+
+def public_names_imported(source: str) -> set[str]:
+    """The names of the public face that some code takes from `bdlib` itself, which the contracts cannot follow."""
+    nodes = [
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module == "bdlib"
+    ]
+    return {alias.name for node in nodes for alias in node.names} & set(bdlib.__all__)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_room_takes_what_it_needs_from_the_public_face(path):
+    assert public_names_imported("from bdlib import poison, triggers") == {"poison"}
+    assert not public_names_imported(path.read_text())
+
+
+def test_the_public_face_is_about_twenty_names_and_each_is_there():
+    assert 15 <= len(bdlib.__all__) <= 25
+    assert all(getattr(bdlib, name) is not None for name in bdlib.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'poisson'; it has"):
+        bdlib.poisson  # noqa: B018
+
+
+@pytest.mark.parametrize("key", DEFENSES)
+def test_a_defenses_name_is_its_module_and_no_function(key):
+    module = importlib.import_module(f"bdlib.defenses.{key}")
+    assert inspect.ismodule(module) and getattr(bdlib.defenses, key) is module
+    assert callable(getattr(module, key))
+
+
+def test_the_hall_is_small():
+    assert len(list((ROOT / "bdlib").glob("*.py"))) <= 8
 
 
 def room(path: Path) -> str:

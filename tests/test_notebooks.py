@@ -139,8 +139,8 @@ def test_plain_papermill_stops_at_a_misspelt_parameter_before_any_compute(tmp_pa
 
 
 def test_the_strict_call_stops_before_a_kernel_starts(tmp_path):
-    command = [sys.executable, "-m", "bdlib.experiments.notebooks", str(NOTEBOOKS / "nad.ipynb"), str(tmp_path / "out.ipynb"),
-               "-p", "clean_fraction", "7"]  # fmt: skip
+    command = [sys.executable, "-m", "bdlib.cli", "notebook", "nad", str(tmp_path / "out.ipynb"),
+               "-p", "clean_fraction=7"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=QUIET)
     assert done.returncode == 2 and not list(tmp_path.iterdir())
     assert done.stderr.strip() == "ParameterError: clean_fraction=7: must be a number above 0, at most 0.5"

@@ -1,5 +1,6 @@
 """The quick profile's own run, made anew and compared with the committed record."""
 
+import json
 import os
 import subprocess
 import sys
@@ -22,7 +23,9 @@ def test_the_quick_run_is_the_committed_one(paper, tmp_path):
     path = records.path(paper, "quick", point)
     committed, again = records.read(path), tmp_path / path.name
     environment = {**os.environ, "BDLIB_THREADS": "2"}
-    subprocess.run([sys.executable, "-m", "bdlib.experiments.run", paper, str(again)], env=environment, check=True)
+    options = [word for name, value in point.items() for word in ("-p", f"{name}={json.dumps(value)}")]
+    command = [sys.executable, "-m", "bdlib.cli", "run", paper, *options, "--out", str(again)]
+    subprocess.run(command, env=environment, check=True)
     made = records.read(again)
     if point["poison_rate"] >= 0.1:  # not LPS, whose attacks are weak on purpose
         assert made.before.clean_accuracy >= 0.87 and made.before.asr >= 0.98

@@ -1,32 +1,22 @@
-"""book/claims.yaml, the ledger of what the papers claim: read, and every entry checked in one line that names it."""
+"""What an entry of book/claims.yaml may be.
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+A fault in an entry is one line: the claim, the key, its value, and what is allowed.
+"""
+
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-import pandas as pd
+from pydantic import BaseModel, Field, ValidationError
 
-from bdlib.claims.expressions import ExpressionError, evaluate, measures, parse
 from bdlib.experiments import notebooks
-from bdlib.experiments.parameters import is_number
-from bdlib.experiments.records import no_runs
 from bdlib.runtime import ROOT
 
 FILE = ROOT / "book" / "claims.yaml"
-PROFILES = ("quick", "paper")
-TEXT = (lambda value: isinstance(value, str) and bool(value.strip()), "text")
-RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("paper", "source", "statement", "study", "quantity"), TEXT),
-    "id": (lambda value: bool(re.fullmatch(r"[a-z0-9_-]+", str(value))), "small letters, digits, - and _"),
-    "expected": (lambda value: bool(re.fullmatch(r"(below|above|equal) -?\d+(\.\d+)?(e-?\d+)?", str(value))),
-                 "below, above or equal, a blank, and a number"),
-    "each": (lambda value: isinstance(value, str) and value != "seed", "a column, not seed: intervals run over seeds"),
-    "tolerance": (lambda value: is_number(value) and value >= 0, "a number from 0"),
-    "unit": (lambda value: value in ("points", "number"), "points or number"),
-    "profiles": (lambda value: value in (["quick"], ["paper"], [*PROFILES]), "[quick], [paper] or [quick, paper]"),
-}  # fmt: skip
+Scale: TypeAlias = Literal["quick", "paper"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
+SHARES = ("acc", "asr", "ra")  # the metrics that are fractions of the test images
+Text: TypeAlias = Annotated[str, Field(pattern=r"\S", description="text")]
+Setting: TypeAlias = bool | int | float | str | list[int | float | str]
 
 
 class ClaimError(ValueError):
@@ -36,109 +26,116 @@ class ClaimError(ValueError):
         return [f"ClaimError: {self}"]
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One entry of book/claims.yaml."""
+class Reading(BaseModel, frozen=True, strict=True, extra="forbid"):
+    """What is read from the records of a study: one metric of one method, for every run or for some."""
 
-    id: str
-    paper: str
-    source: str  # where the paper says it
-    statement: str  # what it says, in our words
-    quantity: str  # an expression that gives a number for each group and seed
-    expected: str  # below x, above x or equal x
-    study: str = "headline"
-    each: str = "attack"  # the column whose values are the groups
-    tolerance: float = 0.0  # how far off still counts
-    unit: str = ""  # points: shown times a hundred; number: as it is; empty: points for plain sums of acc, asr and ra
-    profiles: tuple[str, ...] = PROFILES
+    metric: Text  # acc, asr, ra, der, seconds, or a name under `measured` in the records
+    method: Text  # what the study calls it; "victim" for the model before the defense
+    where: dict[str, Setting] = Field({}, description="parameters and their values, such as {rho: 2.0}")
+
+    def __str__(self) -> str:
+        chosen = ", ".join(f"{name}={value!r}" for name, value in self.where.items())
+        return f"{self.metric} of {self.method}" + (f" where {chosen}" if chosen else "")
+
+
+class Claim(Reading, frozen=True):
+    """One entry of book/claims.yaml; the head of that file explains the keys."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$", description="small letters, digits, - and _")]
+    paper: Text
+    source: Text
+    statement: Text
+    expected: Annotated[str, Field(pattern=r"^(below|above|equal) -?\d+(\.\d+)?(e-?\d+)?$",
+                                   description="below, above or equal, a blank, and a number")]  # fmt: skip
+    study: Text = "headline"
+    versus: Text | dict[str, Any] | None = Field(None, description="a method, or a mapping of metric, method and where")
+    how: Literal["value", "difference", "ratio"] = Field("value", description="value, difference or ratio")
+    each: Text = "attack"  # the parameter whose values are the groups
+    tolerance: float = Field(0.0, ge=0, allow_inf_nan=False, description="a number from 0")
+    unit: Literal["points", "number"] | None = Field(None, description="points or number")
+    scales: tuple[Scale, ...] = Field(SCALES, strict=False, min_length=1, description="a list of quick and paper")
+
+    @property
+    def other(self) -> Reading | None:
+        """What the claim's own reading is compared with: the same metric, method and runs, but for `versus`."""
+        if self.versus is None:
+            return None
+        changes = {"method": self.versus} if isinstance(self.versus, str) else self.versus
+        return Reading.model_validate({name: getattr(self, name) for name in Reading.model_fields} | changes)
 
     @property
     def bound(self) -> tuple[str, float]:
+        """Below, above or equal; and the number."""
         side, number = self.expected.split()
         return side, float(number)
 
     @property
     def is_share(self) -> bool:
-        """Whether the quantity is one score, and so lies between zero and one."""
-        return bool(re.fullmatch(r"(acc|asr|ra)\([^()]*\)", self.quantity.strip()))
+        """Whether the claim is about one share of images, and so about a number between zero and one."""
+        return self.how == "value" and self.metric in SHARES
 
     @property
-    def scale(self) -> float:
-        """What a value is multiplied by when shown."""
-        other = re.search(r"/|\b(der|seconds|measured)\b", self.quantity)
-        return 1.0 if self.unit == "number" or (not self.unit and other) else 100.0
+    def factor(self) -> float:
+        """What a value is multiplied by when shown: 100 for points, 1 for plain numbers."""
+        metrics = {reading.metric for reading in (self, self.other) if reading}
+        points = self.unit == "points" or (self.unit is None and self.how != "ratio" and metrics <= {*SHARES})
+        return 100.0 if points else 1.0
 
-    def shown(self, value: float) -> str:
-        return f"{100 * value:.1f}" if self.scale == 100 else f"{value:.3g}"
+    def text(self, value: float) -> str:
+        """A value in the claim's unit."""
+        return f"{100 * value:.1f}" if self.factor == 100 else f"{value:.3g}"
 
     @property
     def expectation(self) -> str:
         """The bound and its tolerance as a reader sees them."""
         side, number = self.bound
-        sign = (" %" if self.is_share else " points") if self.scale == 100 else ""
-        slack = f" (tolerance {self.scale * self.tolerance:g})" if self.tolerance else ""
-        return f"{side} {self.scale * number:g}{sign}{slack}"
+        sign = (" %" if self.is_share else " points") if self.factor == 100 else ""
+        slack = f" (tolerance {self.factor * self.tolerance:g})" if self.tolerance else ""
+        return f"{side} {self.factor * number:g}{sign}{slack}"
 
 
-def load(path: Path = FILE) -> list[Claim]:
+def load_claims(path: Path = FILE) -> list[Claim]:
     """The claims in the order of the file. Raises ClaimError for the first entry with a fault in it."""
-    claims: list[Claim] = []
+    claims: dict[str, Claim] = {}
     for entry in notebooks.read_yaml(path) or []:
-        claim = read(entry)
-        if claim.id in {other.id for other in claims}:
+        claim = read_claim(entry)
+        if claim.id in claims:
             raise ClaimError(f"{claim.id}: id: another claim has it too")
-        claims.append(claim)
-    return claims
+        claims[claim.id] = claim
+    return list(claims.values())
 
 
-def read(entry: Any) -> Claim:
-    """One entry, every field checked; whether runs answer it, `check` tells."""
+def read_claim(entry: Any) -> Claim:
+    """One entry, every key checked. Raises ClaimError. Whether runs can answer it, `check_claim` tells."""
     if not isinstance(entry, dict) or "id" not in entry:
         raise ClaimError(f"{str(entry)[:60]}: id: missing")
-    known, needed = [field.name for field in fields(Claim)], ("paper", "source", "statement", "quantity", "expected")
-    for key in entry:
-        if key not in known:
-            raise ClaimError(f"{entry['id']}: {key}: no such key; there are {', '.join(known)}")
-    for key in needed:
-        if key not in entry:
-            raise ClaimError(f"{entry['id']}: {key}: missing")
-    for key, (right, allowed) in RULES.items():
-        if key in entry and not right(entry[key]):
-            raise ClaimError(f"{entry['id']}: {key}: {entry[key]!r} must be {allowed}")
-    claim = Claim(**{**entry, "profiles": tuple(entry.get("profiles", PROFILES))})
+    try:
+        claim = Claim.model_validate(entry)
+    except ValidationError as error:
+        raise ClaimError(f"{entry['id']}: {_fault(error, Claim, entry)}") from None
+    try:
+        other = claim.other
+    except ValidationError as error:
+        raise ClaimError(f"{claim.id}: versus: {_fault(error, Reading, entry['versus'])}") from None
+    if (other is None) != (claim.how == "value"):
+        allowed = "value without versus" if other is None else "difference or ratio with versus"
+        raise ClaimError(f"{claim.id}: how: {claim.how!r} must be {allowed}")
+    if claim.each == "seed":
+        raise ClaimError(f"{claim.id}: each: 'seed' must be another parameter: intervals run over seeds")
     if claim.paper not in notebooks.papers():
         raise ClaimError(f"{claim.id}: paper: no notebook {claim.paper}; there are {', '.join(notebooks.papers())}")
-    studies = sorted({name for profile in claim.profiles for name in notebooks.studies(claim.paper, profile)})
+    studies = sorted({name for scale in claim.scales for name in notebooks.studies(claim.paper, scale)})
     if claim.study not in studies:
         raise ClaimError(f"{claim.id}: study: {claim.paper} has no {claim.study}; there are {', '.join(studies)}")
-    try:
-        parse(claim.quantity)
-    except ExpressionError as error:
-        raise ClaimError(f"{claim.id}: quantity: {error}") from None
     return claim
 
 
-def check(claim: Claim) -> None:
-    """Raises ClaimError unless some of the study's runs, once they are all there, will answer the claim."""
-    studies = [planned(claim, profile) for profile in claim.profiles]
-    if not any(len(values(claim, runs)) for runs in studies):
-        methods = ", ".join(dict.fromkeys(method for runs in studies for method in runs["method"]))
-        raise ClaimError(f"{claim.id}: quantity: no run of study {claim.study} answers it; its methods are {methods}")
-
-
-def planned(claim: Claim, profile: str) -> pd.DataFrame:
-    """The study as it will be once all its runs are there, every score and measure being one."""
-    points = notebooks.study(claim.paper, profile, claim.study)
-    rows = [{name: tuple(value) if isinstance(value, list) else value for name, value in point.items()}
-            for _, point in points]  # fmt: skip
-    columns = [*no_runs(notebooks.parameters(claim.paper, profile)).columns, *dict.fromkeys(measures(claim.quantity))]
-    scored = pd.DataFrame(rows, columns=columns).drop(columns="record").fillna(1.0)
-    return scored.assign(method=[method for method, _ in points])
-
-
-def values(claim: Claim, runs: pd.DataFrame) -> pd.Series:
-    """The claim's quantity for each group and seed."""
-    try:
-        return evaluate(claim.quantity, runs, claim.each)
-    except ExpressionError as error:
-        raise ClaimError(f"{claim.id}: quantity: {error}") from None
+def _fault(error: ValidationError, model: type[BaseModel], entry: Any) -> str:
+    """The first fault of an entry: its key, its value, and what is allowed."""
+    first = error.errors()[0]
+    key = str(first["loc"][0])
+    if key not in model.model_fields:
+        return f"{key}: no such key; there are {', '.join(model.model_fields)}"
+    if first["type"] == "missing":
+        return f"{key}: missing"
+    return f"{key}: {entry[key]!r} must be {model.model_fields[key].description}"

@@ -1,4 +1,4 @@
-"""What a person who holds the trigger can measure inside a model. For analysis only: no defence may import this."""
+"""What a person who holds the trigger can measure inside a model. For analysis only: no defense may import this."""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,17 +32,17 @@ def trigger_activated_change(
 
 
 def rank_correlation(one: Tensor, other: Tensor) -> float:
-    """Spearman's rank correlation in [-1, 1]; nan where one of the two is constant."""
-    from scipy.stats import rankdata
+    """Spearman's rank correlation of two vectors of equal length, in [-1, 1]; nan where one of them is constant."""
+    from scipy.stats import spearmanr
 
-    ranks = torch.stack([torch.from_numpy(rankdata(x.detach().cpu().numpy())) for x in (one, other)])
-    return torch.corrcoef(ranks)[0, 1].item()
+    if one.min() == one.max() or other.min() == other.max():
+        return float("nan")
+    return float(spearmanr(one.detach().cpu().numpy(), other.detach().cpu().numpy()).statistic)
 
 
 def precision_at(count: int, scores: Tensor, truth: Tensor) -> float:
     """The share of the `count` highest `scores` that are among the `count` highest `truth`; chance is count / n."""
-    chosen, wanted = scores.topk(count).indices, truth.topk(count).indices
-    return torch.isin(chosen, wanted).double().mean().item()
+    return torch.isin(scores.topk(count).indices, truth.topk(count).indices).double().mean().item()
 
 
 def joined(per_layer: Mapping[str, Tensor]) -> Tensor:

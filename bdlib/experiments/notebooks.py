@@ -1,21 +1,17 @@
 """What a paper's notebook is run with: its profiles, the runs of its studies, and a strict call of papermill.
 
-    python -m bdlib.notebooks notebooks/nad.ipynb out.ipynb -f notebooks/params/quick/nad.yaml -p seed 3
+    bdlib notebook nad out.ipynb -p seed=3
 
 does what plain papermill does, and stops before starting a kernel when a parameter is misspelt or out of range. The
 output appears only when the whole notebook ran; after a failure it is left as out.failed.ipynb.
 """
 
-import argparse
 import itertools
 import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from bdlib.checks import ParameterError
 from bdlib.experiments.pages import NOTEBOOKS as NOTEBOOKS
 from bdlib.experiments.pages import PROFILES as PROFILES
 from bdlib.experiments.pages import defaults, notebook, study_lines
@@ -88,25 +84,3 @@ def execute(path: Path, out: Path, changes: dict[str, Any], *, prepare_only: boo
         raise
     draft.replace(out)
     return out
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("notebook", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("-f", "--file", type=Path, help="YAML file of parameters")
-    parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    parser.add_argument("--prepare-only", action="store_true", help="write the parameters in, run nothing")
-    options = parser.parse_args()
-    if options.file and not options.file.is_file():
-        parser.error(f"--file {options.file}: no such file")
-    changes = (read_yaml(options.file) or {}) if options.file else {}
-    changes |= {name: yaml.safe_load(value) for name, value in options.parameter}
-    try:
-        execute(options.notebook, options.out, changes, prepare_only=options.prepare_only)
-    except ParameterError as error:
-        parser.exit(2, f"ParameterError: {error}\n")
-
-
-if __name__ == "__main__":
-    main()

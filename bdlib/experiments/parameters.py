@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from bdlib import ranges
 from bdlib.checks import ParameterError, check_values, field_ranges, keywords
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
@@ -21,7 +22,6 @@ from bdlib.experiments import pages
 from bdlib.experiments.config import VictimConfig
 from bdlib.mechanisms import MECHANISMS
 from bdlib.models import MODELS, find_layer
-from bdlib.types import Seed
 
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
@@ -34,7 +34,7 @@ class RunConfig:
     record: str  # file that receives the run's record; empty for none
     defense: str  # "none", or one of `defenses_of` the page
     clean_fraction: Annotated[float, Field(gt=0, le=0.5)]  # the defender's share of the training images
-    seed: Seed
+    seed: ranges.Seed
 
 
 def check(paper: str, namespace: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,11 @@
 """A whole run, from a notebook's parameters to its record, without the notebook.
 
-    python -m bdlib.experiments.run nad results/quick/nad/<name>.json --profile quick
-
-makes the record of that name, one of the grid in notebooks/params/<profile>/<paper>.records.yaml; several names make
-several, no name all that are missing.
+bdlib run nad -p attack=blended -p seed=3
 """
 
-import argparse
 import inspect
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +14,7 @@ from torch import nn
 from bdlib.data.images import ImageSet, split
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation.metrics import Scores, broken_premises
-from bdlib.experiments import notebooks, records
+from bdlib.experiments import records
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.parameters import decisive, settings, validated
 from bdlib.experiments.records import Record
@@ -142,27 +137,3 @@ def recorded(
     row = records.answers(paper, parameters)
     made_by = versions(paper, parameters)
     return Record(paper, parameters, before, after, row, premises, facts, measured or {}, made_by)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("paper", choices=notebooks.papers())
-    parser.add_argument("records", type=Path, nargs="*", help="files named after runs of the grid; none: all missing")
-    parser.add_argument("--profile", default="quick", choices=notebooks.PROFILES)
-    options = parser.parse_intermixed_args()  # files may stand before or behind --profile
-    grid = {}
-    for point in notebooks.grid(options.paper, options.profile):
-        planned = records.path(options.paper, options.profile, point)
-        grid[planned.name] = (planned, point)
-    paths = options.records or [planned for planned, _ in grid.values() if not planned.is_file()]
-    for path in paths:
-        if path.name not in grid:
-            parser.error(f"record {path.name}: not in the grid of {options.paper} at profile {options.profile}")
-    for path in paths:
-        record = run(options.paper, grid[path.name][1])
-        record.save(path)
-        print(f"{path.stem}: ACC {record.after.clean_accuracy:.1%}, ASR {record.after.asr:.1%}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

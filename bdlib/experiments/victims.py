@@ -3,15 +3,14 @@
 The files are named by `bdlib.experiments.keys`. So are the files of what an attacker makes first: an optimized trigger,
 and the images selected to be poisoned.
 
-    python -m bdlib.experiments.victims '{"attack": "blended", "seed": 1}'      # train one, if it is not there yet
+    bdlib victims -p attack=blended -p seed=1      # train one, if it is not there yet
 """
 
-import argparse
-import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, channels_last, nn
 
@@ -30,6 +29,30 @@ from bdlib.types import MakeModel, Trigger, ignore
 
 ATTACKER_SEED = 10_000  # added to the seed for what the attacker trains alone
 SPLIT_SEED = 0  # draws the images of a `data_fraction`
+
+
+class OpenedVictim(NamedTuple):
+    """A victim with all that a chapter needs to attack it, defend it and score it."""
+
+    config: VictimConfig
+    train_set: ImageSet  # clean
+    test_set: ImageSet  # clean
+    model: nn.Module
+    trigger: Trigger
+    scores: Scores
+
+
+def open_victim(parameters: Mapping[str, Any]) -> OpenedVictim:
+    """The victim that a notebook's `parameters` describe; it is trained, with a line an epoch, if it is not there yet.
+
+    Raises ParameterError for a value that is not allowed.
+    """
+    config = VictimConfig.from_parameters(dict(parameters))
+    train_set, test_set = load_data(config)
+    model = load_victim(config, progress=True)
+    return OpenedVictim(
+        config, train_set, test_set, model, load_trigger(config), evaluate_victim(config, model, test_set)
+    )
 
 
 def load_data(config: VictimConfig) -> tuple[ImageSet, ImageSet]:
@@ -171,15 +194,3 @@ def selection_path(config: VictimConfig) -> Path:
 def _path(folder: str, config: VictimConfig, more: str, key: str) -> Path:
     name = f"{config.dataset}-{config.model}-{config.attack}-{more}seed{config.seed}-{key}"
     return CACHE / folder / f"{name}.safetensors"
-
-
-def main() -> None:
-    """Train one victim, if it is not there yet."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    words = "JSON object: the fields of VictimConfig that differ from its defaults"
-    parser.add_argument("config", type=json.loads, help=words)
-    load_victim(VictimConfig(**parser.parse_args().config), progress=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,12 @@
-"""The book's kinds of figure, in one style, and the library's source as a chapter shows it.
+"""The book's style, its figures of images and of scores over seeds, and the library's source as a chapter shows it.
 
-One meaning each: blue is the method, orange its control, gray the victim; load_checkpoint marks are measured here, hollow ones
-were reported; whiskers are 95 % intervals over seeds. Accuracies and success rates share axes from 0 to 100 per cent.
+Filled marks are measured here, hollow ones were reported; whiskers are 95 % intervals over seeds. Accuracies and
+success rates share axes from 0 to 100 per cent.
 """
 
 import inspect
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,24 +14,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from bdlib.experiments.records import over_seeds
-from bdlib.types import Images
+from bdlib.report.colors import color, marker
+from bdlib.report.pictures import WIDTH, attention_grid, eight_images, example_images, image_grid
 
-WIDTH = 7.0  # inches, the text column
-CONTROL = ("#D55E00", "s")
-STYLES = {"victim": ("#767676", "D"), "FUS": ("#009E73", "^")}  # Okabe-Ito and a gray
-STYLES |= dict.fromkeys(("fine-tuning", "plain training", "ABL, random isolation", "random"), CONTROL)
-METHOD = ("#0072B2", "o")  # the chapter's method, whichever it is
+__all__ = ["attention_grid", "by_attack", "eight_images", "example_images", "image_grid", "show", "style", "sweep"]
 
-
-def color(method: str) -> str:
-    return STYLES.get(method, METHOD)[0]
-
-
-def marker(method: str) -> str:
-    return STYLES.get(method, METHOD)[1]
+AXES = {"asr": "attack success rate (%)", "clean_accuracy": "clean accuracy (%)"}
 
 
 def style() -> None:
@@ -56,69 +46,7 @@ def show(*functions: Any) -> Any:
     return Code("\n\n".join(sources), language="python")
 
 
-def image_grid(rows: Mapping[str, Images], *, columns: Sequence[str] = (), diverging: Sequence[str] = ()) -> Figure:
-    """One row of pictures for each entry, named at its left; `columns` head them.
-
-    Rows named in `diverging` hold differences in [-1, 1], drawn blue to red around white.
-    """
-    count = len(next(iter(rows.values())))
-    figure, axes = plt.subplots(
-        len(rows), count, figsize=(WIDTH, WIDTH * len(rows) / count + 0.3), squeeze=False, layout="constrained"
-    )
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        for ax, image in zip(line, images.detach().cpu(), strict=True):
-            if name in diverging:
-                ax.imshow(image.mean(0), cmap="RdBu_r", vmin=-1, vmax=1)
-            else:
-                picture(ax, image)
-            bare(ax)
-        label_row(line[0], name)
-    for ax, title in zip(axes[0], columns, strict=False):
-        ax.set_title(title)
-    return figure
-
-
-def attention_grid(images: Images, maps: Mapping[str, Tensor], *, titles: Sequence[str] = ()) -> Figure:
-    """Pictures in the first row; below, each model's attention on them, shape (n, h, w), scaled to its own peak."""
-    figure, axes = plt.subplots(
-        1 + len(maps), len(images), figsize=(WIDTH, WIDTH * (1 + len(maps)) / len(images) + 0.3),
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for ax, image in zip(axes[0], images.detach().cpu(), strict=True):
-        picture(ax, image)
-    label_row(axes[0][0], "image")
-    for line, (name, attention) in zip(axes[1:], maps.items(), strict=True):
-        for ax, grid in zip(line, attention.detach().cpu(), strict=True):
-            ax.imshow(grid / grid.amax(), cmap="viridis", vmin=0, vmax=1)
-        label_row(line[0], name)
-    for ax in axes.flat:
-        bare(ax)
-    for ax, title in zip(axes[0], titles, strict=False):
-        ax.set_title(title)
-    return figure
-
-
-def picture(ax: Axes, image: Tensor) -> None:
-    """A color or gray image with pixels in [0, 1]."""
-    pixels = image.permute(1, 2, 0)
-    ax.imshow(pixels.squeeze(-1), cmap="gray", vmin=0, vmax=1)
-
-
-def bare(ax: Axes) -> None:
-    """A picture without ticks or frame."""
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
-
-
-def label_row(ax: Axes, name: str) -> None:
-    ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-
-
-def by_attack(
-    runs: pd.DataFrame,
-    attacks: Sequence[str],
-    reported: pd.DataFrame | None = None,
-) -> Figure:
+def by_attack(runs: pd.DataFrame, attacks: Sequence[str], reported: pd.DataFrame | None = None) -> Figure:
     """ASR and clean accuracy of every method on every attack: each seed a dot, mean and interval beside them.
 
     `runs` has columns attack, method, asr_after, clean_accuracy_after and their `_before`; `reported` has attack_key,
@@ -126,40 +54,21 @@ def by_attack(
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.9), layout="constrained")
     methods = list(dict.fromkeys(runs["method"]))
-    columns = {"asr": "attack success rate (%)", "clean_accuracy": "clean accuracy (%)"}
-    published = {"asr": "asr_percent", "clean_accuracy": "acc_percent"}
-    for ax, (score, label) in zip(axes, columns.items(), strict=True):
-        victims = runs.drop_duplicates(["attack", "seed"])
+    victims = runs.drop_duplicates(["attack", "seed"])
+    for ax, (score, label), published in zip(axes, AXES.items(), ("asr_percent", "acc_percent"), strict=True):
         for place, attack in enumerate(attacks):
-            draw_seeds(ax, victims[victims["attack"] == attack], f"{score}_before", place - 0.27, "victim")
+            _draw_seeds(ax, victims[victims["attack"] == attack], f"{score}_before", place - 0.27, "victim")
             for number, method in enumerate(methods):
                 mine = runs[(runs["attack"] == attack) & (runs["method"] == method)]
                 x = place + 0.27 * number
-                draw_seeds(ax, mine, f"{score}_after", x, method)
+                _draw_seeds(ax, mine, f"{score}_after", x, method)
                 if reported is not None:
                     rows = reported[(reported["attack_key"] == attack) & (reported["method"] == method)]
-                    ax.plot([x + 0.1] * len(rows), rows[published[score]], marker(method), mfc="none",
-                            mec=color(method), ms=5)  # fmt: skip
+                    ax.plot([x + 0.1] * len(rows), rows[published], marker(method), mfc="none", mec=color(method), ms=5)
         ax.set(xticks=range(len(attacks)), ylabel=label, ylim=(-2, 102))
         ax.set_xticklabels([attack.replace("_", "-") for attack in attacks])
-    legend(axes[1], ["victim", *methods])
+    _add_legend(axes[1], ["victim", *methods])
     return figure
-
-
-def draw_seeds(ax: Axes, runs: pd.DataFrame, score: str, x: float, method: str) -> None:
-    """The seeds as small dots, and their mean with its interval as one mark."""
-    if runs.empty:
-        return
-    summary = over_seeds(runs, ["attack"], score).iloc[0]
-    values = 100 * runs[score]
-    ax.plot([x - 0.05] * len(values), values, ".", color=color(method), alpha=0.4, ms=4)
-    interval(ax, x + 0.03, summary, method)
-
-
-def interval(ax: Axes, x: float, summary: pd.Series, method: str) -> None:
-    mean, low, high = (100 * summary[name] for name in ("mean", "low", "high"))
-    ends = [[mean - max(low, 0)], [min(high, 100) - mean]]
-    ax.errorbar([x], [mean], yerr=ends, fmt=marker(method), color=color(method), ms=5, capsize=2, lw=1)
 
 
 def sweep(runs: pd.DataFrame, parameter: str, label: str) -> Figure:
@@ -168,22 +77,31 @@ def sweep(runs: pd.DataFrame, parameter: str, label: str) -> Figure:
     The parameter's values stand side by side at equal distances, whatever their spacing.
     """
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.6), layout="constrained")
-    columns = {"asr_after": "attack success rate (%)", "clean_accuracy_after": "clean accuracy (%)"}
     methods, ticks = list(dict.fromkeys(runs["method"])), sorted(set(runs[parameter]))
-    for ax, (score, axis) in zip(axes, columns.items(), strict=True):
+    for ax, (score, axis) in zip(axes, AXES.items(), strict=True):
         for number, method in enumerate(methods):
-            line = over_seeds(runs[runs["method"] == method], [parameter], score).sort_values(parameter)
+            line = over_seeds(runs[runs["method"] == method], [parameter], f"{score}_after").sort_values(parameter)
             places = [ticks.index(value) + 0.06 * number for value in line[parameter]]
             ends = [100 * (line["mean"] - line["low"].clip(0)), 100 * (line["high"].clip(upper=1) - line["mean"])]
             ax.errorbar(places, 100 * line["mean"], yerr=ends, fmt=f"-{marker(method)}",
                         color=color(method), ms=4, capsize=2, lw=1)  # fmt: skip
         ax.set(xlabel=label, ylabel=axis, ylim=(-2, 102), xticks=range(len(ticks)))
         ax.set_xticklabels([f"{tick:g}" for tick in ticks])
-    legend(axes[1], methods)
+    _add_legend(axes[1], methods)
     return figure
 
 
-def legend(ax: Axes, methods: Sequence[str]) -> None:
-    """The methods' marks, to the right of the last panel."""
+def _draw_seeds(ax: Axes, runs: pd.DataFrame, score: str, x: float, method: str) -> None:
+    """The seeds as small dots, and their mean with its interval as one mark."""
+    if runs.empty:
+        return
+    mean, low, high = (100 * over_seeds(runs, ["attack"], score).iloc[0][name] for name in ("mean", "low", "high"))
+    ax.plot([x - 0.05] * len(runs), 100 * runs[score], ".", color=color(method), alpha=0.4, ms=4)
+    ends = [[mean - max(low, 0)], [min(high, 100) - mean]]
+    ax.errorbar([x + 0.03], [mean], yerr=ends, fmt=marker(method), color=color(method), ms=5, capsize=2, lw=1)
+
+
+def _add_legend(ax: Axes, methods: Sequence[str]) -> None:
+    """The methods' marks, inside the last panel."""
     handles = [plt.Line2D([], [], color=color(m), marker=marker(m), ls="", ms=5) for m in methods]
     ax.legend(handles, methods, loc="lower right")

@@ -41,7 +41,7 @@ class SharpnessAware(Optimizer):
         self.rho, self.adaptive, self.per_tensor, self.mix = rho, adaptive, per_tensor, mix
 
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """One step; returns the first loss. `closure` clears gradients, computes loss and gradients, returns the loss."""
+        """One step; returns the first loss. `closure` clears gradients, computes loss and gradients, returns it."""
         loss = closure()
         if self.rho and self.mix:
             moved = [p for group in self.param_groups for p in group["params"] if p.grad is not None]

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from math import inf, log
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,6 @@ from bdlib.experiments.parameters import overridden
 from bdlib.mechanisms.npd import learned_parameters, nearest_class, plane, trigger_shift, two_parts
 from bdlib.mechanisms.npd import npd as measure
 from bdlib.models import MODELS, predict, tap
-from bdlib.report import plots
 from bdlib.training.loop import Schedule, train
 from bdlib.types import EventLog
 
@@ -455,23 +453,3 @@ def test_one_image_a_class_is_enough_to_run(backdoored):
     few, _ = split(toy(40, 7), 0.001, seed=0)
     assert len(few) == 4
     assert torch.isfinite(weights(npd(backdoored, few, layer=LAYER, warm_up_epochs=1, epochs=1, radius=1.5))).all()
-
-
-@pytest.mark.parametrize(
-    ("model", "layer", "chain", "residual"),
-    [("small_resnet", LAYER, ["layer3", "relu"], ["polarizer", "conv1", "bn1"]),
-     ("preact_resnet18", "layer4.1.conv1", ["layer4", "bn"], ["bn1", "polarizer", "conv1"]),
-     ("small_resnet", "pool", ["relu", "polarizer", "pool"], None)],
-)  # fmt: skip
-def test_the_diagram_names_the_networks_own_layers(model, layer, chain, residual):
-    network = MODELS[model](1, 4, (0.5,), (0.2,))
-    stages, block = plots.route(network, layer, "polarizer")
-    assert " ".join(chain) in " ".join(stages)
-    assert (
-        (block["residual"][: len(residual)] == residual and block["shortcut"] == ["shortcut"])
-        if residual
-        else not block
-    )
-    drawn = {text.get_text() for text in plots.diagram(network, layer, inserted="polarizer").axes[0].texts}
-    assert {*stages, "polarizer"} <= drawn
-    plt.close("all")

@@ -5,7 +5,6 @@ from torch import nn
 from bdlib.attacks.badnets import BadNets
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import AllToAll, AllToOne
-from bdlib.evaluation.intervals import bootstrap_interval, seed_interval
 from bdlib.evaluation.metrics import (
     PremiseWarning,
     Scores,
@@ -76,16 +75,3 @@ def test_a_premise_that_fails_is_named_and_warned_about():
     with pytest.warns(PremiseWarning, match="fell by 20.0 points"):
         assert len(broken_premises(VICTIM, Scores(0.7, 0.0, 0.0, 0.7))) == 1
     assert broken_premises(VICTIM, VICTIM) == []
-
-
-def test_intervals():
-    mean, low, high = seed_interval([1.0, 2.0, 3.0])
-    assert (
-        mean == 2
-        and high - mean == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
-        and mean - low == pytest.approx(high - mean)
-    )
-    with pytest.raises(ValueError, match="at least 2"):
-        seed_interval([1.0])
-    low, high = bootstrap_interval(torch.tensor([True] * 80 + [False] * 20))
-    assert 0.70 < low < 0.75 and 0.85 < high < 0.90

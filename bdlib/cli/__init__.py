@@ -1,0 +1,48 @@
+"""The console command `bdlib`: one run, a notebook, all missing records, the verdicts.
+
+Imports of PyTorch are inside the commands, so that `bdlib --help` answers at once.
+"""
+
+import signal
+from typing import Any
+
+import click
+
+from bdlib.cli.names import list_names, show
+from bdlib.cli.planned import manifest, records, verify
+from bdlib.cli.runs import notebook, run, victims
+
+ONE_LINE = (
+    "ParameterError",
+    "ClaimError",
+    "DataError",
+)  # errors that tell all in one line, by the names of their types
+
+
+class Commands(click.Group):
+    """Commands whose expected errors are one line on stderr and exit status 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if type(error).__name__ not in ONE_LINE:
+                raise
+            click.echo(f"{type(error).__name__}: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Backdoor attacks and defenses, run from the command line.
+
+    `bdlib list` names the papers and `bdlib show nad` the parameters of one. Everything trained is kept in
+    build/cache, so that the second run on the same victim is faster. `make help` lists the commands for the whole
+    book.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # both stop a run cleanly, also where a shell has turned SIGINT off
+        signal.signal(number, signal.default_int_handler)
+
+
+for command in (run, notebook, victims, records, manifest, verify, show, list_names):
+    main.add_command(command)

@@ -1,0 +1,107 @@
+"""The tables and pictures of the book's own pages, which `scripts/build_book.py` writes to book/_generated."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from bdlib.experiments import manifest, notebooks, studies
+from bdlib.report import comparison
+from bdlib.report.paired import accuracy_and_asr, findings_table
+from bdlib.report.scoreboard import scoreboard_files
+from bdlib.report.tables import method_name, percent
+from bdlib.runtime import ROOT
+
+TITLES = {"attacks": "attack gallery", "comparison": "comparison", "all": "all"}  # of pages that are no paper's
+OUTCOMES = ("headline", "baselines", "suite", "gtsrb")  # the studies that the page on speed and scale shows
+
+
+def generated_files(profile: str) -> dict[str, bytes]:
+    """Every generated file of the book by name, from the records of a profile."""
+    tables = {
+        "findings.csv": findings(profile),
+        "progress.csv": progress(profile),
+        "trained.csv": trained(profile),
+        "paper_scale.csv": planned("paper"),
+        "paper_outcomes.csv": outcomes("paper"),
+        **benchmarks(),
+    }
+    return {name: table.to_csv(index=False).encode() for name, table in tables.items()} | scoreboard_files()
+
+
+def page_title(key: str) -> str:
+    """What a table calls a chapter, or all of them."""
+    return TITLES.get(key) or method_name(key)
+
+
+def findings(profile: str) -> pd.DataFrame:
+    """What the headline studies of the repairs say, a row for each paper and attack."""
+    papers = [paper for paper in comparison.PAPERS if "headline" in notebooks.studies(paper, "quick")]
+    runs = {method_name(paper): studies.load_study(paper, profile, "headline") for paper in papers}
+    table = findings_table(runs, control="fine-tuning")
+    return table if len(table) else pd.DataFrame([["none", "not run yet", *[""] * 5]], columns=table.columns)
+
+
+def progress(profile: str) -> pd.DataFrame:
+    """How many of the planned runs have a record, for each page."""
+    counts = studies.progress(profile).rename(columns={"paper": "page"})
+    return _or_none([row | {"page": page_title(row["page"])} for row in counts.to_dict("records")], page="none")
+
+
+def trained(profile: str) -> pd.DataFrame:
+    """ACC and ASR of the defenses that train, beside plain training on the same poisoned sets; means over seeds."""
+    runs = comparison.in_training(profile)
+    rows = [
+        {"method": method, "attack": attack, "plain training ACC / ASR": accuracy_and_asr(mine, "before"),
+         "method ACC / ASR": accuracy_and_asr(mine, "after"), "RA": percent(mine["robust_accuracy_after"].mean()),
+         "seeds": len(mine)}
+        for (method, attack), mine in runs.groupby(["method", "attack"], sort=False)
+    ]  # fmt: skip
+    return _or_none(rows, method="none", attack="not run yet")
+
+
+def planned(profile: str) -> pd.DataFrame:
+    """How many runs and victims a profile plans for each page, and how many records are here and missing."""
+    runs = manifest.table(manifest.planned_runs(profile))
+    return pd.DataFrame([
+        {"page": page_title(str(paper)), "runs planned": len(mine), "victims": mine["victim"].nunique(),
+         "here": int((mine["state"] == "here").sum()), "missing": int((mine["state"] == "missing").sum())}
+        for paper, mine in [*runs.groupby("paper"), ("all", runs)]
+    ])  # fmt: skip
+
+
+def outcomes(profile: str) -> pd.DataFrame:
+    """ACC and ASR in a profile's main studies, a row for each method, data set and attack; means over seeds."""
+    names = [(paper, name) for paper in notebooks.papers() for name in notebooks.studies(paper, profile)]
+    tables = [studies.load_study(paper, profile, name) for paper, name in names if name in OUTCOMES]
+    rows = [
+        {"page": page_title(key[0]), "method": key[1], "data set": key[2], "attack": key[3],
+         "ACC / ASR before": accuracy_and_asr(mine, "before"), "after": accuracy_and_asr(mine, "after"),
+         "seeds": len(mine)}
+        for runs in tables if len(runs)
+        for key, mine in runs.groupby(["paper", "method", "dataset", "attack"], sort=False)
+    ]  # fmt: skip
+    return _or_none(rows, page="none", method="not run yet")
+
+
+def benchmarks() -> dict[str, pd.DataFrame]:
+    """The committed tables of the benchmark, one below the other, and the machines that they were measured on."""
+    rows, machines = [], []
+    for path in sorted((ROOT / "results" / "benchmark").glob("*.json")):
+        benchmark = json.loads(path.read_text())
+        machines.append({"scale": benchmark["profile"], **benchmark["runtime"]})
+        for row in benchmark["rows"]:
+            value, low, high = (_rounded(row[key]) for key in ("value", "low", "high"))
+            rows.append({"scale": benchmark["profile"], "what": row["what"], "measure": row["measure"], "value": value,
+                         "low to high": f"{low} to {high}" if low != high else ""})  # fmt: skip
+    none = {"scale": "none", "what": "not run yet"}
+    return {"benchmark.csv": _or_none(rows, **none), "benchmark_machines.csv": _or_none(machines, **none)}
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _or_none(rows: Sequence[Mapping[str, object]], **none: str) -> pd.DataFrame:
+    """The rows as a table; one row that says so where there are none, as Sphinx refuses an empty file."""
+    return pd.DataFrame(rows or [none])

@@ -1,0 +1,104 @@
+"""The comparison page's tables: scores of all methods, who beats whom beyond doubt, and what each costs."""
+
+from itertools import combinations
+from math import ceil
+
+import pandas as pd
+
+from bdlib.defenses import DEFENSES
+from bdlib.evaluation.intervals import seed_interval
+from bdlib.experiments import notebooks
+from bdlib.experiments import run as experiments
+from bdlib.report import tables
+from bdlib.report.comparison import BASELINES, KEYS
+from bdlib.report.tables import EMPTY
+
+SCORES = {"asr": "asr_after", "clean_accuracy": "clean_accuracy_after", "robust_accuracy": "robust_accuracy_after",
+          "der": "der"}  # fmt: skip
+
+
+def scores(runs: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Mean and interval of one of SCORES in per cent: a row for the victim and each method, a column an attack."""
+    parts = [runs.assign(value=runs[SCORES[score]])]
+    if score != "der":  # doing nothing always has a DER of one half
+        victims = runs.drop_duplicates(["attack", "seed"]).assign(method="victim")
+        parts.insert(0, victims.assign(value=victims[f"{score}_before"]))
+    both = pd.concat(parts)
+    texts = (
+        tables.means(both, ["method", "attack"], {"value": "text"})["text"]
+        .unstack("attack")
+        .rename_axis(index=None, columns=None)
+    )
+    return texts.reindex(index=both["method"].unique(), columns=both["attack"].unique()).fillna(EMPTY)
+
+
+def separations(runs: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Every pair of methods on every attack, compared seed by seed: columns attack, better, worse, separate.
+
+    Two methods separate where the 95 % interval of their paired difference excludes zero; `better` is then the one
+    with the lower `asr`, or the higher of any other score. Pairs without two common seeds are left out.
+    """
+    rows, sign = [], -1 if score == "asr" else 1
+    for attack, group in runs.groupby("attack", sort=False):
+        by_seed = sign * group.pivot(index="seed", columns="method", values=SCORES[score])
+        for one, other in combinations(dict.fromkeys(group["method"]), 2):
+            gaps = (by_seed[one] - by_seed[other]).dropna().tolist()
+            if len(gaps) > 1:
+                mean, low, high = seed_interval(gaps)
+                better, worse = (one, other) if mean > 0 else (other, one)
+                rows.append({"attack": attack, "better": better, "worse": worse, "separate": low > 0 or high < 0})
+    return pd.DataFrame(rows, columns=["attack", "better", "worse", "separate"])
+
+
+def order(runs: pd.DataFrame, score: str) -> str:
+    """What the paired intervals say about rank, in Markdown: for each attack, who is shown to be beaten, and by whom.
+
+    It begins with how many pairs separate, and how many of as many equal pairs would by chance.
+    """
+    pairs = separations(runs, score)
+    if pairs.empty:
+        return "No two methods have records on two common seeds at this profile yet: nothing can be said."
+    sure = pairs[pairs["separate"].astype(bool)]
+    chance = f"{len(pairs) / 20:.0f} would, one in twenty, if all methods were equal"
+    lines = [f"Of {len(pairs)} pairs, {len(sure)} separate; {chance}.", ""]
+    for attack, group in runs.groupby("attack", sort=False):
+        methods = group.groupby("method")[SCORES[score]].mean().sort_values(ascending=score == "asr").index
+        beaten_by = sure[sure["attack"] == attack].groupby("worse")["better"].apply(set).to_dict()
+        beaten = [f"{method} (by {', '.join(m for m in methods if m in beaten_by[method])})"
+                  for method in methods if method in beaten_by]  # fmt: skip
+        unbeaten = ", ".join(method for method in methods if method not in beaten_by)
+        words = f"shown to be beaten: {'; '.join(beaten)}. Shown to be beaten by none: {unbeaten}."
+        lines.append(f"- **{attack}**: {words if beaten else 'no two methods separate; no order can be given.'}")
+    return "\n".join(lines)
+
+
+def price(runs: pd.DataFrame) -> pd.DataFrame:
+    """On never-poisoned models: clean accuracy after each method and what it cost, in points; lowest cost first."""
+    cost = (runs["clean_accuracy_before"] - runs["clean_accuracy_after"]).groupby(runs["method"]).mean()
+    return tables.price(runs).drop(columns="ACC before (%)").loc[list(cost.sort_values().index)]
+
+
+def budgets(runs: pd.DataFrame, profile: str, *, images: int) -> pd.DataFrame:
+    """What each method spends on `images` clean images: passes and steps by its settings, and seconds.
+
+    Passes are its settings that count epochs, steps the batches in them; a method that stops early takes fewer. The
+    minimum of the seconds is least affected by other load on the machine.
+    """
+    rows = {}
+    for method, key in KEYS.items():
+        seconds = runs.loc[runs["method"] == method, "seconds"]
+        if seconds.empty:
+            continue
+        parameters = notebooks.parameters("comparison" if key in BASELINES else key, profile)
+        names = experiments.settings(DEFENSES[key], parameters)
+        own = {name: parameters[name] for name in names if name in parameters}
+        epochs = [value for name, value in own.items() if name.endswith("epochs")]
+        rows[method] = {
+            "passes": " + ".join(map(str, epochs)),
+            "batch size": own["batch_size"],
+            "steps": sum(epochs) * ceil(images / own["batch_size"]),
+            "inner steps": own.get("inner_steps", EMPTY),
+            "seconds (least)": f"{seconds.min():.1f}",
+            "seconds (range)": f"{seconds.min():.1f} to {seconds.max():.1f}",
+        }
+    return pd.DataFrame(rows).T

@@ -1,0 +1,38 @@
+"""The generated files of the book's own pages."""
+
+import io
+
+import pandas as pd
+
+from bdlib import claims
+from bdlib.report import book_files, scoreboard
+from bdlib.runtime import ROOT
+
+
+def test_the_files_of_the_scoreboard_page(monkeypatch):
+    files = scoreboard.scoreboard_files()
+    assert files == scoreboard.scoreboard_files()
+    page = (ROOT / "book" / "scoreboard.md").read_text()
+    assert all(f"_generated/{name}" in page for name in files)
+    table = claims.claims_table(claims.load_claims())
+    text = files["scoreboard.txt"].decode()
+    assert text.count("<tr>") == len(table) + table["paper"].nunique()
+    assert all("\n\n" not in part.split("</table>")[0] for part in text.split("<style")[1:])  # it would end the HTML
+    counts = pd.read_csv(io.BytesIO(files["verdict_counts.csv"]))
+    assert counts[counts["paper"] == "all"].iloc[0, 2:].sum() == (table["verdict, quick"] != "not asked").sum()
+    monkeypatch.setattr(scoreboard.claims, "load_claims", list)
+    assert scoreboard.scoreboard_files()["scoreboard.txt"] == b""
+
+
+def test_every_generated_file_is_shown_by_a_page_and_none_is_missing():
+    pages = "".join(path.read_text() for path in (ROOT / "book").glob("*.md"))
+    files = book_files.generated_files("quick")
+    assert {word.split()[0].rstrip("`)") for word in pages.split("_generated/")[1:]} == files.keys()
+    assert all(files.values())
+
+
+def test_pages_without_records_say_so(monkeypatch):
+    assert book_files.findings("paper").loc[0, "attack"] == "not run yet"
+    assert book_files.trained("paper").loc[0, "method"] == "none"
+    monkeypatch.setattr(book_files, "ROOT", ROOT / "nowhere")
+    assert [table.loc[0, "scale"] for table in book_files.benchmarks().values()] == ["none", "none"]

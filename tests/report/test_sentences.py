@@ -1,0 +1,61 @@
+"""Sentences follow the records: an outcome is named only where an interval leaves no doubt."""
+
+import pandas as pd
+import pytest
+
+from bdlib.report import sentences
+
+
+@pytest.fixture
+def runs(runs_of):
+    """NAD's ASR is that of fine-tuning, one half, plus a gap for each seed."""
+
+    def make(*gaps):
+        return pd.concat([runs_of("NAD", [0.5 + gap for gap in gaps]), runs_of("fine-tuning", [0.5] * 3)])
+
+    return make
+
+
+def test_findings_name_an_outcome_only_beyond_doubt(runs):
+    both = {"method": "NAD", "control": "fine-tuning"}
+    better = sentences.findings(runs(-0.3, -0.31, -0.29), **both)
+    assert "**NAD** removes more" in better and "beyond doubt on 1 of 1 attacks" in better
+    assert "ASR, NAD minus fine-tuning: -30.0 [-32.5, -27.5] points; ACC: 0.0 [0.0, 0.0] points (3 paired" in better
+    assert "**fine-tuning** removes more" in sentences.findings(runs(0.3, 0.31, 0.29), **both)
+    doubtful = sentences.findings(runs(-0.3, 0.31, -0.1), **both)
+    assert "neither is shown" in doubtful and "on 0 of 1 attacks" in doubtful
+
+
+def test_a_control_whose_name_begins_with_the_methods_is_not_taken_for_it(runs):
+    table = runs(0.3, 0.31, 0.29).replace({"method": {"fine-tuning": "NAD, random"}})
+    text = sentences.findings(table, method="NAD", control="NAD, random")
+    assert "**NAD, random** removes more" in text and "on 0 of 1 attacks" in text
+
+
+def test_gains_of_an_attacker(gains):
+    text = sentences.gains(gains, method="LPS", control="random", by="rate", groups="rates")
+    assert text.startswith("Paired over seeds, LPS has a higher ASR than random beyond doubt for 1 of 2 rates, a lower")
+    assert "a lower one for 0." in text
+    assert "- **1**: higher. ASR, LPS minus random: 20.0 [" in text and "- **2**: undecided." in text
+    assert "ACC: 0.0 [0.0, 0.0] points (4 paired seeds)" in text
+
+
+def test_without_records_they_say_so(runs, gains):
+    none, both = runs(0, 0, 0).iloc[:0], {"method": "NAD", "control": "fine-tuning"}
+    assert sentences.findings(none, **both).startswith("No record of NAD")
+    assert sentences.findings(runs(0, 0, 0).iloc[:3], **both).startswith("No seed has records of both NAD and fine")
+    assert sentences.gains(none, **both, by="attack", groups="attacks").startswith("No seed has records")
+    assert sentences.remaining_asr(none, method="NAD").startswith("No record of NAD")
+    assert sentences.same_scores(none, "NAD", "fine-tuning").startswith("No records of both")
+    assert sentences.difference(none, "a", "b", names=("this", "that")).startswith("No record has measured")
+
+
+def test_other_sentences(runs):
+    assert sentences.remaining_asr(runs(0.1, 0.0, 0.05), method="NAD") == "Mean ASR that NAD leaves: badnets 55.0 %."
+    assert "the same ACC" in sentences.same_scores(runs(0, 0, 0), "NAD", "fine-tuning")
+    assert "up to 30.0 points" in sentences.same_scores(runs(0.3, 0, 0), "NAD", "fine-tuning")
+    measured = runs(0, 0, 0).assign(high=[0.5, 0.6, 0.7, None, None, None], low=0.1)
+    assert sentences.difference(measured, "high", "low", names=("the one", "the other")) == (
+        "**The one** minus **the other**, in points: badnets 50.0 [25.2, 74.8]; beyond doubt higher on 1 of 1 attacks, "
+        "lower on 0."
+    )

@@ -1,0 +1,71 @@
+"""Tables of scores and records: what nobody ran or published stays empty."""
+
+import pandas as pd
+import pytest
+
+from bdlib.evaluation.metrics import Scores
+from bdlib.experiments.records import reported
+from bdlib.report import tables
+
+
+def test_a_method_is_called_by_its_key():
+    names = [tables.method_name(key) for key in ("nad", "ft_sam", "fine_tune", "none")]
+    assert names == ["NAD", "FT-SAM", "fine-tuning", "victim"]
+
+
+def test_the_scores_of_models_with_the_victim_first():
+    table = tables.scores({"victim": Scores(0.9, 1.0, 0.0, 0.9), "NAD": Scores(0.85, 0.05, 0.8, 0.85)})
+    assert table.loc["NAD"].tolist() == ["85.0", "5.0", "80.0", "0.950"] and table.loc["victim", "DER"] == "0.500"
+
+
+def test_means_have_intervals_that_end_where_shares_end(three):
+    table = tables.means(three, ["attack", "method"], tables.ALL_SCORES)
+    assert list(table) == ["ACC (%)", "ASR (%)", "RA (%)", "seeds"] and table.index.names == ["attack", "method"]
+    assert table.loc[("badnets", "NAD")].tolist() == ["85.0 [82.5, 87.5]", "2.3 [0.9, 3.8]", "97.7 [96.2, 99.1]", 3]
+    assert table.loc[("badnets", "ANP"), "ASR (%)"] == "50.0 [0.0, 100.0]"
+    assert tables.means(three[three["seed"] == 0], ["method"]).loc["NAD", "ASR (%)"] == "2.0"  # one seed, no interval
+    assert list(tables.means(three.iloc[:0], ["method"])) == ["ACC (%)", "ASR (%)", "seeds"]
+
+
+def test_groups_stay_together_whatever_the_order_of_the_runs(three, runs_of):
+    mixed = pd.concat([three, runs_of("NAD", (0, 0, 0), attack="sig")])
+    assert list(tables.means(mixed, ["method", "attack"]).index) == [
+        ("ANP", "badnets"), ("NAD", "badnets"), ("NAD", "sig"), ("fine-tuning", "badnets"),
+    ]  # fmt: skip
+
+
+def test_measurements_keep_missing_cells_empty(runs_of):
+    """A mean with its interval where seeds measured it, the mean of one seed, nothing where none did."""
+    runs = pd.concat([runs_of("NAD", (0, 0, 0)), runs_of("fine-tuning", (0, 0, 0))])
+    runs = runs.assign(height=[1.0, 2.0, 3.0, None, None, None], width=[5.0, None, None, 7.0, None, None])
+    headings = {"height": "how high", "width": "how wide", "depth": "how deep"}
+    table = tables.measurements(runs, headings, ["attack", "method"])
+    assert list(table.columns) == ["how high", "how wide"]
+    assert table.loc[("badnets", "NAD")].tolist() == ["2.00 [-0.48, 4.48]", "5.00"]
+    assert table.loc[("badnets", "fine-tuning")].tolist() == ["", "7.00"]
+    assert tables.measurements(runs, headings, ["method"], digits=0).loc["NAD", "how high"] == "2 [-0, 4]"
+    assert tables.measurements(runs.iloc[:0], {"height": "how high"}, ["attack", "method"]).empty
+
+
+def test_the_price_on_models_that_were_never_poisoned(three):
+    table = tables.price(three)
+    assert table.loc["NAD"].tolist() == ["91.0 [88.5, 93.5]", "85.0 [82.5, 87.5]", "6.0 [1.7, 10.3]", 3]
+    assert len(table) == 3 and tables.price(three.iloc[:0]).empty
+
+
+@pytest.mark.parametrize("robust", [False, True])
+def test_this_run_paper_scale_and_reported(robust, three):
+    here = {"victim": Scores(0.9, 1.0, 0.0, 0.9), "NAD": Scores(0.85, 0.05, 0.8, 0.85)}
+    table = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="badnets", robust=robust)
+    assert table.loc["NAD", ("this run", "ASR (%)")] == "5.0" and (table["paper scale"] == "").all().all()
+    assert table.loc["NAD", ("reported: NAD released code, README table", "ASR (%)")] == "3.6"
+    assert (("this run", "RA (%)") in table) == (("paper scale", "RA (%)") in table) == robust
+    full = tables.against_reported(here, three, reported("nad"), attack="badnets", robust=robust)
+    assert full["paper scale", "ASR (%)"].tolist() == ["99.0", "2.3"]
+    unknown = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="none", robust=robust)
+    assert not [name for name in unknown.columns.get_level_values(0) if name.startswith("reported")]
+
+
+def test_plain_rows_are_rounded_on_demand():
+    assert tables.plain({"a": {"x": 0.123}}).loc["a", "x"] == 0.123
+    assert tables.plain({"a": {"x": 0.123}}, digits=1).loc["a", "x"] == "0.1"

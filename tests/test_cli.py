@@ -1,0 +1,160 @@
+"""The console command: what each part prints, and one line for what cannot be."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from bdlib import cli
+from bdlib.claims import verdicts
+from bdlib.evaluation.metrics import Scores
+from bdlib.experiments import manifest, notebooks
+from bdlib.experiments import run as experiments
+from bdlib.experiments import victims as victims_module
+from bdlib.experiments.records import Record
+
+COMMANDS = sorted(cli.main.commands)
+
+
+def call(*words):
+    return CliRunner().invoke(cli.main, words)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The parameters of the runs that were asked for; none is computed."""
+    asked = []
+
+    def stand_in(paper, parameters):
+        asked.append(parameters)
+        return Record(paper, parameters, Scores(0.9, 1.0, 0.0, 0.9), Scores(0.8, 0.25, 0.7, 0.8), None, ["it is weak"])
+
+    monkeypatch.setattr(experiments, "run", stand_in)
+    return asked
+
+
+def test_help_answers_at_once():
+    code = "import sys, bdlib.cli; assert not {'torch', 'pandas', 'numpy', 'papermill'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    done = call(command, "--help")
+    assert done.exit_code == 0 and len(done.output.splitlines()) > 5
+    assert command in call("--help").output
+
+
+def test_a_run_prints_its_scores_and_where_its_record_is(made, tmp_path):
+    done = call("run", "nad", "-p", "attack=blended", "-p", "seed=3", "--out", str(tmp_path / "one.json"))
+    assert done.exit_code == 0, done.output
+    assert (made[0]["attack"], made[0]["seed"], made[0]["teacher_epochs"]) == ("blended", 3, 10)
+    assert "after     80.0    25.0   70.0" in done.output and "Caution: it is weak" in done.output
+    assert json.loads((tmp_path / "one.json").read_text())["parameters"]["attack"] == "blended"
+    assert f"Record: {tmp_path / 'one.json'}" in done.output
+
+
+def test_parameters_are_read_as_numbers_lists_and_words(made, tmp_path):
+    words = ["-p", "learning_rate=1e-3", "-p", "beta=[0, 1.5, 2]", "-p", "variant=released", "--profile", "smoke"]
+    done = call("run", "nad", *words, "--out", str(tmp_path / "one.json"))
+    assert done.exit_code == 0, done.output
+    assert (made[0]["learning_rate"], made[0]["beta"], made[0]["variant"]) == (0.001, [0, 1.5, 2], "released")
+    assert made[0]["student_epochs"] == notebooks.parameters("nad", "smoke")["student_epochs"]
+
+
+@pytest.mark.parametrize("words, culprit", [
+    (["run", "nad", "-p", "clean_fractoin=0.01"], "ParameterError: clean_fractoin: no such parameter"),
+    (["run", "nad", "-p", "poison_rate=2"], "ParameterError: poison_rate=2: must be"),
+    (["notebook", "nad", "out.ipynb", "-p", "seed=x"], "ParameterError: seed='x': must be"),
+    (["victims", "-p", "beta=1"], "ParameterError: beta: no such parameter"),
+    (["victims", "-p", "attack=badnet"], "ParameterError: attack='badnet': must be one of"),
+])  # fmt: skip
+def test_what_cannot_be_is_one_line_and_nothing_is_computed(words, culprit, made):
+    done = call(*words)
+    assert done.exit_code == 2 and not made
+    assert done.stderr.startswith(culprit) and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [
+    ["run", "nat"], ["records", "--paper", "nat"], ["run", "nad", "-p", "seed"], ["run", "nad", "--profile", "fast"],
+    ["records", "results/quick/nad/x.json"],
+])  # fmt: skip
+def test_a_wrong_word_is_named(words, made):
+    done = call(*words)
+    assert done.exit_code == 2 and not made
+    assert words[-1].split("/")[-1] in done.stderr
+
+
+def test_a_notebook_is_run_with_profile_file_and_parameters(monkeypatch, tmp_path):
+    (tmp_path / "own.yaml").write_text("teacher_epochs: 2\nstudent_epochs: 5\n")
+    seen = {}
+    monkeypatch.setattr(notebooks, "execute", lambda path, out, changes, **_: seen.update(changes, path=path))
+    done = call("notebook", "nad", str(tmp_path / "out.ipynb"), "--profile", "smoke",
+                "-f", str(tmp_path / "own.yaml"), "-p", "student_epochs=7")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert (seen["path"].name, seen["teacher_epochs"], seen["student_epochs"]) == ("nad.ipynb", 2, 7)
+    assert seen["data_fraction"] == notebooks.parameters("nad", "smoke")["data_fraction"]
+
+
+@pytest.fixture
+def two_planned(monkeypatch, tmp_path):
+    """Two planned runs, neither of them made."""
+    runs = [
+        manifest.PlannedRun("nad", "headline", "NAD", {"seed": seed, "dataset": "fashion", "attack": "sig"},
+                            tmp_path / "nad" / f"{seed}.json", "v") for seed in (0, 1)
+    ]  # fmt: skip
+    monkeypatch.setattr(manifest, "planned_runs", lambda *_: runs)
+    return runs
+
+
+def test_missing_records_are_listed_and_made_and_a_failure_is_told_at_the_end(two_planned, made, monkeypatch):
+    listed = call("records", "--list")
+    assert listed.output.splitlines()[0].endswith("nad/0.json") and not made
+    assert call("records", str(two_planned[1].path)).exit_code == 0 and [point["seed"] for point in made] == [1]
+    monkeypatch.setattr(experiments, "run", lambda *_: 1 / 0)
+    done = call("records")
+    assert done.exit_code == 1 and "0.failed.txt: ZeroDivisionError" in done.stderr
+    assert call("records", "--list").output.count("\n") == 1
+
+
+def test_the_manifest_command_writes_the_tables_and_names_failures(two_planned, made, monkeypatch, tmp_path):
+    monkeypatch.setattr(manifest, "RESULTS", tmp_path)
+    assert call("records", str(two_planned[0].path)).exit_code == 0
+    done = call("manifest")
+    assert done.exit_code == 0 and "1 of 2 quick runs are here, 1 are missing." in done.output
+    assert list(pd.read_csv(tmp_path / "quick" / "manifest.csv")["state"]) == ["here", "missing"]
+    two_planned[1].failure.write_text("Traceback\nValueError: no\n")
+    done = call("manifest")
+    assert done.exit_code == 1 and "1.failed.txt: ValueError: no" in done.stderr
+
+
+def test_verify_fails_only_where_a_verdict_got_worse(monkeypatch):
+    monkeypatch.setattr("bdlib.claims.schema.load", list)
+    monkeypatch.setattr(verdicts, "report", lambda scale, *, accept_now: [])
+    assert call("verify").exit_code == 0
+    monkeypatch.setattr(verdicts, "report", lambda scale, *, accept_now: [f"{scale}: nad-x: was a, is b"])
+    done = call("verify", "--scale", "paper")
+    assert done.exit_code == 1 and "paper: nad-x" in done.stderr and "quick" not in done.stderr
+
+
+def test_a_victim_is_trained_and_its_scores_and_place_printed(monkeypatch, tmp_path):
+    monkeypatch.setattr(victims_module, "CACHE", tmp_path)
+    done = call("victims", "-p", "attack=blended", "-p", "data_fraction=0.02", "-p", "victim_epochs=1")
+    assert done.exit_code == 0, done.output
+    path = next(tmp_path.rglob("*blended*.safetensors"))
+    assert "ACC (%)" in done.output and f"Weights: {path}" in done.output
+
+
+def test_show_lists_every_parameter_with_its_values_and_what_is_allowed():
+    rows = call("show", "nad").output.splitlines()
+    assert [row.split()[0] for row in rows[1:]] == list(notebooks.parameters("nad", "quick"))
+    row = next(row for row in rows if row.startswith("model "))
+    assert "small_resnet" in row and "wrn_16_1" in row and "one of" in row
+
+
+def test_list_names_what_parameters_may_be():
+    words = call("list").output
+    assert all(name in words for name in ("nad", "blended", "ft_sam", "cifar10", "wrn_16_1", "fus"))
