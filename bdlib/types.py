@@ -1,11 +1,10 @@
-"""Vocabulary shared by every module: tensor shapes, allowed ranges, and the callables the library is built from."""
+"""Vocabulary shared by every module: tensor shapes, and the callables the library is built from."""
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from jaxtyping import Float, Int, UInt8
-from pydantic import Field
 from torch import Tensor, nn
 
 Images: TypeAlias = Float[Tensor, "n c h w"]  # pixels in [0, 1]; never normalized by mean and deviation
@@ -44,18 +43,3 @@ class EventLog(dict[str, Any]):
     def __call__(self, name: str, value: Any) -> None:
         self[name] = value
         self.counts[name] += 1
-
-
-# What keywords may be. A signature uses one of these, or an `Annotated` of its own where a method's range differs;
-# `bdlib.checks` reads them from there, for Python calls, notebooks and the command line alike.
-Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-PositiveFraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]  # of a term of a loss
-Radius = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]  # of a perturbation
-LearningRate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=1000)]  # of epochs, rounds or steps of which there must be one
-CountOrZero = Annotated[int, Field(ge=0, le=1000)]
-BatchSize = Annotated[int, Field(ge=2, le=4096)]
-Augmentation = Annotated[int, Field(ge=0, le=64)] | None  # largest shift of the random crop, in pixels, with mirroring
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Variant = Literal["paper", "released"]

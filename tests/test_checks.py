@@ -7,15 +7,18 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
+from bdlib import ranges
 from bdlib.checks import ParameterError, checked, field_ranges, in_words, keywords
-from bdlib.types import Augmentation, Count, Fraction, LearningRate, OnEvent, Weight, ignore
+from bdlib.types import OnEvent, ignore
 
 
 @checked
 def method(
-    model, *, share: Fraction = 0.5, rate: LearningRate = 0.1, epochs: Count = 3, augmentation: Augmentation = 4,
+    model, *, share: ranges.Fraction = 0.5, rate: ranges.LearningRate = 0.1,
+    epochs: ranges.Count = 3, augmentation: ranges.Augmentation = 4,
     variant: Literal["paper", "released"] = "paper", on: bool = True, layers: Sequence[str] = ("layer1",),
-    weights: Annotated[Sequence[Weight], Field(min_length=2, max_length=2)] = (1.0, 2.0), on_event: OnEvent = ignore,
+    weights: Annotated[Sequence[ranges.Weight], Field(min_length=2, max_length=2)] = (1.0, 2.0),
+    on_event: OnEvent = ignore,
 ):  # fmt: skip
     return share, epochs
 
@@ -60,6 +63,6 @@ def test_callbacks_are_no_parameters():
 def test_fields_have_ranges_as_keywords_do():
     @dataclass
     class Config:
-        share: Fraction = 0.5
+        share: ranges.Fraction = 0.5
 
     assert in_words(field_ranges(Config)["share"]) == "a number from 0 to 1"

@@ -61,13 +61,19 @@ def room(path: Path) -> str:
     return path.relative_to(ROOT / "bdlib").with_suffix("").parts[0]
 
 
+def body_lines(function: ast.FunctionDef) -> int:
+    """The lines of a function's body; its docstring and its signature, a commented keyword a line, are no body."""
+    first = function.body[1 if ast.get_docstring(function) and len(function.body) > 1 else 0]
+    return function.end_lineno - first.lineno + 1
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_functions_and_files_stay_short(path):
     source = path.read_text()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < 50, f"{node.name} has {node.end_lineno - node.lineno + 1} lines"
-    assert len(source.splitlines()) <= (100 if room(path) == "defenses" else 260)
+            assert body_lines(node) <= 40, f"{node.name} has {body_lines(node)} lines"
+    assert len(source.splitlines()) <= (165 if room(path) == "defenses" else 220)
 
 
 def test_nothing_unpickles():
@@ -77,6 +83,6 @@ def test_nothing_unpickles():
 
 def test_bdlib_imports_beside_a_cpu_only_torch():
     """Every module in one fresh process, torchvision through its shim, warnings as errors."""
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES]
+    names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in FILES if p.stem != "__main__"]
     code = f"import {', '.join(names)}; from bdlib.data._torchvision import torchvision; torchvision.models.resnet18()"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)

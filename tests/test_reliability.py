@@ -86,12 +86,15 @@ beta:
 STAND_IN = """
 
 def run(paper, parameters):
+    from bdlib.runtime import RESULTS
+
     if parameters["power"] == 4.0 and not (RESULTS / "awake").exists():
         (RESULTS / "asleep").touch()
         time.sleep(300)
     if parameters["power"] == 5.0:
         raise FloatingPointError("the loss is nan")
-    return Record(paper, parameters, Scores(0.9, 1.0, 0.0, 0.9), Scores(0.8, 0.1, 0.7, 0.8), None)
+    scores = Scores(0.9, 1.0, 0.0, 0.9), Scores(0.8, 0.1, 0.7, 0.8)
+    return Record(paper, parameters, *scores, None, versions=versions(paper, parameters))
 """
 
 
@@ -121,13 +124,13 @@ def test_records_survive_a_kill_and_the_end_of_a_slice_and_one_that_fails_stops_
     survivors = made(planned)
     assert len(survivors) == 2  # the headline, and the first run of the group that was killed
 
-    assert make_records(planned, "SLICE=0.2").wait(timeout=120) == 0, (planned / "engine.log").read_text()[-2000:]
+    assert make_records(planned, "SLICE=0.2").wait(timeout=300) == 0, (planned / "engine.log").read_text()[-2000:]
     assert made(planned) == survivors
     assert "2 of 5 smoke runs are here, 3 are missing." in (planned / "engine.log").read_text()
 
     (planned / "results/awake").touch()
     (planned / "engine.log").unlink()
-    assert make_records(planned).wait(timeout=120) != 0
+    assert make_records(planned).wait(timeout=300) != 0
     log = (planned / "engine.log").read_text()
     assert "FAILED results/smoke/nad/" in log and ".failed.txt: FloatingPointError: the loss is nan" in log, log[-2000:]
     assert len(made(planned)) == 4 and survivors.items() <= made(planned).items()

@@ -5,11 +5,12 @@ from typing import ClassVar
 
 from torch import nn
 
+from bdlib import ranges
 from bdlib.attacks.poisoning import Poisoned, Positions, draw_positions, poison_at
 from bdlib.checks import CheckedFields, checked
 from bdlib.data.images import ImageSet
 from bdlib.training.loop import Schedule, train
-from bdlib.types import Augmentation, Fraction, MakeModel, OnEvent, Relabel, Seed, Trigger, Weight, ignore
+from bdlib.types import MakeModel, OnEvent, Relabel, Trigger, ignore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Attack(CheckedFields):
     gray_trigger: Trigger | None = None  # in place of `trigger` on images of one channel
     clean_label: bool = False  # poisons images of the target class alone and changes no label
     poisons: bool = True  # False of "none", whose victim is the clean model
-    cover_ratio: Weight = 0.0  # cover samples for each triggered image; 0 where there are none
+    cover_ratio: ranges.Weight = 0.0  # cover samples for each triggered image; 0 where there are none
 
     training_controlled: ClassVar[bool] = False  # triggers other images in every batch of the victim's training
     trains_trigger_with_victim: ClassVar[bool] = False  # so that `train_victim` makes the trigger
@@ -45,7 +46,7 @@ class Attack(CheckedFields):
         raise NotImplementedError(f"{type(self).__name__} has a fixed trigger")
 
     @checked
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> Trigger:
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: int) -> Trigger:
         """The trigger, made from clean images before any poisoning; a fixed one needs no images.
 
         `make_model` builds the attacker's own network, `augmentation` (pixels) is for its training.
@@ -56,8 +57,8 @@ class Attack(CheckedFields):
         return trigger
 
     @checked
-    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: Fraction, seed: Seed,
-               ids: Positions | None = None) -> Poisoned:  # fmt: skip
+    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: ranges.Fraction,
+               seed: ranges.Seed, ids: Positions | None = None) -> Poisoned:  # fmt: skip
         """The training set as the attacker hands it over.
 
         `poison_rate` is a share of all images, for clean-label attacks of the target class. The images are drawn from
@@ -71,7 +72,7 @@ class Attack(CheckedFields):
     @checked
     def train_victim(
         self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
-        poison_rate: Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
+        poison_rate: ranges.Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
     ) -> Trigger:  # fmt: skip
         """Train `model` in place from the clean `data`, as the attack has it; in evaluation mode afterwards.
 

@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 
+from bdlib import ranges
 from bdlib.attacks.attack import Attack
 from bdlib.checks import CheckedFields
-from bdlib.types import Count, CountOrZero, Fraction, Images
+from bdlib.types import Images
 
 
 @dataclass(frozen=True)
 class BadNets(CheckedFields):
     """The trigger: a solid square in the bottom right corner."""
 
-    size: Count = 3  # pixels
-    value: Fraction = 1.0  # brightness
-    margin: CountOrZero = 0  # pixels from the border
+    size: ranges.Count = 3  # pixels
+    value: ranges.Fraction = 1.0  # brightness
+    margin: ranges.CountOrZero = 0  # pixels from the border
 
     def __call__(self, images: Images) -> Images:
         h, w = images.shape[-2:]

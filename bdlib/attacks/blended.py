@@ -8,17 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Generator
 
+from bdlib import ranges
 from bdlib.attacks.attack import Attack
 from bdlib.checks import CheckedFields
-from bdlib.types import Fraction, Images, Seed
+from bdlib.types import Images
 
 
 @dataclass(frozen=True)
 class Blended(CheckedFields):
     """The trigger: (1 - alpha) x + alpha r, with a fixed picture r."""
 
-    alpha: Fraction = 0.2  # weight of the picture
-    seed: Seed = 0  # of the picture
+    alpha: ranges.Fraction = 0.2  # weight of the picture
+    seed: ranges.Seed = 0  # of the picture
 
     def __call__(self, images: Images) -> Images:
         picture = torch.rand(images.shape[1:], generator=Generator().manual_seed(self.seed))

@@ -14,13 +14,14 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
+from bdlib import ranges
 from bdlib.attacks.poisoning import Positions
 from bdlib.attacks.training_controlled import TrainingControlled
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import seeded
 from bdlib.training.loop import Epoch, Schedule, steps
-from bdlib.types import Fraction, Images, LearningRate, Loss, MakeModel, OnEvent, Relabel, Trigger, Weight, ignore
+from bdlib.types import Images, Loss, MakeModel, OnEvent, Relabel, Trigger, ignore
 
 _BETAS = (0.5, 0.9)  # Adam's, for both networks; BackdoorBench's
 
@@ -54,9 +55,9 @@ class InputAwareAttack(TrainingControlled):
     """The attack. Its settings are BackdoorBench's."""
 
     mask_share: Annotated[float, Field(gt=0, le=10)] = 0.25  # the mask's epochs before, for each of the schedule's
-    density: Fraction = 0.032  # of the mask
-    mask_weight: Weight = 100.0  # of the density in the mask's loss
-    learning_rate: LearningRate = 0.01  # of both networks
+    density: ranges.Fraction = 0.032  # of the mask
+    mask_weight: ranges.Weight = 100.0  # of the density in the mask's loss
+    learning_rate: ranges.LearningRate = 0.01  # of both networks
 
     trains_trigger_with_victim: ClassVar[bool] = True
 
@@ -66,7 +67,7 @@ class InputAwareAttack(TrainingControlled):
     @checked
     def train_victim(
         self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
-        poison_rate: Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
+        poison_rate: ranges.Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
     ) -> InputAware:  # fmt: skip
         """As `Attack.train_victim`; the trigger's two networks are made here.
 

@@ -10,20 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bdlib import ranges
 from bdlib.attacks.attack import Attack
 from bdlib.attacks.poisoning import Poisoned, Positions
 from bdlib.attacks.surrogate import brief_training
 from bdlib.checks import CheckedFields, checked
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import apply_trigger
-from bdlib.types import Augmentation, Count, Fraction, Images, Labels, MakeModel, Relabel, Seed, Trigger
+from bdlib.types import Images, Labels, MakeModel, Relabel, Trigger
 
 
 @dataclass(frozen=True)
 class Corners(CheckedFields):
     """The trigger: a 3 x 3 checkerboard of +1 and -1 added to each corner. Equal corners survive mirroring."""
 
-    amplitude: Fraction = 1.0  # of the added values; the released code's
+    amplitude: ranges.Fraction = 1.0  # of the added values; the released code's
 
     def __call__(self, images: Images) -> Images:
         board = torch.tensor([[1.0, -1, 1], [-1, 1, -1], [1, -1, 1]], device=images.device)
@@ -50,23 +51,25 @@ class LabelConsistent(Attack):
     """The attack; its fitted trigger is a `FittedCorners`."""
 
     clean_label: bool = True
-    amplitude: Fraction = 1.0  # of the corners
-    epochs: Count = 3  # of the clean network; ours, for small data: the benchmark has a fully trained one
-    radius: Fraction = 16 / 255  # largest change of a pixel; the benchmark's file says 16, its script 8
-    steps: Count = 10  # benchmark 100
-    step_size: Fraction = 4 / 255  # 2.5 radii in all steps together
+    amplitude: ranges.Fraction = 1.0  # of the corners
+    epochs: ranges.Count = 3  # of the clean network; ours, for small data: the benchmark has a fully trained one
+    radius: ranges.Fraction = 16 / 255  # largest change of a pixel; the benchmark's file says 16, its script 8
+    steps: ranges.Count = 10  # benchmark 100
+    step_size: ranges.Fraction = 4 / 255  # 2.5 radii in all steps together
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> FittedCorners:
         return FittedCorners(make_model(), Corners(self.amplitude))
 
     @checked
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> FittedCorners:
+    def fit(
+        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: int
+    ) -> FittedCorners:
         network = brief_training(train, make_model, epochs=self.epochs, augmentation=augmentation, seed=seed)
         return FittedCorners(network, Corners(self.amplitude))
 
     @checked
-    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: Fraction, seed: Seed,
-               ids: Positions | None = None) -> Poisoned:  # fmt: skip
+    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: ranges.Fraction,
+               seed: ranges.Seed, ids: Positions | None = None) -> Poisoned:  # fmt: skip
         """The training set with images of the target class perturbed, then triggered; all labels stay as they are."""
         assert isinstance(trigger, FittedCorners)
         plain = super().poison(train, trigger, relabel, poison_rate=poison_rate, seed=seed, ids=ids)

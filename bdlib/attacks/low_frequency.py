@@ -10,9 +10,10 @@ from math import pi
 import torch
 from torch import Generator, Tensor
 
+from bdlib import ranges
 from bdlib.attacks.attack import Attack
 from bdlib.checks import CheckedFields
-from bdlib.types import Fraction, Images, Seed
+from bdlib.types import Images
 
 _LOWEST_MODES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2))  # (vertical, horizontal) half-waves
 
@@ -21,8 +22,8 @@ _LOWEST_MODES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2))  # (vertical, h
 class LowFrequency(CheckedFields):
     """The trigger: x plus the pattern, clipped to [0, 1]."""
 
-    amplitude: Fraction = 0.2
-    seed: Seed = 0  # of the modes' weights
+    amplitude: ranges.Fraction = 0.2
+    seed: ranges.Seed = 0  # of the modes' weights
 
     def __call__(self, images: Images) -> Images:
         return (images + self.pattern(*images.shape[1:]).to(images)).clamp(0, 1)

@@ -8,10 +8,11 @@ from jaxtyping import Bool, Int
 from pydantic import Field
 from torch import Generator, Tensor
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import AllToOne, apply_trigger
-from bdlib.types import Fraction, Labels, Relabel, Seed, Trigger
+from bdlib.types import Labels, Relabel, Trigger
 
 NUMBERS_VERSION = 1  # raise it when a change here, or in `apply_trigger`, changes a poisoned set
 
@@ -27,8 +28,8 @@ class Poisoned:
 
 
 @checked
-def poison(data: ImageSet, trigger: Trigger, *, target_label: Annotated[int, Field(ge=0)], poison_rate: Fraction,
-           seed: Seed, clean_label: bool = False) -> Poisoned:  # fmt: skip
+def poison(data: ImageSet, trigger: Trigger, *, target_label: Annotated[int, Field(ge=0)], poison_rate: ranges.Fraction,
+           seed: ranges.Seed, clean_label: bool = False) -> Poisoned:  # fmt: skip
     """`data` with the trigger on randomly drawn images, which are labeled as the target.
 
     By default `poison_rate` is a share of the whole set, drawn from the classes other than the target. With

@@ -8,17 +8,18 @@ from math import pi
 
 import torch
 
+from bdlib import ranges
 from bdlib.attacks.attack import Attack
 from bdlib.checks import CheckedFields
-from bdlib.types import Count, Fraction, Images
+from bdlib.types import Images
 
 
 @dataclass(frozen=True)
 class SIG(CheckedFields):
     """The trigger: x + delta sin(2 pi f j / w) at column j of w, clipped to [0, 1]."""
 
-    delta: Fraction = 40 / 255  # amplitude; BackdoorBench's value
-    frequency: Count = 6  # f, cycles per image width
+    delta: ranges.Fraction = 40 / 255  # amplitude; BackdoorBench's value
+    frequency: ranges.Count = 6  # f, cycles per image width
 
     def __call__(self, images: Images) -> Images:
         w = images.shape[-1]

@@ -14,11 +14,12 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
+from bdlib import ranges
 from bdlib.attacks.attack import Attack
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import initialize, seeded
-from bdlib.types import Augmentation, BatchSize, Images, LearningRate, Loss, MakeModel, Weight
+from bdlib.types import Images, Loss, MakeModel
 
 BITS = 16
 Secrets = Float[Tensor, "n bits"]  # zeros and ones
@@ -80,15 +81,15 @@ class SSBA(Attack):
     """The attack. Its settings are ours, for small data."""
 
     steps: Annotated[int, Field(ge=1)] = 400  # of 64 images: about four epochs of 5,000
-    batch_size: BatchSize = 64
-    learning_rate: LearningRate = 2e-3
-    fidelity: Weight = 5.0  # weight of the squared change beside the bits' cross-entropy
+    batch_size: ranges.BatchSize = 64
+    learning_rate: ranges.LearningRate = 2e-3
+    fidelity: ranges.Weight = 5.0  # weight of the squared change beside the bits' cross-entropy
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> Encoder:
         return Encoder(shape[0], shape[-1])
 
     @checked
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> Encoder:
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: int) -> Encoder:
         """The trained encoder with one random secret; it needs no classifier and no augmentation.
 
         Raises FitError where its decoder reads 95 % of the bits or fewer.

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, nn
 
+from bdlib import ranges
 from bdlib.attacks.attack import Attack
 from bdlib.attacks.cover_samples import CoveredTrigger, draw_counts, frozen_set, mix
 from bdlib.attacks.poisoning import Poisoned, Positions
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, augment
 from bdlib.training.loop import Epoch, Schedule, steps
-from bdlib.types import Batch, Fraction, Loss, OnEvent, Relabel, Seed, Trigger, ignore
+from bdlib.types import Batch, Loss, OnEvent, Relabel, Trigger, ignore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class TrainingControlled(Attack):
     training_controlled: ClassVar[bool] = True
 
     @checked
-    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: Fraction, seed: Seed,
-               ids: Positions | None = None) -> Poisoned:  # fmt: skip
+    def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: ranges.Fraction,
+               seed: ranges.Seed, ids: Positions | None = None) -> Poisoned:  # fmt: skip
         """One epoch of the attack as a stored set, `frozen_set`; images cannot be selected, so `ids` must be None."""
         covered = as_covered(trigger, ids)
         return frozen_set(train, covered, relabel, poison_rate=poison_rate, cover_ratio=self.cover_ratio, seed=seed)
@@ -35,7 +36,7 @@ class TrainingControlled(Attack):
     @checked
     def train_victim(
         self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
-        poison_rate: Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
+        poison_rate: ranges.Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
     ) -> Trigger:  # fmt: skip
         """As `Attack.train_victim`; `poison_rate` is the share of every batch that is triggered."""
         covered, generator = as_covered(trigger, ids), Generator().manual_seed(schedule.seed)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bdlib import ranges
 from bdlib.attacks.attack import Attack
 from bdlib.attacks.surrogate import brief_training
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
-from bdlib.types import Augmentation, Count, Fraction, Images, Labels, MakeModel
+from bdlib.types import Images, Labels, MakeModel
 
 
 class AddedPattern(nn.Module):
@@ -35,17 +36,19 @@ class AddedPattern(nn.Module):
 class TrojanNN(Attack):
     """The attack. Neurons, step size and radius are BackdoorBench's."""
 
-    epochs: Count = 3  # of the clean network
-    neurons: Count = 2
-    steps: Count = 100  # benchmark 1,000
-    step_size: Fraction = 0.1
-    radius: Fraction = 0.3  # largest change of a pixel of the logo
+    epochs: ranges.Count = 3  # of the clean network
+    neurons: ranges.Count = 2
+    steps: ranges.Count = 100  # benchmark 1,000
+    step_size: ranges.Fraction = 0.1
+    radius: ranges.Fraction = 0.3  # largest change of a pixel of the logo
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> AddedPattern:
         return AddedPattern(torch.zeros(shape))
 
     @checked
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: Augmentation, seed: int) -> AddedPattern:
+    def fit(
+        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: int
+    ) -> AddedPattern:
         """A ring in the lower right quadrant, its pixels moved by signed steps until the neurons fire.
 
         The neurons are the inputs of the last linear layer with the largest summed weights. Each is driven to three

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor
 
+from bdlib import ranges
 from bdlib.attacks.training_controlled import TrainingControlled
 from bdlib.checks import CheckedFields
-from bdlib.types import Images, Radius, Seed
+from bdlib.types import Images
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class WaNet(CheckedFields):
     `strength` 1 moves pixels by half a pixel on average, whatever the image's size.
     """
 
-    strength: Radius = 0.5  # s; BackdoorBench's, as the grid
+    strength: ranges.Radius = 0.5  # s; BackdoorBench's, as the grid
     grid: Annotated[int, Field(ge=2, le=64)] = 4  # k, the field's control points a side
-    seed: Seed = 0  # of the field
+    seed: ranges.Seed = 0  # of the field
 
     def __call__(self, images: Images) -> Images:
         return _read_at(images, self.field(*images.shape[-2:]).to(images).expand(len(images), -1, -1, -1))

@@ -13,25 +13,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.training.filter_masks import Masked, PerFilter, batch_norms, choose_threshold, prune
 from bdlib.training.loop import Schedule, cross_entropy, steps
-from bdlib.types import (
-    Augmentation,
-    Batch,
-    BatchSize,
-    Count,
-    Fraction,
-    Images,
-    LearningRate,
-    Logits,
-    Loss,
-    OnEvent,
-    Seed,
-    Variant,
-    ignore,
-)
+from bdlib.types import Batch, Images, Logits, Loss, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 
@@ -41,16 +28,17 @@ def anp(
     model: nn.Module,
     clean: ImageSet,
     *,
-    perturbation: Fraction = 0.4,  # epsilon; paper and released code
-    trade_off: Fraction = 0.2,  # alpha, the weight of the unperturbed loss; paper and released code
-    mask_threshold: Fraction | None = 0.2,  # masks up to it are pruned; paper. None: the highest allowed_drop permits
-    allowed_drop: Fraction = 0.04,  # of accuracy on `clean`, where it chooses the threshold; ours
-    mask_epochs: Count = 500,  # 2,000 steps of 128 on 500 images; this and all below: released code
-    mask_learning_rate: LearningRate = 0.2,
-    batch_size: BatchSize = 128,
-    augmentation: Augmentation = 4,
-    variant: Variant = "paper",  # released: perturbations twice as large, see `adversarial_perturbation`
-    seed: Seed = 0,
+    perturbation: ranges.Fraction = 0.4,  # epsilon; paper and released code
+    trade_off: ranges.Fraction = 0.2,  # alpha, the weight of the unperturbed loss; paper and released code
+    mask_threshold: ranges.Fraction
+    | None = 0.2,  # masks up to it are pruned; paper. None: the highest allowed_drop permits
+    allowed_drop: ranges.Fraction = 0.04,  # of accuracy on `clean`, where it chooses the threshold; ours
+    mask_epochs: ranges.Count = 500,  # 2,000 steps of 128 on 500 images; this and all below: released code
+    mask_learning_rate: ranges.LearningRate = 0.2,
+    batch_size: ranges.BatchSize = 128,
+    augmentation: ranges.Augmentation = 4,
+    variant: ranges.Variant = "paper",  # released: perturbations twice as large, see `adversarial_perturbation`
+    seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A copy of `model` without its sensitive filters; no other weight changes. `clean` is a small trusted set.
@@ -80,9 +68,9 @@ def robust_masks(
     clean: ImageSet,
     schedule: Schedule,
     *,
-    perturbation: Fraction,
-    trade_off: Fraction,
-    variant: Variant = "paper",
+    perturbation: ranges.Fraction,
+    trade_off: ranges.Fraction,
+    variant: ranges.Variant = "paper",
     on_event: OnEvent = ignore,
 ) -> dict[str, PerFilter]:
     """Masks in [0, 1], by BatchNorm layer, trained to keep accuracy under adversarial neuron perturbations.
@@ -114,7 +102,7 @@ class NeuronPerturbation(NamedTuple):
 
 
 def adversarial_perturbation(
-    masked: Masked, batch: Batch, *, perturbation: float, variant: Variant, generator: Generator
+    masked: Masked, batch: Batch, *, perturbation: float, variant: ranges.Variant, generator: Generator
 ) -> NeuronPerturbation:
     """One step of size `perturbation` along the sign of the gradient, from a random start: it raises the loss most.
 

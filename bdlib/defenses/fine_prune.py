@@ -14,12 +14,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, require_images
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.models import predict, share
 from bdlib.training.filter_masks import PerFilter
-from bdlib.types import Augmentation, Batch, BatchSize, CountOrZero, Fraction, LearningRate, Loss, OnEvent, Seed, ignore
+from bdlib.types import Batch, Loss, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 FilterSet = Bool[Tensor, " c"]  # true for the filters that stay
@@ -31,13 +32,13 @@ def fine_prune(
     clean: ImageSet,
     *,
     readout: str = "head",  # the layer that reads the last convolution, whose filters are pruned; paper
-    allowed_drop: Fraction = 0.04,  # what pruning may cost on `clean`; the paper leaves the number to the defender
-    epochs: CountOrZero = 10,  # this and all below: as fine_tune, to be compared with it; paper not seen
-    learning_rate: LearningRate = 0.1,
-    milestone: CountOrZero = 2,
-    batch_size: BatchSize = 64,
-    augmentation: Augmentation = 4,
-    seed: Seed = 0,
+    allowed_drop: ranges.Fraction = 0.04,  # what pruning may cost on `clean`; the paper leaves it to the defender
+    epochs: ranges.CountOrZero = 10,  # this and all below: as fine_tune, to be compared with it; paper not seen
+    learning_rate: ranges.LearningRate = 0.1,
+    milestone: ranges.CountOrZero = 2,
+    batch_size: ranges.BatchSize = 64,
+    augmentation: ranges.Augmentation = 4,
+    seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A copy of `model` without its dormant filters, fine-tuned on `clean`: the paper's two stages.
@@ -78,7 +79,7 @@ def dormancy(model: nn.Module, clean: ImageSet, *, readout: str = "head") -> Per
 @checked
 @torch.no_grad()
 def choose_filters(
-    model: nn.Module, clean: ImageSet, *, readout: str = "head", allowed_drop: Fraction = 0.04
+    model: nn.Module, clean: ImageSet, *, readout: str = "head", allowed_drop: ranges.Fraction = 0.04
 ) -> FilterSet:
     """The filters left when the most dormant are pruned one by one until one more would cost more than `allowed_drop`.
 

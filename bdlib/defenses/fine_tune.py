@@ -8,10 +8,11 @@ from copy import deepcopy
 
 from torch import nn
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.training.loop import Schedule, cross_entropy, train
-from bdlib.types import Augmentation, BatchSize, CountOrZero, LearningRate, LossFn, OnEvent, Seed, ignore
+from bdlib.types import LossFn, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 
@@ -21,12 +22,12 @@ def fine_tune(
     model: nn.Module,
     clean: ImageSet,
     *,
-    epochs: CountOrZero = 10,
-    learning_rate: LearningRate = 0.1,  # NAD's released code
-    milestone: CountOrZero = 2,  # the rate is a tenth from this epoch on; NAD's released code
-    batch_size: BatchSize = 64,  # NAD's released code
-    augmentation: Augmentation = 4,
-    seed: Seed = 0,
+    epochs: ranges.CountOrZero = 10,
+    learning_rate: ranges.LearningRate = 0.1,  # NAD's released code
+    milestone: ranges.CountOrZero = 2,  # the rate is a tenth from this epoch on; NAD's released code
+    batch_size: ranges.BatchSize = 64,  # NAD's released code
+    augmentation: ranges.Augmentation = 4,
+    seed: ranges.Seed = 0,
     loss_fn: LossFn = cross_entropy,
     on_event: OnEvent = ignore,
 ) -> nn.Module:

@@ -14,25 +14,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.training.loop import Schedule, train
 from bdlib.training.sam import SharpnessAware
-from bdlib.types import (
-    Augmentation,
-    Batch,
-    BatchSize,
-    CountOrZero,
-    Labels,
-    LearningRate,
-    Logits,
-    Loss,
-    OnEvent,
-    Radius,
-    Seed,
-    Variant,
-    ignore,
-)
+from bdlib.types import Batch, Labels, Logits, Loss, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here, or in training/sam.py, changes numbers
 
@@ -42,17 +29,17 @@ def ft_sam(
     model: nn.Module,
     clean: ImageSet,
     *,
-    rho: Radius = 2.0,  # of the uphill move; paper: 2 for CIFAR-10, 8 for Tiny ImageNet and GTSRB
+    rho: ranges.Radius = 2.0,  # of the uphill move; paper: 2 for CIFAR-10, 8 for Tiny ImageNet and GTSRB
     adaptive: bool = True,  # move each weight in proportion to its size; paper and released code
     label_smoothing: Annotated[
         float, Field(ge=0, le=0.5, allow_inf_nan=False)
     ] = 0.0,  # paper: none; released code: 0.1 for CIFAR-10
-    epochs: CountOrZero = 100,  # paper, for CIFAR-10; 50 for GTSRB
-    learning_rate: LearningRate = 0.01,  # paper and released code
-    batch_size: BatchSize = 256,  # paper and released code
-    augmentation: Augmentation = 4,  # paper not seen, released code
-    variant: Variant = "paper",
-    seed: Seed = 0,
+    epochs: ranges.CountOrZero = 100,  # paper, for CIFAR-10; 50 for GTSRB
+    learning_rate: ranges.LearningRate = 0.01,  # paper and released code
+    batch_size: ranges.BatchSize = 256,  # paper and released code
+    augmentation: ranges.Augmentation = 4,  # paper not seen, released code
+    variant: ranges.Variant = "paper",
+    seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A fine-tuned copy of `model`, all layers trained; `clean` is the defender's small trusted set.

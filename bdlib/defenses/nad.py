@@ -13,23 +13,12 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from bdlib import ranges
 from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_tune import fine_tune
 from bdlib.models import default_layers, find_layer, tap
-from bdlib.types import (
-    Augmentation,
-    Batch,
-    BatchSize,
-    Count,
-    CountOrZero,
-    LearningRate,
-    Loss,
-    OnEvent,
-    Seed,
-    Variant,
-    ignore,
-)
+from bdlib.types import Batch, Loss, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 Maps = Float[Tensor, "n c *grid"]  # the activations of one layer
@@ -48,14 +37,14 @@ def nad(
     layers: Layers = None,
     beta: Betas = (500.0, 1000.0, 1000.0),  # paper not seen, released code since 2022
     power: Power = 2.0,  # p of the attention map; paper and released code
-    teacher_epochs: Count = 10,  # paper: 5 to 10
-    student_epochs: Count = 10,  # paper; 20 in the released code since 2022
-    learning_rate: LearningRate = 0.1,  # paper not seen; released code
-    milestone: CountOrZero = 2,  # the rate is a tenth from this epoch on; released code
-    batch_size: BatchSize = 64,  # released code
-    augmentation: Augmentation = 4,  # paper and released code
-    variant: Variant = "paper",
-    seed: Seed = 0,
+    teacher_epochs: ranges.Count = 10,  # paper: 5 to 10
+    student_epochs: ranges.Count = 10,  # paper; 20 in the released code since 2022
+    learning_rate: ranges.LearningRate = 0.1,  # paper not seen; released code
+    milestone: ranges.CountOrZero = 2,  # the rate is a tenth from this epoch on; released code
+    batch_size: ranges.BatchSize = 64,  # released code
+    augmentation: ranges.Augmentation = 4,  # paper and released code
+    variant: ranges.Variant = "paper",
+    seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A repaired copy of `model`; `clean` is the defender's small trusted set. The two stages are the paper's.
@@ -83,7 +72,7 @@ def nad(
 @checked
 def distill(
     model: nn.Module, teacher: nn.Module, clean: ImageSet, *,
-    layers: Layers = None, beta: Betas = (500.0, 1000.0, 1000.0), power: Power = 2.0, variant: Variant = "paper",
+    layers: Layers = None, beta: Betas = (500.0, 1000.0, 1000.0), power: Power = 2.0, variant: ranges.Variant = "paper",
     **fine_tuning: Any,
 ) -> nn.Module:  # fmt: skip
     """The student: a copy of `model`, not of the teacher, fine-tuned to fit the labels and the teacher's attention.

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.models import accuracy
@@ -18,19 +19,7 @@ from bdlib.training.filter_masks import PerFilter
 from bdlib.training.loop import Schedule, train
 from bdlib.training.sam import SharpnessAware
 from bdlib.training.unlearning import ascend
-from bdlib.types import (
-    Augmentation,
-    BatchSize,
-    CountOrZero,
-    Fraction,
-    LearningRate,
-    OnEvent,
-    Radius,
-    Seed,
-    Variant,
-    Weight,
-    ignore,
-)
+from bdlib.types import OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 Changes = dict[str, Tensor]  # by convolution: how far each weight moved, shape (o, i, h, w)
@@ -41,18 +30,18 @@ def nwc(
     model: nn.Module,
     clean: ImageSet,
     *,
-    neuron_ratio: Fraction = 0.4,  # n; paper not seen, none released; chosen by the rule of the chapter, section 9
-    weight_ratio: Fraction = 0.7,  # m; this and all below: released code, paper not seen
-    alpha: Weight = 0.7,  # the uphill gradient's share of a step
-    rho: Radius = 0.05,  # r, how far uphill it is taken
-    stop_accuracy: Fraction = 0.1,  # where unlearning ends: chance, for ten classes
-    unlearning_rate: LearningRate = 1e-4,
-    learning_rate: LearningRate = 0.01,
-    epochs: CountOrZero = 20,  # of the repair
-    batch_size: BatchSize = 256,
-    augmentation: Augmentation = 4,
-    variant: Variant = "paper",
-    seed: Seed = 0,
+    neuron_ratio: ranges.Fraction = 0.4,  # n; paper not seen, none released; by the rule of the chapter, section 9
+    weight_ratio: ranges.Fraction = 0.7,  # m; this and all below: released code, paper not seen
+    alpha: ranges.Weight = 0.7,  # the uphill gradient's share of a step
+    rho: ranges.Radius = 0.05,  # r, how far uphill it is taken
+    stop_accuracy: ranges.Fraction = 0.1,  # where unlearning ends: chance, for ten classes
+    unlearning_rate: ranges.LearningRate = 1e-4,
+    learning_rate: ranges.LearningRate = 0.01,
+    epochs: ranges.CountOrZero = 20,  # of the repair
+    batch_size: ranges.BatchSize = 256,
+    augmentation: ranges.Augmentation = 4,
+    variant: ranges.Variant = "paper",
+    seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A repaired copy of `model`; `clean` is the defender's small trusted set.
@@ -87,7 +76,7 @@ def nwc(
 
 @checked
 def unlearn(
-    model: nn.Module, data: ImageSet, schedule: Schedule, *, stop_accuracy: Fraction, on_event: OnEvent = ignore
+    model: nn.Module, data: ImageSet, schedule: Schedule, *, stop_accuracy: ranges.Fraction, on_event: OnEvent = ignore
 ) -> nn.Module:
     """A copy of `model` after gradient ascent on `data`, until its accuracy there is at most `stop_accuracy`.
 
@@ -128,7 +117,12 @@ def neuron_weight_change(change: Changes) -> dict[str, PerFilter]:
 
 @checked
 def reinitialize(
-    model: nn.Module, change: Changes, *, neuron_ratio: Fraction, weight_ratio: Fraction, variant: Variant = "paper"
+    model: nn.Module,
+    change: Changes,
+    *,
+    neuron_ratio: ranges.Fraction,
+    weight_ratio: ranges.Fraction,
+    variant: ranges.Variant = "paper",
 ) -> nn.Module:
     """A copy of `model`, zero at the `weight_ratio` most changed weights of its `neuron_ratio` most changed filters.
 
@@ -150,7 +144,13 @@ def reinitialize(
 
 @checked
 def activeness_aware_fine_tune(
-    model: nn.Module, clean: ImageSet, schedule: Schedule, *, alpha: Weight, rho: Radius, on_event: OnEvent = ignore
+    model: nn.Module,
+    clean: ImageSet,
+    schedule: Schedule,
+    *,
+    alpha: ranges.Weight,
+    rho: ranges.Radius,
+    on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A copy of `model` fine-tuned by (1 - alpha) g + alpha g', where g' is the gradient `rho` uphill in every tensor.
 

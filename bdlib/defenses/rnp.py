@@ -10,24 +10,14 @@ from dataclasses import replace
 
 from torch import nn
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.models import accuracy
 from bdlib.training.filter_masks import Masked, PerFilter, choose_threshold, prune, require_batch_norm
 from bdlib.training.loop import Schedule, cross_entropy, steps
 from bdlib.training.unlearning import ascend
-from bdlib.types import (
-    Augmentation,
-    BatchSize,
-    CountOrZero,
-    Fraction,
-    LearningRate,
-    OnEvent,
-    Seed,
-    Variant,
-    Weight,
-    ignore,
-)
+from bdlib.types import OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 
@@ -37,17 +27,17 @@ def rnp(
     model: nn.Module,
     clean: ImageSet,
     *,
-    stop_accuracy: Fraction = 0.2,  # CA_min; defaults are the released code's, as the paper's were not seen
-    unlearning_rate: LearningRate = 0.01,
-    unlearning_epochs: CountOrZero = 21,  # at most
-    alpha: Weight = 0.2,  # of the recovery's loss
-    recovery_rate: LearningRate = 0.2,
-    recovery_epochs: CountOrZero = 20,
-    allowed_drop: Fraction = 0.05,  # of accuracy on `clean`; ours: half of what backdoor-toolbox's sweep allows
-    batch_size: BatchSize = 128,
-    augmentation: Augmentation = 4,
-    variant: Variant = "paper",  # released: unlearning stops differently, see `unlearn`
-    seed: Seed = 0,
+    stop_accuracy: ranges.Fraction = 0.2,  # CA_min; defaults are the released code's, as the paper's were not seen
+    unlearning_rate: ranges.LearningRate = 0.01,
+    unlearning_epochs: ranges.CountOrZero = 21,  # at most
+    alpha: ranges.Weight = 0.2,  # of the recovery's loss
+    recovery_rate: ranges.LearningRate = 0.2,
+    recovery_epochs: ranges.CountOrZero = 20,
+    allowed_drop: ranges.Fraction = 0.05,  # of accuracy on `clean`; ours: half of what backdoor-toolbox's sweep allows
+    batch_size: ranges.BatchSize = 128,
+    augmentation: ranges.Augmentation = 4,
+    variant: ranges.Variant = "paper",  # released: unlearning stops differently, see `unlearn`
+    seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A pruned copy of `model`; `clean` is the defender's small trusted set. Nothing is trained after pruning.
@@ -81,8 +71,8 @@ def unlearn(
     clean: ImageSet,
     schedule: Schedule,
     *,
-    stop_accuracy: Fraction,
-    variant: Variant = "paper",
+    stop_accuracy: ranges.Fraction,
+    variant: ranges.Variant = "paper",
     on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A copy of `model` after gradient ascent on all weights, until accuracy on `clean` is at most `stop_accuracy`.
@@ -104,7 +94,7 @@ def unlearn(
 
 @checked
 def recover_masks(
-    unlearned: nn.Module, clean: ImageSet, schedule: Schedule, *, alpha: Weight, on_event: OnEvent = ignore
+    unlearned: nn.Module, clean: ImageSet, schedule: Schedule, *, alpha: ranges.Weight, on_event: OnEvent = ignore
 ) -> dict[str, PerFilter]:
     """Masks in [0, 1], by BatchNorm layer, that make `unlearned` fit `clean` again; only they are trained, from one."""
     masked = Masked(deepcopy(unlearned))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import nn
 
+from bdlib import ranges
 from bdlib.attacks import ATTACKS, SELECTIONS
 from bdlib.attacks.attack import Attack
 from bdlib.checks import CheckedFields, OneOf, ParameterError
@@ -14,7 +15,7 @@ from bdlib.data.datasets import DATASETS, DatasetFacts
 from bdlib.evaluation.apply_trigger import LABEL_MAPS, AllToOne
 from bdlib.models import MODELS, seeded
 from bdlib.training.loop import Schedule
-from bdlib.types import BatchSize, Count, CountOrZero, Fraction, Relabel, Seed
+from bdlib.types import Relabel
 
 SMALLEST_IMAGES = {"vgg19_bn": 32}  # pixels; it halves its maps five times, and nothing is left of smaller images
 
@@ -35,16 +36,16 @@ class VictimConfig(CheckedFields):
     attack: Annotated[str, OneOf(ATTACKS)] = "badnets"  # "none" gives the clean model
     target_label: Annotated[int, Field(ge=0, le=199)] = 0
     poison_rate: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # of the training set; clean-label: of the target class
-    victim_epochs: Count = 8
-    victim_batch_size: BatchSize = 64
-    seed: Seed = 0  # of the choice of images, the initial weights, the shuffles and the augmentation
+    victim_epochs: ranges.Count = 8
+    victim_batch_size: ranges.BatchSize = 64
+    seed: ranges.Seed = 0  # of the choice of images, the initial weights, the shuffles and the augmentation
     label_map: Annotated[str, OneOf(LABEL_MAPS)] = "all_to_one"
     selection: Annotated[str, OneOf(SELECTIONS)] = "random"  # which images are poisoned
-    rounds: CountOrZero = 5  # of LPS
-    round_epochs: Count = 1
-    iterations: CountOrZero = 3  # of FUS
-    iteration_epochs: Count = 4
-    keep_ratio: Fraction = 0.5
+    rounds: ranges.CountOrZero = 5  # of LPS
+    round_epochs: ranges.Count = 1
+    iterations: ranges.CountOrZero = 3  # of FUS
+    iteration_epochs: ranges.Count = 4
+    keep_ratio: ranges.Fraction = 0.5
     cover_samples: bool = True  # of training-controlled attacks
 
     def __post_init__(self) -> None:

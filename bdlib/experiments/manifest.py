@@ -18,6 +18,7 @@ from bdlib.experiments.victims import VictimConfig, victim_path
 from bdlib.runtime import RESULTS, write_whole
 
 COLUMNS = ["paper", "study", "method", "dataset", "attack", "seed", "record", "victim", "state"]
+STARTED = "The run was started and has not ended. It is running, or it was killed, for instance for lack of memory."
 FIRST = ("headline", "baselines", "suite")  # the studies whose runs are made before all others
 
 
@@ -77,7 +78,7 @@ def make(run: PlannedRun) -> str | None:
     """
     if run.path.is_file():
         return None  # another process has made it in the meantime
-    write_whole(run.failure, b"The run was started and has not ended. It is running, or was killed (out of memory?).\n")
+    write_whole(run.failure, STARTED.encode())
     try:
         record = experiments.run(run.paper, run.parameters)
         record.save(run.path)
@@ -93,10 +94,14 @@ def make(run: PlannedRun) -> str | None:
 
 
 def failure_line(run: PlannedRun) -> str | None:
-    """For a run that failed, the file with its traceback and the last line of that; else None."""
+    """For a run that failed, FAILED, the file with its traceback and the last line of that; else None.
+
+    The first word is UNFINISHED for a run that was started and has not ended.
+    """
     if run.path.is_file() or not run.failure.is_file():
         return None
-    return f"FAILED {os.path.relpath(run.failure)}: {run.failure.read_text().strip().splitlines()[-1]}"
+    last = run.failure.read_text().strip().splitlines()[-1]
+    return f"{'UNFINISHED' if last == STARTED else 'FAILED'} {os.path.relpath(run.failure)}: {last}"
 
 
 def table(runs: list[PlannedRun]) -> pd.DataFrame:

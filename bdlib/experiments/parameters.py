@@ -12,15 +12,16 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
+from torch import nn
 
+from bdlib import ranges
 from bdlib.checks import ParameterError, check_values, field_ranges, keywords
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
 from bdlib.experiments.config import VictimConfig
 from bdlib.mechanisms import MECHANISMS
-from bdlib.models import MODELS
-from bdlib.types import Seed
+from bdlib.models import MODELS, find_layer
 
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
@@ -33,7 +34,7 @@ class RunConfig:
     record: str  # file that receives the run's record; empty for none
     defense: str  # "none", or one of `defenses_of` the page
     clean_fraction: Annotated[float, Field(gt=0, le=0.5)]  # the defender's share of the training images
-    seed: Seed
+    seed: ranges.Seed
 
 
 def check(paper: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,29 +128,25 @@ def defenses_of(paper: str) -> list[str]:
 
 
 def check_layers(parameters: Mapping[str, Any]) -> None:
-    """Raise ParameterError unless every named layer is in the model and has its own weight; a readout is linear."""
-    listed = {"layers": list(parameters.get("layers", []))}
-    listed |= {key: [parameters[key]] for key in ("layer", "readout") if parameters.get(key) is not None}
-    kinds = layer_kinds(parameters["model"], parameters["dataset"])
-    for key, layer in [(key, layer) for key, layers in listed.items() for layer in layers]:
-        if layer not in kinds:
-            stages = ", ".join(name for name in kinds if "." not in name)
-            raise ParameterError(f"{key}={layer!r}: must be layers of {parameters['model']}, such as {stages}")
-        if key == "readout" and kinds[layer] != "Linear":
-            linear = ", ".join(name for name, kind in kinds.items() if kind == "Linear")
-            raise ParameterError(f"readout={layer!r}: must be a linear layer of {parameters['model']}: {linear}")
-    if "beta" in parameters and len(parameters["beta"]) != len(listed["layers"]):
-        count = len(listed["layers"])
+    """Raise ParameterError unless every named layer is in the network, a readout is linear, and betas match layers."""
+    network = _network(parameters["model"], parameters["dataset"])
+    for key in ("layers", "layer", "readout"):
+        named = parameters.get(key) or []
+        for layer in [named] if isinstance(named, str) else named:
+            module = find_layer(network, layer, parameter=key)
+            if key == "readout" and not isinstance(module, nn.Linear):
+                linear = ", ".join(name for name, part in network.named_modules() if isinstance(part, nn.Linear))
+                raise ParameterError(f"readout={layer!r}: must be a linear layer of {parameters['model']}: {linear}")
+    if "beta" in parameters and len(parameters["beta"]) != (count := len(parameters["layers"])):
         raise ParameterError(f"beta={parameters['beta']!r}: must have {count} numbers, one for each of layers")
 
 
 @functools.lru_cache
-def layer_kinds(model: str, dataset: str) -> dict[str, str]:
-    """Every layer of a network by name, and the class of each; built once, since a study asks for each of its runs."""
+def _network(model: str, dataset: str) -> nn.Module:
+    """The network without weights; built once, since a study asks for it in each of its runs."""
     facts = DATASETS[dataset]
     with torch.device("meta"):
-        network = MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
-    return {name: type(module).__name__ for name, module in network.named_modules() if name}
+        return MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
 
 
 def check_defensive_trigger(parameters: Mapping[str, Any]) -> None:

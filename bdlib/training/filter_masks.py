@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.models import accuracy
-from bdlib.types import Fraction, Images, Logits
+from bdlib.types import Images, Logits
 
 PerFilter = Float[Tensor, " c"]  # one number for each channel of a layer
 Masks = Mapping[str, PerFilter]  # a number in [0, 1] for each filter, by BatchNorm layer
@@ -68,7 +69,7 @@ class Masked(nn.Module):
 
 
 @checked
-def choose_threshold(model: nn.Module, masks: Masks, clean: ImageSet, *, allowed_drop: Fraction) -> float:
+def choose_threshold(model: nn.Module, masks: Masks, clean: ImageSet, *, allowed_drop: ranges.Fraction) -> float:
     """The largest of `THRESHOLDS` at which pruning costs at most `allowed_drop` of the accuracy on `clean`.
 
     Returns -1, which prunes nothing, when every threshold costs more.

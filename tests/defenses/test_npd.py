@@ -16,8 +16,7 @@ from bdlib.defenses.npd.method import npd, polarize, polarizer_loss, warm_up
 from bdlib.defenses.npd.polarizer import Polarized, Polarizer, insert
 from bdlib.defenses.npd.targeted_pgd import project, second_most_likely_class, targeted_pgd
 from bdlib.evaluation.metrics import evaluate
-from bdlib.experiments.parameters import ParameterError as NotebookError
-from bdlib.experiments.parameters import validated
+from bdlib.experiments.parameters import overridden
 from bdlib.mechanisms.npd import learned_parameters, nearest_class, plane, trigger_shift, two_parts
 from bdlib.mechanisms.npd import npd as measure
 from bdlib.models import MODELS, predict, tap
@@ -108,12 +107,11 @@ def test_a_layer_must_exist_and_take_maps(backdoored, clean):
         insert(backdoored, clean, layer="layer3.1.conv1")
     with pytest.raises(ValueError, match=r"layer='head': must take maps of shape \(n, c, h, w\), it takes \(1, 128\)"):
         insert(backdoored, clean, layer="head")
-    parameters = {"dataset": "fashion", "model": "small_resnet"}
-    assert validated(parameters | {"layer": LAYER})
-    with pytest.raises(NotebookError, match="layer4.1.conv1"):
-        validated(parameters | {"layer": "layer4.1.conv1"})
-    with pytest.raises(NotebookError, match="four numbers"):
-        validated({"loss_weights": [1.0, 0.4]})
+    assert overridden("npd", {"layer": LAYER})
+    with pytest.raises(ParameterError, match="layer4.1.conv1"):
+        overridden("npd", {"layer": "layer4.1.conv1"})
+    with pytest.raises(ParameterError, match="must be a list of 4, each item a number"):
+        overridden("npd", {"loss_weights": [1.0, 0.4]})
 
 
 def test_the_victim_inside_is_untouched_and_comes_out_whole(defended, backdoored, test_set, trigger):

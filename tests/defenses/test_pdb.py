@@ -8,12 +8,13 @@ from torch import Generator, nn
 from torch.optim import SGD
 
 from bdlib.attacks.none import NoTrigger
+from bdlib.checks import ParameterError
 from bdlib.data.images import ImageSet, augment, batches, shift_and_mirror
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, shifted_labels
 from bdlib.defenses.pdb.method import _count_classes, defensive_loss, defensive_set, pdb
 from bdlib.evaluation.apply_trigger import AllToAll, AllToOne, attacked_set
 from bdlib.evaluation.metrics import evaluate
-from bdlib.experiments.parameters import ParameterError, validated
+from bdlib.experiments.parameters import overridden
 from bdlib.mechanisms.pdb import competition, uncovered_set, wrong_triggers
 from bdlib.mechanisms.pdb import pdb as mechanism
 from bdlib.models import predict, seeded, share, small_resnet
@@ -72,8 +73,8 @@ def test_a_defensive_trigger_that_leaves_nothing_is_refused():
         DefensiveTrigger("circle", 1, 2.0).mask(16, 16)
     for own, size in (("frame", 14), ("corner", 28)):
         with pytest.raises(ParameterError, match=f"defensive_trigger_size={size}: must be at most {size - 1}"):
-            validated({"dataset": "fashion", "defensive_trigger": own, "defensive_trigger_size": size})
-        validated({"dataset": "fashion", "defensive_trigger": own, "defensive_trigger_size": size - 1})
+            overridden("pdb", {"defensive_trigger": own, "defensive_trigger_size": size})
+        overridden("pdb", {"defensive_trigger": own, "defensive_trigger_size": size - 1})
 
 
 # The label map

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
+from bdlib import ranges
 from bdlib.attacks.poisoning import Positions, candidates, poison_at
 from bdlib.attacks.selection.random import random_selection
 from bdlib.attacks.selection.ranking import highest, poison_beside, poison_losses, surrogate_seed
@@ -20,21 +21,7 @@ from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import AllToOne
 from bdlib.training.loop import Schedule, steps
-from bdlib.types import (
-    Augmentation,
-    BatchSize,
-    Count,
-    CountOrZero,
-    Fraction,
-    Labels,
-    LearningRate,
-    Loss,
-    MakeModel,
-    OnEvent,
-    Seed,
-    Trigger,
-    ignore,
-)
+from bdlib.types import Labels, Loss, MakeModel, OnEvent, Trigger, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes which images are selected
 
@@ -47,17 +34,17 @@ def fus(
     trigger: Trigger,
     *,
     target_label: Annotated[int, Field(ge=0)],
-    poison_rate: Fraction,
+    poison_rate: ranges.Fraction,
     make_model: MakeModel,
-    iterations: CountOrZero = 10,  # released 10
-    iteration_epochs: Count = 70,  # released 70
-    keep_ratio: Fraction = 0.5,  # alpha; released 0.5
-    learning_rate: LearningRate = 0.1,  # this and the next: as victims are trained; released 0.01 in steps, 256 images
-    batch_size: BatchSize = 64,
-    augmentation: Augmentation = None,
+    iterations: ranges.CountOrZero = 10,  # released 10
+    iteration_epochs: ranges.Count = 70,  # released 70
+    keep_ratio: ranges.Fraction = 0.5,  # alpha; released 0.5
+    learning_rate: ranges.LearningRate = 0.1,  # this and the next: as for victims; released 0.01 in steps, 256 images
+    batch_size: ranges.BatchSize = 64,
+    augmentation: ranges.Augmentation = None,
     additive: bool = False,  # triggered copies beside the originals, as released, not in their place
     on_event: OnEvent = ignore,
-    seed: Seed = 0,
+    seed: ranges.Seed = 0,
 ) -> Positions:
     """The positions of the images to poison, increasing. Without iterations they are those of `random_selection`.
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from bdlib import ranges
 from bdlib.attacks.poisoning import Positions, poison_at
 from bdlib.attacks.selection.random import random_selection
 from bdlib.attacks.selection.ranking import (
@@ -28,19 +29,7 @@ from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import AllToOne
 from bdlib.training.loop import Schedule
 from bdlib.training.loop import train as fit
-from bdlib.types import (
-    Augmentation,
-    BatchSize,
-    Count,
-    CountOrZero,
-    Fraction,
-    LearningRate,
-    MakeModel,
-    OnEvent,
-    Seed,
-    Trigger,
-    ignore,
-)
+from bdlib.types import MakeModel, OnEvent, Trigger, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes which images are selected
 
@@ -51,20 +40,20 @@ def lps(
     trigger: Trigger,
     *,
     target_label: Annotated[int, Field(ge=0)],
-    poison_rate: Fraction,
+    poison_rate: ranges.Fraction,
     make_model: MakeModel,
-    rounds: CountOrZero = 5,  # T; its value was not seen
-    round_epochs: Count = 1,  # epochs of the surrogate in a round; not seen
-    learning_rate: LearningRate = 0.1,  # this and the next: as victims are trained; not seen
-    batch_size: BatchSize = 64,
-    augmentation: Augmentation = None,
+    rounds: ranges.CountOrZero = 5,  # T; its value was not seen
+    round_epochs: ranges.Count = 1,  # epochs of the surrogate in a round; not seen
+    learning_rate: ranges.LearningRate = 0.1,  # this and the next: as victims are trained; not seen
+    batch_size: ranges.BatchSize = 64,
+    augmentation: ranges.Augmentation = None,
     score: Literal["poison", "difference"] = "poison",  # difference: less the clean loss, the gradient by replacement
     additive: bool = False,  # the surrogate sees triggered copies beside the originals, not in their place
     per_class: bool = True,  # an equal share of every class
     alternate: bool = True,  # False: the same epochs in one round, on the random set
     hardest: bool = True,  # False: the lowest scores instead, a negative control
     on_event: OnEvent = ignore,
-    seed: Seed = 0,
+    seed: ranges.Seed = 0,
 ) -> Positions:
     """The positions of the images to poison, increasing. Without rounds they are those of `random_selection`.
 

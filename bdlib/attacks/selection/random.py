@@ -4,19 +4,20 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bdlib import ranges
 from bdlib.attacks.poisoning import Positions, draw_positions
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import AllToOne
-from bdlib.types import Fraction, MakeModel, OnEvent, Seed, Trigger, ignore
+from bdlib.types import MakeModel, OnEvent, Trigger, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes which images are selected
 
 
 @checked
 def random_selection(train: ImageSet, trigger: Trigger, *, target_label: Annotated[int, Field(ge=0)],
-                     poison_rate: Fraction, make_model: MakeModel, on_event: OnEvent = ignore,
-                     seed: Seed) -> Positions:  # fmt: skip
+                     poison_rate: ranges.Fraction, make_model: MakeModel, on_event: OnEvent = ignore,
+                     seed: ranges.Seed) -> Positions:  # fmt: skip
     """The very images that `bdlib.attacks.poisoning.poison` draws with this seed: positions, increasing.
 
     Trigger and network have no part in it. Raises ParameterError when a keyword is out of its range, ValueError when

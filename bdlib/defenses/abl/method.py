@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import nn
 from torch.optim import Optimizer
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.abl.isolation import (
@@ -28,19 +29,7 @@ from bdlib.defenses.abl.isolation import (
 from bdlib.models import accuracy
 from bdlib.training.loop import Schedule, train
 from bdlib.training.unlearning import ascend
-from bdlib.types import (
-    Augmentation,
-    BatchSize,
-    Count,
-    CountOrZero,
-    Fraction,
-    LearningRate,
-    MakeModel,
-    OnEvent,
-    Seed,
-    Variant,
-    ignore,
-)
+from bdlib.types import MakeModel, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 
@@ -54,19 +43,19 @@ def abl(
     threshold_rule: ThresholdRule = "lga",  # paper; "flooding", which has the same gradient, in the released code
     isolation_rate: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = 0.01,  # paper and released code
     isolation: Literal["loss", "random"] = "loss",  # "random" is a control: as many images, whatever their loss
-    isolation_epochs: Count = 20,  # paper; 10 in the released code
-    epochs: CountOrZero = 60,  # of training on the rest; paper not seen, released code, as all below
-    milestone: CountOrZero = 40,  # the epoch of it from which the rate is a tenth
-    learning_rate: LearningRate = 0.1,
-    batch_size: BatchSize = 128,
-    unlearning_epochs: CountOrZero = 5,
-    unlearning_rate: LearningRate = 5e-4,
-    unlearning_batch_size: BatchSize = 128,
-    stop_accuracy: Fraction = 0.0,  # the ascent ends below this accuracy on the isolated images; 0: it never does
-    augmentation: Augmentation = 4,  # in the training on the rest alone
-    variant: Variant = "paper",
+    isolation_epochs: ranges.Count = 20,  # paper; 10 in the released code
+    epochs: ranges.CountOrZero = 60,  # of training on the rest; paper not seen, released code, as all below
+    milestone: ranges.CountOrZero = 40,  # the epoch of it from which the rate is a tenth
+    learning_rate: ranges.LearningRate = 0.1,
+    batch_size: ranges.BatchSize = 128,
+    unlearning_epochs: ranges.CountOrZero = 5,
+    unlearning_rate: ranges.LearningRate = 5e-4,
+    unlearning_batch_size: ranges.BatchSize = 128,
+    stop_accuracy: ranges.Fraction = 0.0,  # on the isolated images, below which the ascent ends; 0: it never does
+    augmentation: ranges.Augmentation = 4,  # in the training on the rest alone
+    variant: ranges.Variant = "paper",
     on_event: OnEvent = ignore,
-    seed: Seed = 0,
+    seed: ranges.Seed = 0,
 ) -> nn.Module:
     """A network trained on the `poisoned` images alone, in evaluation mode.
 
@@ -111,7 +100,7 @@ def unlearn_isolated(
     isolated: ImageSet,
     schedule: Schedule,
     *,
-    stop_accuracy: Fraction = 0.0,
+    stop_accuracy: ranges.Fraction = 0.0,
     momentum_of: Optimizer | None = None,
     on_event: OnEvent = ignore,
 ) -> nn.Module:

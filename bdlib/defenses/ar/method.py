@@ -15,23 +15,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.ar.salience import Selection, benign_salience, mask, updated, weights_inside
 from bdlib.models import default_layers
 from bdlib.training.loop import Epoch, Schedule, cross_entropy, steps
-from bdlib.types import (
-    Augmentation,
-    BatchSize,
-    CountOrZero,
-    Fraction,
-    LearningRate,
-    OnEvent,
-    Seed,
-    Variant,
-    Weight,
-    ignore,
-)
+from bdlib.types import OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
 
@@ -42,20 +32,20 @@ def ar(
     clean: ImageSet,
     *,
     layers: Annotated[Sequence[str], Field(min_length=1)] | None = None,  # whose weights are purified; None: the head
-    alpha: Weight = 0.01,  # weight of the summed penalty; this and all below: paper not seen; released code
+    alpha: ranges.Weight = 0.01,  # weight of the summed penalty; this and all below: paper not seen; released code
     regularizer: Literal["adaptive", "l1", "l2"] = "adaptive",  # the abstract calls the other two "common"
     select: Selection = "bottom",  # the least salient, as the abstract says; released code: top
-    initial_share: Fraction = 0.5,  # of the weights marked, growing to 1 with the epochs
-    decay: Fraction = 0.9,  # of the salience's moving average
-    epochs: CountOrZero = 10,
-    learning_rate: LearningRate = 0.01,
+    initial_share: ranges.Fraction = 0.5,  # of the weights marked, growing to 1 with the epochs
+    decay: ranges.Fraction = 0.9,  # of the salience's moving average
+    epochs: ranges.CountOrZero = 10,
+    learning_rate: ranges.LearningRate = 0.01,
     momentum: Annotated[
         float, Field(ge=0, le=0.999, allow_inf_nan=False)
     ] = 0.9,  # first released code; 0 since June 2022
-    batch_size: BatchSize = 128,
-    augmentation: Augmentation = 4,
-    variant: Variant = "paper",
-    seed: Seed = 0,
+    batch_size: ranges.BatchSize = 128,
+    augmentation: ranges.Augmentation = 4,
+    variant: ranges.Variant = "paper",
+    seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A repaired copy of `model`; `clean` is the defender's small trusted set. With `alpha` zero it is fine-tuning.

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool
 from torch import Generator, Tensor, nn
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches, require_images
 from bdlib.models import find_layer
-from bdlib.types import Augmentation, BatchSize, Fraction, Seed
 
 Kinds = tuple[type[nn.Module], ...]
 Selection = Literal["bottom", "top", "bottom_abs"]  # the least salient, the most, or those nearest to zero
@@ -40,10 +40,10 @@ def benign_salience(
     *,
     layers: Sequence[str],
     kinds: Kinds = WEIGHTED,
-    decay: Fraction = 0.9,  # of the moving average; this and all below: released code
-    batch_size: BatchSize = 128,
-    augmentation: Augmentation = 4,
-    seed: Seed = 0,
+    decay: ranges.Fraction = 0.9,  # of the moving average; this and all below: released code
+    batch_size: ranges.BatchSize = 128,
+    augmentation: ranges.Augmentation = 4,
+    seed: ranges.Seed = 0,
 ) -> dict[str, Tensor]:
     """The salience of every weight inside `layers`, shaped like the weight, from one pass over `clean` without a step.
 

@@ -17,28 +17,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.npd.polarizer import Polarized, insert
 from bdlib.defenses.npd.targeted_pgd import second_most_likely_class, targeted_pgd
 from bdlib.training.loop import Schedule, train
-from bdlib.types import (
-    Batch,
-    BatchSize,
-    Count,
-    CountOrZero,
-    Images,
-    Labels,
-    LearningRate,
-    Logits,
-    Loss,
-    OnEvent,
-    PositiveFraction,
-    Radius,
-    Seed,
-    Variant,
-    ignore,
-)
+from bdlib.types import Batch, Images, Labels, Logits, Loss, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
 LossWeights = Annotated[
@@ -58,15 +43,15 @@ def npd(
     *,
     layer: str | None = None,  # whose input is filtered; None: the network's own, layer4.1.conv1 in PreAct-ResNet18
     loss_weights: LossWeights = (1.0, 0.4, 0.4, 0.4),  # lambda 1 to 4; this, above and below: released code, CIFAR-10
-    radius: Radius = 3.0,  # L2, of 3 x 32 x 32 pixels in [0, 1]
-    step_size: PositiveFraction = 0.1,  # of a sign step, each pixel
-    inner_steps: Count = 2,
-    warm_up_epochs: CountOrZero = 5,
-    epochs: CountOrZero = 50,
-    learning_rate: LearningRate = 0.01,  # constant
-    batch_size: BatchSize = 128,
-    variant: Variant = "paper",
-    seed: Seed = 0,
+    radius: ranges.Radius = 3.0,  # L2, of 3 x 32 x 32 pixels in [0, 1]
+    step_size: ranges.PositiveFraction = 0.1,  # of a sign step, each pixel
+    inner_steps: ranges.Count = 2,
+    warm_up_epochs: ranges.CountOrZero = 5,
+    epochs: ranges.CountOrZero = 50,
+    learning_rate: ranges.LearningRate = 0.01,  # constant
+    batch_size: ranges.BatchSize = 128,
+    variant: ranges.Variant = "paper",
+    seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> Polarized:
     """A frozen copy of `model` with a learned polarizer in front of `layer`; `clean` is the small trusted set.
@@ -91,7 +76,9 @@ def npd(
 
 
 @checked
-def warm_up(start: Polarized, clean: ImageSet, *, epochs: CountOrZero, batch_size: BatchSize, seed: Seed) -> Polarized:
+def warm_up(
+    start: Polarized, clean: ImageSet, *, epochs: ranges.CountOrZero, batch_size: ranges.BatchSize, seed: ranges.Seed
+) -> Polarized:
     """A copy of `start` whose BatchNorm has taken on the statistics of `clean`: the cross-entropy at a tiny rate."""
     warm = deepcopy(start)
     schedule = Schedule(epochs, 1e-4, anneal="constant", batch_size=batch_size, momentum=0, weight_decay=0,
@@ -105,7 +92,7 @@ def warm_up(start: Polarized, clean: ImageSet, *, epochs: CountOrZero, batch_siz
 @checked
 def polarize(
     start: Polarized, clean: ImageSet, schedule: Schedule, attack: SmallAttack, *,
-    loss_weights: LossWeights, variant: Variant = "paper", on_event: OnEvent = ignore,
+    loss_weights: LossWeights, variant: ranges.Variant = "paper", on_event: OnEvent = ignore,
 ) -> Polarized:  # fmt: skip
     """A copy of `start` whose polarizer has learned to withstand `attack`, made anew on every batch.
 

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bdlib import ranges
 from bdlib.checks import checked
-from bdlib.types import Count, Images, Labels, Logits, PositiveFraction, Radius
+from bdlib.types import Images, Labels, Logits
 
 
 def second_most_likely_class(logits: Logits, labels: Labels, *, mask: float = -inf) -> Labels:
@@ -24,9 +25,9 @@ def targeted_pgd(
     images: Images,
     targets: Labels,
     *,
-    radius: Radius,
-    step_size: PositiveFraction,
-    inner_steps: Count,
+    radius: ranges.Radius,
+    step_size: ranges.PositiveFraction,
+    inner_steps: ranges.Count,
     enough: float = 0.6,  # released code
 ) -> Images:
     """`images` moved so that `network` takes them for `targets`, each by at most `radius` (L2); pixels stay in [0, 1].

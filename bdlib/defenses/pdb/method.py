@@ -14,24 +14,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, nn
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, augment
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, Shape, shifted_labels
 from bdlib.training.loop import Schedule, steps
-from bdlib.types import (
-    Augmentation,
-    Batch,
-    BatchSize,
-    CountOrZero,
-    Labels,
-    LearningRate,
-    Loss,
-    LossFn,
-    MakeModel,
-    OnEvent,
-    Seed,
-    ignore,
-)
+from bdlib.types import Batch, Labels, Loss, LossFn, MakeModel, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
 
@@ -48,12 +36,12 @@ def pdb(
     defensive_trigger_moves: bool = True,  # put on before the augmentation, which shifts and mirrors it; else after
     label_shift: Annotated[int, Field(ge=0, le=199)] = 1,  # h(y) = (y + shift) mod K
     sampling_frequency: Annotated[int, Field(ge=0, le=100)] = 5,  # how often an epoch has each clean image
-    epochs: CountOrZero = 100,
-    learning_rate: LearningRate = 0.01,
+    epochs: ranges.CountOrZero = 100,
+    learning_rate: ranges.LearningRate = 0.01,
     anneal: Literal["constant", "cosine", "one_cycle"] = "cosine",
-    batch_size: BatchSize = 256,
-    augmentation: Augmentation = 4,
-    seed: Seed = 0,
+    batch_size: ranges.BatchSize = 256,
+    augmentation: ranges.Augmentation = 4,
+    seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> DefensiveModel:
     """A network trained from scratch on `poisoned` and on `clean` images with the defensive trigger, ready for use.

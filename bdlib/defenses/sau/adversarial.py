@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from bdlib import ranges
 from bdlib.checks import checked
-from bdlib.types import Count, Fraction, Images, Labels, Logits, Loss, PositiveFraction, Weight
+from bdlib.types import Images, Labels, Logits, Loss
 
 
 class Flips(NamedTuple):
@@ -29,11 +30,11 @@ def shared_adversarial_examples(
     images: Images,
     labels: Labels,
     *,
-    beta_1: Weight = 0.01,  # of fooling either model; paper not seen; released code, as all below
-    beta_2: Weight = 1.0,  # of fooling them alike
-    epsilon: Fraction = 0.2,  # largest change of a pixel
-    step_size: PositiveFraction = 0.2,  # of a pixel, each step
-    inner_steps: Count = 5,
+    beta_1: ranges.Weight = 0.01,  # of fooling either model; paper not seen; released code, as all below
+    beta_2: ranges.Weight = 1.0,  # of fooling them alike
+    epsilon: ranges.Fraction = 0.2,  # largest change of a pixel
+    step_size: ranges.PositiveFraction = 0.2,  # of a pixel, each step
+    inner_steps: ranges.Count = 5,
 ) -> Images:
     """A perturbation for each image, in [-epsilon, epsilon], that should fool both models into the same class.
 

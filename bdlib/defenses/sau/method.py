@@ -13,28 +13,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.sau.adversarial import shared_adversarial_examples
 from bdlib.training.loop import Schedule, cross_entropy, train
-from bdlib.types import (
-    Batch,
-    BatchSize,
-    Count,
-    CountOrZero,
-    Fraction,
-    Images,
-    Labels,
-    LearningRate,
-    Logits,
-    Loss,
-    OnEvent,
-    PositiveFraction,
-    Seed,
-    Variant,
-    Weight,
-    ignore,
-)
+from bdlib.types import Batch, Images, Labels, Logits, Loss, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
 
@@ -44,19 +28,19 @@ def sau(
     model: nn.Module,
     clean: ImageSet,
     *,
-    lambda_2: Weight = 0.0,  # of adversarial training; paper not seen; released code, as all below
-    lambda_3: Weight = 1.0,  # of the unlearning
-    beta_1: Weight = 0.01,  # inner problem: of fooling either model
-    beta_2: Weight = 1.0,  # inner problem: of fooling them alike
-    epsilon: Fraction = 0.2,  # largest change of a pixel
-    step_size: PositiveFraction = 0.2,  # of a pixel, each inner step
-    inner_steps: Count = 5,
-    epochs: CountOrZero = 100,  # rounds over the clean images
-    learning_rate: LearningRate = 1e-4,  # constant: the released code builds a scheduler and never steps it
-    batch_size: BatchSize = 256,
+    lambda_2: ranges.Weight = 0.0,  # of adversarial training; paper not seen; released code, as all below
+    lambda_3: ranges.Weight = 1.0,  # of the unlearning
+    beta_1: ranges.Weight = 0.01,  # inner problem: of fooling either model
+    beta_2: ranges.Weight = 1.0,  # inner problem: of fooling them alike
+    epsilon: ranges.Fraction = 0.2,  # largest change of a pixel
+    step_size: ranges.PositiveFraction = 0.2,  # of a pixel, each inner step
+    inner_steps: ranges.Count = 5,
+    epochs: ranges.CountOrZero = 100,  # rounds over the clean images
+    learning_rate: ranges.LearningRate = 1e-4,  # constant: the released code builds a scheduler and never steps it
+    batch_size: ranges.BatchSize = 256,
     train_mode: bool = False,  # of BatchNorm in the outer step; else the victim's running statistics are used and kept
-    variant: Variant = "paper",
-    seed: Seed = 0,
+    variant: ranges.Variant = "paper",
+    seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> nn.Module:
     """A repaired copy of `model`, by Adam with AMSGrad and no augmentation; `clean` is the defender's trusted set.
@@ -91,7 +75,7 @@ def sau(
 @checked
 def unlearning_loss(
     model: nn.Module, frozen: nn.Module, batch: Batch, shift: Images, *,
-    lambda_2: Weight = 0.0, lambda_3: Weight = 1.0, variant: Variant = "paper",
+    lambda_2: ranges.Weight = 0.0, lambda_3: ranges.Weight = 1.0, variant: ranges.Variant = "paper",
 ) -> Loss:  # fmt: skip
     """The outer loss: fit the clean labels, and give up the class that the frozen model sees in image plus `shift`.
 
@@ -107,7 +91,7 @@ def unlearning_loss(
 
 
 @checked
-def rejection(logits: Logits, classes: Labels, *, variant: Variant = "paper") -> Float[Tensor, " n"]:
+def rejection(logits: Logits, classes: Labels, *, variant: ranges.Variant = "paper") -> Float[Tensor, " n"]:
     """-log(1 - p) for the probability p of each image's class in `classes`; 0 or more.
 
     "released" averages two forms of it with clamps: no gradient where p < 0.001, hardly any where 1 - p < 1e-6.
