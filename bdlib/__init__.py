@@ -1,5 +1,7 @@
 """Backdoor attacks on image classifiers, the defenses against them, and their honest evaluation.
 
+Example::
+
     config = VictimConfig(attack="blended")
     train_set, test_set = load_data(config)
     victim = load_victim(config)

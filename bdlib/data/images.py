@@ -18,6 +18,8 @@ class ImageSet:
 
     Raises ValueError when there are not as many labels as images.
 
+    Example::
+
         frogs = train_set[train_set.labels == 6]
     """
 
@@ -50,6 +52,8 @@ def split(data: ImageSet, fraction: float, *, seed: int) -> tuple[ImageSet, Imag
 
     Every class gives at least one image to the first part. The order of the images stays. Raises ValueError for a
     fraction outside (0, 1].
+
+    Example::
 
         clean, rest = split(train_set, 0.05, seed=0)
     """

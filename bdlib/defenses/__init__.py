@@ -4,6 +4,8 @@ Post-training defenses take `(model, clean, *, ..., seed)`. In-training defenses
 seed)`, with `clean` after `poisoned` if they reserve benign images. All return a new model in evaluation mode and never
 change their arguments. No signature has a place for trigger, target label, poison flags or test data.
 
+Example::
+
     repaired = DEFENSES["nad"](victim, clean, seed=1)
 """
 

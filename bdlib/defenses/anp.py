@@ -43,6 +43,8 @@ def anp(
 ) -> nn.Module:
     """A copy of `model` without its sensitive filters; no other weight changes. `clean` is a small trusted set.
 
+    Example::
+
         pruned = anp(victim, clean, mask_epochs=14, mask_threshold=None)
 
     `on_event` is told "mask_step" (the `Masked` model after each step), "masks" (by BatchNorm layer) and "threshold".

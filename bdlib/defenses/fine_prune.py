@@ -43,6 +43,8 @@ def fine_prune(
 ) -> nn.Module:
     """A copy of `model` without its dormant filters, fine-tuned on `clean`: the paper's two stages.
 
+    Example::
+
         repaired = fine_prune(victim, clean, allowed_drop=0.02, epochs=5)
 
     `on_event` is told "kept_filters" (a boolean for each filter) and "epoch" (`bdlib.training.loop.Epoch`) after each

@@ -33,6 +33,8 @@ def fine_tune(
 ) -> nn.Module:
     """A fine-tuned copy of `model`, all layers trained; `clean` is the defender's small trusted set.
 
+    Example::
+
         repaired = fine_tune(victim, clean, epochs=5, learning_rate=0.05)
 
     `loss_fn(model, batch)` lets a repair add its own terms to the same schedule. `on_event` is told "epoch"

@@ -44,6 +44,8 @@ def ft_sam(
 ) -> nn.Module:
     """A fine-tuned copy of `model`, all layers trained; `clean` is the defender's small trusted set.
 
+    Example::
+
         repaired = ft_sam(victim, clean, epochs=20, learning_rate=0.05, batch_size=64)
 
     With `rho` zero this is plain fine-tuning. `variant="released"` takes the released code's learning rates, which go

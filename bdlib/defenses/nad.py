@@ -49,6 +49,8 @@ def nad(
 ) -> nn.Module:
     """A repaired copy of `model`; `clean` is the defender's small trusted set. The two stages are the paper's.
 
+    Example::
+
         repaired = nad(victim, clean, layers=["layer2", "layer3"], beta=[200.0, 250.0])
 
     `variant="released"`: attention terms without gradient, as until 2022. `on_event` is told "teacher" (a network) and

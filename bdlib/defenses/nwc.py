@@ -46,6 +46,8 @@ def nwc(
 ) -> nn.Module:
     """A repaired copy of `model`; `clean` is the defender's small trusted set.
 
+    Example::
+
         repaired = nwc(victim, clean, neuron_ratio=0.4, unlearning_rate=0.001, stop_accuracy=0.2)
 
     With `neuron_ratio` 0 nothing is unlearned; with `alpha` 0 too, this is fine-tuning. "released" ranks filters by

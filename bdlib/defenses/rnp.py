@@ -42,6 +42,8 @@ def rnp(
 ) -> nn.Module:
     """A pruned copy of `model`; `clean` is the defender's small trusted set. Nothing is trained after pruning.
 
+    Example::
+
         pruned = rnp(victim, clean, alpha=0.027, unlearning_rate=0.003)
 
     `on_event` is told "unlearning_step" (the model after each step), "unlearned" (the model), "recovery_step" (the

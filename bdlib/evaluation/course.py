@@ -14,6 +14,8 @@ from bdlib.types import EventLog
 class Course(EventLog):
     """An event log that also looks at the models it is told, at every `every`-th event of the given `names`.
 
+    Example::
+
         course = Course(lambda model: evaluate(model, test, trigger, target_label=0), "unlearning_step", every=4)
         defended = rnp(victim, clean, on_event=course)
         lines = course.lines("unlearning_step")

@@ -1,5 +1,7 @@
 """What a paper's notebook is run with: its profiles, the runs of its studies, and a strict call of papermill.
 
+Example::
+
     bdlib notebook nad out.ipynb -p seed=3
 
 does what plain papermill does, and stops before starting a kernel when a parameter is misspelt or out of range. The

@@ -3,6 +3,8 @@
 The files are named by `bdlib.experiments.keys`. So are the files of what an attacker makes first: an optimized trigger,
 and the images selected to be poisoned.
 
+Example::
+
     bdlib victims -p attack=blended -p seed=1      # train one, if it is not there yet
 """
 

@@ -16,6 +16,8 @@ def default_layers(model: nn.Module, role: str, *, parameter: str = "layers") ->
     linear layer that gives the logits, which AR regularizes and whose input fine-pruning prunes. Raises ParameterError
     for a network that has none; `parameter` is the keyword that was left out.
 
+    Example::
+
         layers = layers or default_layers(model, "attention")
     """
     for name, module in model.named_modules():
@@ -48,6 +50,8 @@ def tap(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
     """Collect the outputs of the named `layers` inside the block; each forward pass replaces those of the one before.
 
     Raises ParameterError for a layer that does not exist.
+
+    Example::
 
         with torch.no_grad(), tap(model, "layer3") as outputs:
             model(images)

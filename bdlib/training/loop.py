@@ -1,5 +1,7 @@
 """The one training loop, and it is open: a method stops it with `break`, and looks or acts with a line of its own.
 
+Example::
+
     for batch, step in steps(model, data, schedule):
         step(lambda: cross_entropy(model, batch))
         if step.ends_epoch and good_enough(model):

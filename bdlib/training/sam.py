@@ -22,6 +22,8 @@ class SharpnessAware(Optimizer):
 
     Foret et al. 2021, arXiv:2010.01412, equations 2 and 3.
 
+    Example::
+
         optimizer = SharpnessAware(model, schedule.sgd(model.parameters()), rho=0.05)
     """
 

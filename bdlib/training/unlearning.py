@@ -19,6 +19,8 @@ def ascend(
 ) -> Iterator[tuple[Step, float]]:
     """Raise the cross-entropy of `model` on `data`, in place, one step of gradient ascent a turn; `break` ends it.
 
+    Example::
+
         for step, training_accuracy in ascend(unlearned, clean, schedule):
             if step.ends_epoch and training_accuracy <= 0.2:
                 break

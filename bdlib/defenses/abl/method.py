@@ -59,6 +59,8 @@ def abl(
 ) -> nn.Module:
     """A network trained on the `poisoned` images alone, in evaluation mode.
 
+    Example::
+
         defended = abl(make_model, poisoned, gamma=0.2, epochs=6, milestone=4)
 
     "released": stage 1 does not shuffle; the ascent keeps the momentum of the training before it, its first epoch does

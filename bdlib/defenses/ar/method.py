@@ -50,6 +50,8 @@ def ar(
 ) -> nn.Module:
     """A repaired copy of `model`; `clean` is the defender's small trusted set. With `alpha` zero it is fine-tuning.
 
+    Example::
+
         repaired = ar(victim, clean, layers=["layer3", "head"], alpha=0.0003)
 
     `variant="released"` has the code's marks (top), penalty and score, whatever `select` and `regularizer` say.

@@ -56,6 +56,8 @@ def npd(
 ) -> Polarized:
     """A frozen copy of `model` with a learned polarizer in front of `layer`; `clean` is the small trusted set.
 
+    Example::
+
         defended = npd(victim, clean, layer="layer3.0.conv1", radius=1.5, epochs=20)
 
     `variant="released"`: see `polarize`. `on_event` is told "inserted" (the network with a polarizer that does nothing

@@ -46,6 +46,8 @@ def pdb(
 ) -> DefensiveModel:
     """A network trained from scratch on `poisoned` and on `clean` images with the defensive trigger, ready for use.
 
+    Example::
+
         defended = pdb(make_model, poisoned, clean, defensive_trigger="frame", defensive_trigger_size=1)
 
     `clean` should share no image with `poisoned`. `defensive_trigger="none"` is the control: the same images, steps and

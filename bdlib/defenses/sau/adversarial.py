@@ -43,6 +43,8 @@ def shared_adversarial_examples(
     The sum of image and perturbation is not clipped. No weight of either model receives a gradient. Raises
     ParameterError for a keyword out of range.
 
+    Example::
+
         examples = images + shared_adversarial_examples(model, frozen, images, labels, inner_steps=2)
     """
     with torch.no_grad():

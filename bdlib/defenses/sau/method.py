@@ -45,6 +45,8 @@ def sau(
 ) -> nn.Module:
     """A repaired copy of `model`, by Adam with AMSGrad and no augmentation; `clean` is the defender's trusted set.
 
+    Example::
+
         repaired = sau(victim, clean, epochs=10, learning_rate=1e-3, batch_size=50)
 
     With `lambda_2` and `lambda_3` zero it is plain fine-tuning, and no inner problem is solved. `variant="released"`
