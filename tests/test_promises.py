@@ -33,7 +33,7 @@ FAST = {
         batch_size=64,
         augmentation=None,
     ),
-    "npd": dict(layer="layer3.0.conv1", radius=1.5, warm_up_epochs=2, epochs=2, batch_size=32),
+    "npd": dict(radius=1.5, warm_up_epochs=2, epochs=2, batch_size=32),
     "abl": dict(gamma=0.2, isolation_epochs=1, epochs=2, milestone=1, learning_rate=0.05, batch_size=64,
                 unlearning_epochs=1, augmentation=None),
     "ar": dict(alpha=1e-3, layers=("layer2", "head"), epochs=2, learning_rate=0.02, batch_size=32, augmentation=None),
@@ -108,7 +108,13 @@ def test_every_keyword_refuses_bad_values_in_one_line_that_names_it(key, name):
         ("abl", {"isolation": "los"}, "isolation='los': must be one of loss, random"),
         ("abl", {"isolation_rate": 0}, "isolation_rate=0: must be a number above 0, at most 0.5"),
         ("anp", {"mask_threshold": 1.5}, "mask_threshold=1.5: must be a number from 0 to 1, or None"),
-        ("fine_prune", {"readout": 3}, "readout=3: must be text"),
+        ("nad", {"variant": "relesed"}, "variant='relesed': must be one of paper, released"),
+        ("ar", {"select": "middle"}, "select='middle': must be one of bottom, top, bottom_abs"),
+        ("ar", {"regularizer": "l3"}, "regularizer='l3': must be one of adaptive, l1, l2"),
+        ("pdb", {"anneal": "cos"}, "anneal='cos': must be one of constant, cosine, one_cycle"),
+        ("pdb", {"defensive_trigger": "circle"}, "defensive_trigger='circle': must be one of none, frame, corner"),
+        ("npd", {"loss_weights": [1.0]}, "loss_weights=[1.0]: must be a list of 4, each item a number from 0 to 100"),
+        ("fine_prune", {"readout": 3}, "readout=3: must be text, or None"),
     ],
 )
 def test_what_is_allowed_is_said(key, bad, words):

@@ -18,7 +18,7 @@ from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, require_images
 from bdlib.defenses.fine_tune import fine_tune
-from bdlib.models import predict, share
+from bdlib.models import default_layers, find_layer, predict, share
 from bdlib.training.filter_masks import PerFilter
 from bdlib.types import Batch, Loss, OnEvent, ignore
 
@@ -31,7 +31,7 @@ def fine_prune(
     model: nn.Module,
     clean: ImageSet,
     *,
-    readout: str = "head",  # the layer that reads the last convolution, whose filters are pruned; paper
+    readout: str | None = None,  # the layer that reads the last convolution, whose filters are pruned; None: the head
     allowed_drop: ranges.Fraction = 0.04,  # what pruning may cost on `clean`; the paper leaves it to the defender
     epochs: ranges.CountOrZero = 10,  # this and all below: as fine_tune, to be compared with it; paper not seen
     learning_rate: ranges.LearningRate = 0.1,
@@ -50,6 +50,7 @@ def fine_prune(
     `on_event` is told "kept_filters" (a boolean for each filter) and "epoch" (`bdlib.training.loop.Epoch`) after each
     epoch of fine-tuning. Raises ParameterError for a keyword out of range, and what `activations` raises.
     """
+    readout = readout or default_layers(model, "head", parameter="readout")[0]
     kept = choose_filters(model, clean, readout=readout, allowed_drop=allowed_drop)
     on_event("kept_filters", kept)
     return fine_tune_pruned(model, clean, kept, readout=readout, epochs=epochs, learning_rate=learning_rate,
@@ -60,10 +61,10 @@ def fine_prune(
 def activations(model: nn.Module, data: ImageSet, *, readout: str = "head") -> Float[Tensor, "n c"]:
     """What `readout` reads of each image: the mean over pixels of every filter of the last convolution, after ReLU.
 
-    Raises ValueError when `readout` is not linear or there are no images, AttributeError when there is no such layer.
+    Raises ValueError when `readout` is not linear or there are no images, ParameterError when there is no such layer.
     """
     require_images(data)
-    if not isinstance(model.get_submodule(readout), nn.Linear):
+    if not isinstance(find_layer(model, readout, parameter="readout"), nn.Linear):
         raise ValueError(f"readout={readout!r}: must be a linear layer behind the last convolution")
     copy, inputs_read = deepcopy(model).eval(), list[Tensor]()
     copy.get_submodule(readout).register_forward_pre_hook(lambda module, inputs: inputs_read.append(inputs[0]))

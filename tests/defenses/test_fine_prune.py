@@ -5,8 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import toy
+from conftest import STATISTICS, toy
 
+from bdlib.checks import ParameterError
 from bdlib.defenses.fine_prune import (
     activations,
     choose_filters,
@@ -16,7 +17,7 @@ from bdlib.defenses.fine_prune import (
     without_filters,
 )
 from bdlib.defenses.fine_tune import fine_tune
-from bdlib.models import preact_resnet18, predict, seeded, tap
+from bdlib.models import preact_resnet18, predict, resnet18, seeded, tap
 
 FAST = dict(epochs=2, learning_rate=0.05, milestone=1, batch_size=32, augmentation=None)
 
@@ -124,5 +125,11 @@ def test_other_networks_have_a_head_too_and_other_layers_are_refused(backdoored,
     assert activations(other, toy(4, 0)).shape == (4, 512)
     with pytest.raises(ValueError, match="readout='layer3'"):
         activations(backdoored, clean, readout="layer3")
-    with pytest.raises(AttributeError):
+    with pytest.raises(ParameterError, match="^readout='tail': must be a layer; there are normalize, stem, layer1"):
         activations(backdoored, clean, readout="tail")
+
+
+def test_the_default_readout_is_the_networks_own():
+    network, once = seeded(lambda: resnet18(3, 4, *STATISTICS), seed=0).eval(), dict(epochs=0)
+    default, named = (fine_prune(network, toy(8, 0), readout=name, **once) for name in (None, "fc"))
+    assert torch.equal(default.fc.weight, named.fc.weight)

@@ -59,12 +59,12 @@ def ar(
     does not exist, and for a keyword out of range.
     """
     layers = layers or default_layers(model, "head")
-    salience = benign_salience(
-        model, clean, layers=layers, decay=decay, batch_size=batch_size, augmentation=augmentation, seed=seed
-    )
+    salience = benign_salience(model, clean, layers=layers, decay=decay, batch_size=batch_size,
+                               augmentation=augmentation, seed=seed)  # fmt: skip
     repaired, released = deepcopy(model).requires_grad_(True), variant == "released"
 
-    def add_penalty(share: float) -> None:
+    def add_penalty(epoch: int) -> None:
+        share = masked_share(epoch + 1, epochs, initial_share)
         for name, weight in weights_inside(repaired, layers).items():
             marked = mask(salience[name], share, "top" if released else select)
             penalty = released_penalty(weight, marked) if released else REGULARIZERS[regularizer](weight) * marked
@@ -72,13 +72,11 @@ def ar(
             salience[name] = updated(salience[name], fit + pull if released else fit, weight, decay)
             weight.grad = fit + pull
 
-    schedule = Schedule(
-        epochs, learning_rate, anneal="constant", batch_size=batch_size, augmentation=augmentation, seed=seed
-    )
+    schedule = Schedule(epochs, learning_rate, anneal="constant", batch_size=batch_size,
+                        augmentation=augmentation, seed=seed)  # fmt: skip
     sgd = SGD(repaired.parameters(), learning_rate, momentum=momentum)
     for batch, step in steps(repaired, clean, schedule, sgd):
-        share = masked_share(step.epoch + 1, epochs, initial_share)
-        step(lambda: cross_entropy(repaired, batch), before_update=lambda: add_penalty(share))
+        step(lambda: cross_entropy(repaired, batch), before_update=lambda: add_penalty(step.epoch))
         if step.ends_epoch:
             on_event("epoch", Epoch(step.epoch, step.mean_loss, repaired))
     return repaired.eval()
