@@ -10,7 +10,7 @@ import pytest
 
 from bdlib.defenses import nad
 from bdlib.evaluation.metrics import Scores
-from bdlib.experiments import batch, notebooks, records, studies, victims
+from bdlib.experiments import manifest, notebooks, records, studies, victims
 from bdlib.experiments import run as experiments
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.records import Record, RecordError
@@ -121,7 +121,7 @@ def test_equal_runs_give_byte_identical_records(tmp_path, monkeypatch):
 def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
     """Every record belongs to a study and is in metrics.csv; the manifest lists all planned runs."""
     for path in RESULTS.glob("*/manifest.csv"):
-        pd.testing.assert_frame_equal(pd.read_csv(path), batch.manifest(path.parent.name))
+        pd.testing.assert_frame_equal(pd.read_csv(path), manifest.table(manifest.planned_runs(path.parent.name)))
     for path in RESULTS.glob("*/metrics.csv"):
         profile, committed = path.parent.name, []
         for paper in sorted(p.name for p in path.parent.iterdir() if p.is_dir()):
