@@ -20,7 +20,7 @@ from bdlib.report.book_files import generated_files
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
-ROOMS = """types runtime checks data models training evaluation attacks defenses mechanisms experiments claims
+ROOMS = """types ranges checks runtime data models training evaluation attacks defenses mechanisms experiments claims
     report""".split()  # in the order in which they may import each other
 
 

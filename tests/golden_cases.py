@@ -23,10 +23,10 @@ from unittest import mock
 
 import golden_file
 import torch
-from conftest import STATISTICS, toy  # says first that bdlib takes one thread
 from golden_file import Result
 from test_promises import FAST
 from torch import Tensor, nn
+from toy_task import STATISTICS, toy  # says first that bdlib takes one thread
 
 from bdlib import runtime
 from bdlib.attacks import ATTACKS, SELECTIONS

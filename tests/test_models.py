@@ -2,7 +2,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import STATISTICS
+from toy_task import STATISTICS
 
 from bdlib.checks import ParameterError
 from bdlib.models import MODELS, Normalize, default_layers, find_layer, seeded, tap

@@ -59,7 +59,7 @@ def eight_images(
 
     The images are those of `example_images`: one of each class, none of the target's.
 
-    Example: ``eight_images(test_set, config.trigger, backdoored, 0, CLASS_NAMES["fashion"])``.
+    Example: ``eight_images(test_set, load_trigger(config), backdoored, 0, CLASS_NAMES["fashion"])``.
     """
     clean = example_images(test_set, target_label)
     triggered = ImageSet(apply_trigger(clean.images, trigger), clean.labels)

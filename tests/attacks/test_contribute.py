@@ -31,7 +31,8 @@ from dataclasses import dataclass
 
 from bdlib.attacks.attack import Attack
 from bdlib.checks import CheckedFields
-from bdlib.types import Count, Images
+from bdlib.ranges import Count
+from bdlib.types import Images
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Input-aware: the trigger by its formula, its mask, and the victim that it is trained with."""
 
 import torch
-from conftest import toy
+from toy_task import toy
 
 from bdlib.attacks.input_aware import ATTACK, InputAware, diversity
 from bdlib.evaluation.apply_trigger import AllToOne

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import toy
+from toy_task import toy
 
 from bdlib.attacks.badnets import BadNets
 from bdlib.attacks.none import NoTrigger

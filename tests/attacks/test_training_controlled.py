@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import toy
+from toy_task import toy
 
 from bdlib.attacks import ATTACKS
 from bdlib.attacks.badnets import BadNets

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from conftest import toy
 from jaxtyping import TypeCheckError
+from toy_task import toy
 
 from bdlib.data.images import ImageSet, augment, batches, sample, shift_and_mirror, split
 

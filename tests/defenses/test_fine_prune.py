@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import STATISTICS, toy
+from toy_task import STATISTICS, toy
 
 from bdlib.checks import ParameterError
 from bdlib.defenses.fine_prune import (

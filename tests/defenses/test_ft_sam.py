@@ -6,10 +6,10 @@ from math import log
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import STATISTICS, toy
 from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
+from toy_task import STATISTICS, toy
 
 from bdlib.checks import ParameterError
 from bdlib.data.images import batches, split

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from conftest import toy
+from toy_task import toy
 
 from bdlib.checks import ParameterError
 from bdlib.data.images import ImageSet

@@ -8,7 +8,7 @@ from math import inf, log
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import toy
+from toy_task import toy
 
 from bdlib.checks import ParameterError
 from bdlib.data.images import split

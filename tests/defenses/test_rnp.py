@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import STATISTICS, toy
+from toy_task import STATISTICS, toy
 
 from bdlib.attacks.none import NoTrigger
 from bdlib.data.images import batches

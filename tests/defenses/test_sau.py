@@ -6,7 +6,7 @@ from math import log
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import STATISTICS, toy
+from toy_task import STATISTICS, toy
 
 from bdlib.attacks.none import NoTrigger
 from bdlib.data.images import batches

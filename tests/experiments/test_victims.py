@@ -84,7 +84,8 @@ def test_clean_label_attacks_poison_the_target_class_only():
 
 def test_killed_while_training_it_leaves_nothing_and_the_next_call_does_it(cache):
     def command(**settings):
-        return [sys.executable, "-m", "bdlib.experiments.victims", json.dumps({"data_fraction": 0.05, **settings})]
+        options = [word for name, value in settings.items() for word in ("-p", f"{name}={value}")]
+        return [sys.executable, "-m", "bdlib.cli", "victims", "-p", "data_fraction=0.05", *options]
 
     environment = {**os.environ, "BDLIB_CACHE": str(cache)}
     process = subprocess.Popen(command(victim_epochs=400), env=environment, stdout=subprocess.PIPE, text=True)

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import STATISTICS, toy
 from torch.optim import SGD
+from toy_task import STATISTICS, toy
 
 from bdlib.data.images import batches
 from bdlib.models import seeded, small_resnet
