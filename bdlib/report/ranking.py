@@ -19,10 +19,11 @@ SCORES = {"asr": "asr_after", "clean_accuracy": "clean_accuracy_after", "robust_
 
 def scores(runs: pd.DataFrame, score: str) -> pd.DataFrame:
     """Mean and interval of one of SCORES in per cent: a row for the victim and each method, a column an attack."""
-    parts = [runs.assign(value=runs[SCORES[score]])]
+    names = ["method", "attack", "seed"]
+    parts = [runs[[*names, SCORES[score]]].rename(columns={SCORES[score]: "value"})]
     if score != "der":  # doing nothing always has a DER of one half
-        victims = runs.drop_duplicates(["attack", "seed"]).assign(method="victim")
-        parts.insert(0, victims.assign(value=victims[f"{score}_before"]))
+        victims = runs.drop_duplicates(["attack", "seed"])[[*names, f"{score}_before"]].assign(method="victim")
+        parts.insert(0, victims.rename(columns={f"{score}_before": "value"}))
     both = pd.concat(parts)
     texts = (
         tables.means(both, ["method", "attack"], {"value": "text"})["text"]
