@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import bdlib
 from bdlib.report.book_files import generated_files
+from bdlib.runtime import write_whole
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
@@ -31,7 +32,9 @@ def stage(profile: str) -> None:
     for path in sorted((ROOT / "results" / profile).glob("*.ipynb")):
         sources[Path("notebooks") / path.name] = path.read_bytes()
     sources[Path("book/api.md")] = api_page().encode()
-    sources |= {Path("book/_generated") / name: content for name, content in generated_files(profile).items()}
+    generated = generated_files(profile)
+    sources |= {Path("book/_generated") / name: content for name, content in generated.items()}
+    write_whole(ROOT / "results" / "quick" / "overview.svg", generated["overview.svg"])  # the README's picture
     for path in STAGE.rglob("*"):
         if path.is_file() and "_build" not in path.parts and path.relative_to(STAGE) not in sources:
             path.unlink()

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bdlib.experiments import manifest, notebooks, studies
 from bdlib.report import comparison
+from bdlib.report.overview import overview_svg
 from bdlib.report.paired import accuracy_and_asr, findings_table
 from bdlib.report.scoreboard import scoreboard_files
 from bdlib.report.tables import method_name, percent
@@ -26,7 +27,8 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "paper_outcomes.csv": outcomes("paper"),
         **benchmarks(),
     }
-    return {name: table.to_csv(index=False).encode() for name, table in tables.items()} | scoreboard_files()
+    pictures = {"overview.svg": overview_svg()}  # the README shows the same file, of the quick records
+    return {name: table.to_csv(index=False).encode() for name, table in tables.items()} | scoreboard_files() | pictures
 
 
 def page_title(key: str) -> str:

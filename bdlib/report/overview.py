@@ -1,0 +1,54 @@
+"""The README's picture: what every defense leaves of four attacks on the same victims."""
+
+import io
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from bdlib.report import comparison
+from bdlib.report.figures import style
+
+ATTACKS = {"badnets": "BadNets", "blended": "Blended", "low_frequency": "Low-frequency", "sig": "SIG"}
+ASR, ACCURACY = "attack success rate (%), lower is better", "clean accuracy (%)"
+
+
+def overview(profile: str = "quick") -> Figure:
+    """The mean success rate that each method leaves of each attack, and its mean clean accuracy, as colored cells.
+
+    The undefended victims come first, then the methods that repair a model, from the lowest mean success rate to the
+    highest, then those that train one. Numbers are per cent, means over the seeds of the committed records.
+    """
+    repairs, training = comparison.repairs(profile), comparison.in_training(profile)
+    parts = [_table(runs).sort_values("mean").drop(columns="mean") for runs in (repairs, training)]
+    victims = repairs.drop_duplicates(["attack", "seed"]).assign(method="no defense")
+    before = {"asr_after": victims["asr_before"], "clean_accuracy_after": victims["clean_accuracy_before"]}
+    table = 100 * pd.concat([_table(victims.assign(**before)).drop(columns="mean"), *parts])
+    figure, axes = plt.subplots(1, 2, figsize=(7, 4.4), sharey=True, layout="constrained", width_ratios=(4, 1.1))
+    cells = {"annot": True, "fmt": ".0f", "cbar": False, "linewidths": 0.5}
+    sns.heatmap(table[list(ATTACKS.values())], ax=axes[0], cmap="Reds", vmin=0, vmax=120, **cells)
+    sns.heatmap(table[["mean of four"]], ax=axes[1], cmap="Greens", vmin=50, vmax=120, **cells)
+    for ax, title in zip(axes, (ASR, ACCURACY), strict=True):
+        ax.set(title=title, xlabel="", ylabel="")
+        ax.tick_params(length=0, labelrotation=0)
+        for line in (1, len(table) - len(parts[1])):  # below the victims, and above the methods that train
+            ax.axhline(line, color="white", lw=4)
+    return figure
+
+
+def overview_svg(profile: str = "quick") -> bytes:
+    """The picture as an SVG file; equal records give equal bytes."""
+    style()
+    drawn = io.BytesIO()
+    figure = overview(profile)
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return drawn.getvalue()
+
+
+def _table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean ASR by method and attack, its mean, and the mean clean accuracy."""
+    asr = runs.pivot_table(index="method", columns="attack", values="asr_after")[list(ATTACKS)].rename(columns=ATTACKS)
+    accuracy = runs.groupby("method")["clean_accuracy_after"].mean()
+    return asr.assign(mean=asr.mean(axis=1), **{"mean of four": accuracy}).rename_axis(index=None, columns=None)

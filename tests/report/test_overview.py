@@ -1,0 +1,11 @@
+"""The README's picture, which must be that of the committed records."""
+
+from bdlib.report.overview import overview_svg
+from bdlib.runtime import ROOT
+
+
+def test_the_committed_picture_is_that_of_the_records():
+    """Equal records give equal bytes; `make book` writes the picture anew."""
+    drawn = overview_svg()
+    assert drawn == (ROOT / "results" / "quick" / "overview.svg").read_bytes()
+    assert "results/quick/overview.svg" in (ROOT / "README.md").read_text()
