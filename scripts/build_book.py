@@ -48,13 +48,23 @@ def stage(profile: str) -> None:
 def api_page() -> str:
     """The reference: the names that `import bdlib` gives, then each room's modules with their public members."""
     lines = ["# API reference", "", "Made from the docstrings.", ""]
-    if public := getattr(bdlib, "__all__", ()):
-        lines += ["## What `import bdlib` gives", "", *automodule("bdlib", ":members: " + ", ".join(public))]
+    lines += ["## What `import bdlib` gives", ""]
+    for name in bdlib.__all__:
+        lines += public_name(name, getattr(bdlib, name))
     for room in ROOMS:
         lines += [f"## bdlib.{room}", ""]
         for name in modules(room):
             lines += ([f"### {name}", ""] if name != f"bdlib.{room}" else []) + automodule(name, ":members:")
     return "\n".join(lines)
+
+
+def public_name(name: str, value: object) -> list[str]:
+    """A name of the public face: a function or class by its docstring, a registry by its keys."""
+    place = f"bdlib.{bdlib.ROOMS[name]}.{name}"
+    if not callable(value):
+        return [f"**`{name}`**, from `{place}`: {', '.join(f'`{key}`' for key in value)}.", ""]  # type: ignore[attr-defined]
+    kind = "autoclass" if isinstance(value, type) else "autofunction"
+    return ["```{eval-rst}", f".. {kind}:: {place}", "   :no-index:", "```", ""]
 
 
 def modules(room: str) -> Iterator[str]:
