@@ -31,7 +31,7 @@ OTHER_SECTIONS = {
     ],
     "attacks": [
         "1. Parameters", "2. Set-up", "3. The formulas, by hand", "4. Ten attacks", "5. What the eye sees",
-        "6. One victim", "7. The suite", "8. How little poison", "9. All-to-all", "10. Companions",
+        "6. One victim", "7. The suite", "8. How little poison", "9. All-to-all", "10. Cover samples",
         "11. The trigger alone", "12. A frozen set", "13. Limits", "14. Exercises", "15. Provenance",
     ],
 }  # fmt: skip
