@@ -92,8 +92,8 @@ rule records:
 
 
 # One job makes the missing runs that share a victim: the victim is trained once, modules are imported once. The rules
-# have no inputs: a record once made stays, whatever changes, until somebody deletes it, and the chapters say when its
-# code has changed since. Rule names do not depend on what is missing: a cluster's job reads this file anew.
+# have no inputs: a record once made stays until somebody deletes it. Raising a NUMBERS_VERSION gives a run another
+# record, which is then missing. Rule names do not depend on what is missing: a cluster job reads this file anew.
 for position, group in enumerate(MISSING):
 
     rule:
