@@ -1,5 +1,7 @@
 """The toy task as fixtures, shared by all tests."""
 
+import importlib
+
 import pytest
 from toy_task import STATISTICS, toy  # says first that bdlib takes one thread
 
@@ -37,3 +39,17 @@ def make_model():
 @pytest.fixture(scope="session")
 def backdoored(poisoned, make_model):
     return train(make_model(), poisoned.data, Schedule(4, 0.05, batch_size=64, augmentation=None))
+
+
+@pytest.fixture
+def one_file_module(tmp_path, monkeypatch):
+    """Turns source text into the only module of a package of its own, as somebody would who adds one file."""
+
+    def build(name, source):
+        package = tmp_path / f"toy_{name}"
+        package.mkdir()
+        (package / f"{name}.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        return importlib.import_module(f"toy_{name}.{name}")
+
+    return build

@@ -43,7 +43,7 @@ class Attack(CheckedFields):
 
         Weights that were stored are loaded into it. `make_model` is the one that `fit` is given.
         """
-        raise NotImplementedError(f"{type(self).__name__} has a fixed trigger")
+        raise TypeError(f"{type(self).__name__} has a fixed trigger: there are no weights to load")
 
     @checked
     def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: int) -> Trigger:
@@ -53,7 +53,7 @@ class Attack(CheckedFields):
         """
         trigger = self.fixed_trigger(train.images.shape[1])
         if trigger is None:
-            raise NotImplementedError(f"{type(self).__name__} does not say how its trigger is made")
+            raise TypeError(f"{type(self).__name__} has no fixed trigger, and no `fit` that makes one")
         return trigger
 
     @checked

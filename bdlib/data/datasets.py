@@ -5,7 +5,6 @@ scripts/cut_fashion.py. The others come from `$BDLIB_DATA/<name>/{train,test}*.p
 label, as on Hugging Face) or else from torchvision's download. No file is used unless its checksum is known.
 """
 
-import hashlib
 import io
 import os
 from contextlib import suppress
@@ -15,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_in
 from safetensors.torch import save as bytes_of
 
+from bdlib.data._download import download
+from bdlib.data._files import DataError, decode, read_sums, read_verified, stack
 from bdlib.data.images import ImageSet
 from bdlib.runtime import CACHE, digest, write_whole
 
@@ -27,11 +27,6 @@ NUMBERS_VERSION = 1  # raise it when a change here changes an image, a label or 
 
 ASSETS = Path(__file__).parent / "assets"
 FASHION_SHA256 = "6b1c00baac4017ca88cc085a4bae7e01a1bf4476912987768c5c1619e45be6eb"
-TINY_IMAGENET = ("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")
-
-
-class DataError(RuntimeError):
-    """A data file is missing, or is not the file it should be."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +73,13 @@ def load_dataset(name: str) -> tuple[ImageSet, ImageSet]:
     if os.environ.get("BDLIB_DATA") and folder.is_dir():
         train, test = read_parquet(folder, "train"), read_parquet(folder, "test")
     else:
-        train, test = _download(name)
+        train, test = download(name, DATASETS[name].size)
     return _check_facts(name, train, 0), _check_facts(name, test, 1)
 
 
 def load_embedded(path: Path) -> tuple[ImageSet, ImageSet]:
     """The Fashion-MNIST subset. Raises DataError unless the file is bit for bit the one in the repository."""
-    content = _read_verified(path, {path.name: FASHION_SHA256})
+    content = read_verified(path, {path.name: FASHION_SHA256})
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         parts = [
             ImageSet(
@@ -107,8 +102,8 @@ def read_parquet(folder: Path, part: str) -> ImageSet:
     paths = sorted(folder.glob(f"{part}*.parquet"))
     if not paths:
         raise DataError(f"{folder}: no {part}*.parquet; put the Parquet files there, or unset BDLIB_DATA")
-    known = _read_sums(ASSETS / "SHA256SUMS", prefix=f"{folder.name}/") | _read_sums(folder / "SHA256SUMS")
-    contents = [_read_verified(path, known) for path in paths]
+    known = read_sums(ASSETS / "SHA256SUMS", prefix=f"{folder.name}/") | read_sums(folder / "SHA256SUMS")
+    contents = [read_verified(path, known) for path in paths]
     key = digest([known[path.name] for path in paths], NUMBERS_VERSION)
     decoded = CACHE / "datasets" / f"{folder.name}-{part}-{key}.safetensors"
     if decoded.is_file():
@@ -119,56 +114,11 @@ def read_parquet(folder: Path, part: str) -> ImageSet:
     for content in contents:
         table = parquet.read_table(io.BytesIO(content))
         column = "image" if "image" in table.column_names else "img"
-        images += [_decode(row["bytes"]) for row in table[column].to_pylist()]
+        images += [decode(row["bytes"]) for row in table[column].to_pylist()]
         labels += next(table[c] for c in ("label", "fine_label") if c in table.column_names).to_pylist()
-    data = ImageSet(_stack(images), torch.tensor(labels))
+    data = ImageSet(stack(images), torch.tensor(labels))
     write_whole(decoded, bytes_of({"images": data.images, "labels": data.labels}))
     return data
-
-
-def _download(name: str) -> tuple[ImageSet, ImageSet]:
-    """Training and test images by torchvision, which checks its downloads itself."""
-    from bdlib.data._torchvision import torchvision
-
-    source = torchvision.datasets
-    root = Path(os.environ.get("BDLIB_DOWNLOADS", Path.home() / ".cache" / "bdlib"))
-    size = DATASETS[name].size
-    try:
-        if name == "tiny_imagenet":
-            return _download_tiny_imagenet(root)
-        if name == "gtsrb":
-            parts = [source.GTSRB(str(root), split=part, download=True) for part in ("train", "test")]
-        else:
-            kind = {"cifar10": source.CIFAR10, "cifar100": source.CIFAR100}[name]
-            parts = [kind(str(root), train=train, download=True) for train in (True, False)]
-    except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"dataset={name!r} is not here and could not be downloaded ({error}); "
-            f"go online, or set BDLIB_DATA to a folder that holds {name}/train*.parquet and {name}/test*.parquet"
-        ) from error
-    train, test = (
-        ImageSet(_stack([_resize(image, size) for image, _ in part]), torch.tensor([label for _, label in part]))
-        for part in parts
-    )
-    return train, test
-
-
-def _download_tiny_imagenet(root: Path) -> tuple[ImageSet, ImageSet]:
-    """Tiny ImageNet's training and validation images from its authors' archive (MD5 checked)."""
-    from bdlib.data._torchvision import torchvision
-
-    url, md5 = TINY_IMAGENET
-    torchvision.datasets.utils.download_and_extract_archive(url, str(root), md5=md5)
-    folder = root / "tiny-imagenet-200"
-    classes = {name: label for label, name in enumerate(sorted(p.name for p in (folder / "train").iterdir()))}
-    train = [(path, classes[path.parents[1].name]) for path in sorted(folder.glob("train/*/images/*.JPEG"))]
-    rows = [line.split("\t") for line in (folder / "val" / "val_annotations.txt").read_text().splitlines()]
-    test = [(folder / "val" / "images" / row[0], classes[row[1]]) for row in rows]
-    first, second = (
-        ImageSet(_stack([_decode(path.read_bytes()) for path, _ in part]), torch.tensor([label for _, label in part]))
-        for part in (train, test)
-    )  # fmt: skip
-    return first, second
 
 
 def _check_facts(name: str, data: ImageSet, part: int) -> ImageSet:
@@ -180,39 +130,3 @@ def _check_facts(name: str, data: ImageSet, part: int) -> ImageSet:
     if data.labels.min() < 0 or data.labels.max() >= facts.num_classes:
         raise DataError(f"dataset={name!r}: a label is outside 0 to {facts.num_classes - 1}")
     return data
-
-
-def _read_verified(path: Path, known: dict[str, str]) -> bytes:
-    """The bytes of a file whose SHA-256 is the one in `known`; DataError for any other file."""
-    if not path.is_file():
-        raise DataError(f"{path} is missing; restore it from the repository, or from where it came")
-    if path.name not in known:
-        raise DataError(f"{path}: no checksum known; if you trust it, run `sha256sum *.parquet > SHA256SUMS` beside it")
-    content = path.read_bytes()
-    actual = hashlib.sha256(content).hexdigest()
-    if actual != known[path.name]:
-        raise DataError(f"{path} is truncated or altered: SHA-256 {actual[:12]}..., not {known[path.name][:12]}...")
-    return content
-
-
-def _read_sums(path: Path, *, prefix: str = "") -> dict[str, str]:
-    """File name to SHA-256, of the lines in a `sha256sum` listing whose names begin with `prefix`."""
-    if not path.is_file():
-        return {}
-    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
-    return {row[1].lstrip("*")[len(prefix) :]: row[0] for row in rows if row[1].lstrip("*").startswith(prefix)}
-
-
-def _decode(content: bytes) -> np.ndarray:
-    """An encoded image as (3, h, w) bytes."""
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).transpose(2, 0, 1)
-
-
-def _resize(image: Image.Image, size: int) -> np.ndarray:
-    """An image as (3, size, size) bytes, by bilinear interpolation where its size differs."""
-    square = image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(square.convert("RGB")).transpose(2, 0, 1)
-
-
-def _stack(images: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(np.stack(images)))

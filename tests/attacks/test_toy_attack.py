@@ -1,6 +1,5 @@
 """A new attack is one file, and one line in the registry; the rest of the library then knows it."""
 
-import importlib
 import re
 from pathlib import Path
 
@@ -52,14 +51,10 @@ ATTACK = Attack(NUMBERS_VERSION=1, trigger=Stripes())
 
 
 @pytest.fixture
-def stripes(tmp_path, monkeypatch):
-    """The file in a package of its own, and the line that the registry would have."""
-    package = tmp_path / "toy_attacks"
-    package.mkdir()
-    (package / "stripes.py").write_text(ONE_FILE)
-    monkeypatch.syspath_prepend(tmp_path)
+def stripes(one_file_module, tmp_path, monkeypatch):
+    """The file, and the line that the registry would have."""
     monkeypatch.setattr(victims, "CACHE", tmp_path / "cache")
-    monkeypatch.setitem(ATTACKS, "stripes", importlib.import_module("toy_attacks.stripes").ATTACK)
+    monkeypatch.setitem(ATTACKS, "stripes", one_file_module("stripes", ONE_FILE).ATTACK)
     return ATTACKS["stripes"]
 
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bdlib.data import datasets
-from bdlib.data.datasets import ASSETS, DATASETS, DataError, load_dataset, load_embedded, read_parquet
+from bdlib.data import _download, datasets
+from bdlib.data._files import DataError
+from bdlib.data.datasets import ASSETS, DATASETS, load_dataset, load_embedded, read_parquet
 
 SHARED = Path(os.environ.get("BDLIB_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -81,7 +82,7 @@ def test_pixels_are_decoded_once_and_never_trusted_for_another_file(tmp_path, mo
     assert kept.read_bytes() == content
     write_parquet(tmp_path / "toy", [1, 2, 3])
     assert read_parquet(tmp_path / "toy", "train").images[:, 0, 0, 0].tolist() == [1, 2, 3]
-    monkeypatch.setattr(datasets, "_decode", None)  # from here on nothing can be decoded
+    monkeypatch.setattr(datasets, "decode", None)  # from here on nothing can be decoded
     again = read_parquet(tmp_path / "toy", "train")
     assert again.images[:, 0, 0, 0].tolist() == [1, 2, 3] and again.labels.tolist() == [0, 1, 2]
 
@@ -131,13 +132,13 @@ def test_tiny_imagenet_comes_from_its_archive(tmp_path, monkeypatch):
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}/tiny.zip"
-    monkeypatch.setattr(datasets, "TINY_IMAGENET", (address, md5(archive.read_bytes()).hexdigest()))
+    monkeypatch.setattr(_download, "TINY_IMAGENET", (address, md5(archive.read_bytes()).hexdigest()))
     try:
-        train, test = datasets._download_tiny_imagenet(tmp_path / "downloads")
-        monkeypatch.setattr(datasets, "TINY_IMAGENET", (address, "0" * 32))
+        train, test = _download.download_tiny_imagenet(tmp_path / "downloads")
+        monkeypatch.setattr(_download, "TINY_IMAGENET", (address, "0" * 32))
         monkeypatch.setenv("BDLIB_DOWNLOADS", str(tmp_path / "altered"))
         with pytest.raises(DataError, match="tiny_imagenet"):
-            datasets._download("tiny_imagenet")
+            _download.download("tiny_imagenet", 64)
     finally:
         server.shutdown()
         server.server_close()
@@ -146,7 +147,7 @@ def test_tiny_imagenet_comes_from_its_archive(tmp_path, monkeypatch):
 
 
 def test_missing_and_offline_is_one_error_with_both_remedies(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "TINY_IMAGENET", ((tmp_path / "nowhere.zip").as_uri(), "0"))
+    monkeypatch.setattr(_download, "TINY_IMAGENET", ((tmp_path / "nowhere.zip").as_uri(), "0"))
     monkeypatch.setenv("BDLIB_DOWNLOADS", str(tmp_path / "downloads"))
     with pytest.raises(DataError, match="go online, or set BDLIB_DATA"):
-        datasets._download("tiny_imagenet")
+        _download.download("tiny_imagenet", 64)

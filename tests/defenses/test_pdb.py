@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from jaxtyping import TypeCheckError
+from test_promises import FAST as FAST_SETTINGS
 from torch import Generator, nn
 from torch.optim import SGD
 
@@ -22,15 +23,7 @@ from bdlib.training.loop import Schedule, train
 from bdlib.types import EventLog
 
 FRAME, CORNER = DefensiveTrigger("frame", 1, 2.0), DefensiveTrigger("corner", 7, 2.0)
-FAST = dict(
-    defensive_trigger="frame",
-    defensive_trigger_size=1,
-    epochs=3,
-    learning_rate=0.05,
-    anneal="one_cycle",
-    batch_size=64,
-    augmentation=None,
-)
+FAST = FAST_SETTINGS["pdb"]
 ON = dict(target_label=0)
 
 

@@ -1,7 +1,5 @@
 """The contribute page, followed with a toy defense: one file and one line, and the rest of the library knows it."""
 
-import importlib
-
 import pytest
 import torch
 
@@ -46,13 +44,9 @@ def shrink(model: nn.Module, clean: ImageSet, *, strength: ranges.Weight = 1e-4,
 
 
 @pytest.fixture
-def shrink(tmp_path, monkeypatch):
-    """The file in a package of its own, and the line that the registry would have."""
-    package = tmp_path / "toy_defenses"
-    package.mkdir()
-    (package / "shrink.py").write_text(ONE_FILE)
-    monkeypatch.syspath_prepend(tmp_path)
-    module = importlib.import_module("toy_defenses.shrink")
+def shrink(one_file_module, monkeypatch):
+    """The file, and the line that the registry would have."""
+    module = one_file_module("shrink", ONE_FILE)
     monkeypatch.setitem(DEFENSES, "shrink", module.shrink)
     return module.shrink
 
