@@ -77,15 +77,15 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
     nothing on the page takes, and for a keyword on the page that is no parameter: one that was renamed is both.
     """
     functions = functions_of(paper)
-    ranges = [field_ranges(VictimConfig), field_ranges(RunConfig), *map(keywords, functions)]
+    allowed = [field_ranges(VictimConfig), field_ranges(RunConfig), *map(keywords, functions)]
     for name in pages.defaults(pages.notebook(paper)):
         if name not in parameters and name not in WITHOUT_EFFECT:
             raise ParameterError(f"{name}: missing from the parameters")
     for name in parameters:
-        if not any(name in part for part in ranges):
+        if not any(name in part for part in allowed):
             names = ", ".join(function.__name__ for function in functions) or "no method"
             raise ParameterError(f"{name}: nothing that the page {paper} runs takes it; it runs {names}")
-    for part in ranges:
+    for part in allowed:
         check_values(parameters, part)
     defenses = ["none", *defenses_of(paper)]
     if parameters.get("defense", "none") not in defenses:
