@@ -13,6 +13,7 @@ from bdlib.attacks.attack import Attack
 from bdlib.attacks.surrogate import brief_training
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
+from bdlib.models import readout_of, tap
 from bdlib.types import Images, Labels, MakeModel
 
 
@@ -85,25 +86,17 @@ def logo(shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
     return picture, box
 
 
-def last_linear(network: nn.Module) -> nn.Linear:
-    """The last linear layer of a network."""
-    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
-
-
 def strongest_inputs(network: nn.Module, count: int) -> Labels:
     """The `count` inputs of the last linear layer whose weights have the largest sum of magnitudes."""
-    return last_linear(network).weight.abs().sum(0).topk(count).indices
+    return network.get_parameter(f"{readout_of(network)}.weight").abs().sum(0).topk(count).indices
 
 
 def inputs_of_last(network: nn.Module, images: Images) -> Tensor:
     """What the last linear layer is given for each image, shape (n, inputs)."""
-    seen: list[Tensor] = []
-    handle = last_linear(network).register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    try:
+    readout = readout_of(network)
+    with tap(network, readout, inputs=True) as tapped:
         network(images)
-    finally:
-        handle.remove()
-    return seen[0]
+    return tapped[readout]
 
 
 ATTACK = TrojanNN(NUMBERS_VERSION=1)

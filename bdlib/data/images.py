@@ -14,7 +14,7 @@ NUMBERS_VERSION = 1  # raise it when a change here changes which images are draw
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """A labeled data set as two tensors. Index it with a mask or an index tensor to get a subset.
+    """A labeled data set as two tensors. Index it with a mask, an index tensor or a slice to get a subset.
 
     Raises ValueError when there are not as many labels as images.
 
@@ -33,7 +33,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, keep: Tensor) -> "ImageSet":
+    def __getitem__(self, keep: Tensor | slice) -> "ImageSet":
         return ImageSet(self.images[keep], self.labels[keep])
 
     def to(self, device: torch.device | str) -> "ImageSet":

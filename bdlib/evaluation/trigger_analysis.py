@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import apply_trigger
-from bdlib.models import tap
+from bdlib.models import evaluation_mode, tap
 from bdlib.training.filter_masks import PerFilter
 from bdlib.types import Trigger
 
@@ -21,13 +21,10 @@ def trigger_activated_change(
     The absolute difference between a filter's outputs on an image and on its triggered copy, averaged over images and
     summed over pixels. Zheng et al. 2022, arXiv:2208.03111, with the absolute value in place of the square.
     """
-    was_training = model.training
-    model.eval()
-    with tap(model, *layers) as plain:
+    with evaluation_mode(model), tap(model, *layers) as plain:
         model(images.images.float() / 255)
-    with tap(model, *layers) as moved:
+    with evaluation_mode(model), tap(model, *layers) as moved:
         model(apply_trigger(images.images, trigger).float() / 255)
-    model.train(was_training)
     return {layer: (moved[layer] - plain[layer]).abs().mean(0).flatten(1).sum(1) for layer in layers}
 
 

@@ -17,7 +17,7 @@ from bdlib.data.images import ImageSet
 from bdlib.defenses.ar.salience import benign_salience, mask, weights_inside
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.trigger_analysis import precision_at, trigger_activated_change
-from bdlib.models import tap
+from bdlib.models import evaluation_mode, tap
 from bdlib.training.filter_masks import PerFilter
 from bdlib.types import Trigger
 
@@ -61,8 +61,7 @@ def ar(
 
 def other_classes(test: ImageSet, target_label: int) -> ImageSet:
     """The first test images of classes other than the target, at most `IMAGES`."""
-    others = test[test.labels != target_label]
-    return others[torch.arange(min(IMAGES, len(others)), device=others.labels.device)]
+    return test[test.labels != target_label][:IMAGES]
 
 
 def sizes_inside(model: nn.Module, layers: Sequence[str]) -> Tensor:
@@ -192,8 +191,7 @@ def _sizes_of(model: nn.Module, names: Mapping[str, Tensor]) -> dict[str, Tensor
 @torch.no_grad()
 def _activation(model: nn.Module, clean: ImageSet) -> PerLayer:
     """Mean absolute output of every filter over clean images and pixels."""
-    outputs, was_training = output_layers(model), model.training
-    with tap(model.eval(), *outputs.values()) as maps:
+    outputs = output_layers(model)
+    with evaluation_mode(model), tap(model, *outputs.values()) as maps:
         model(clean.images.float() / 255)
-    model.train(was_training)
     return {name: maps[output].abs().mean((0, 2, 3)) for name, output in outputs.items()}

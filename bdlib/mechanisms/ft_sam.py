@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.trigger_analysis import rank_correlation, trigger_activated_change
+from bdlib.models import tap
 from bdlib.training.filter_masks import PerFilter, batch_norms
 from bdlib.training.sam import perturbation
 from bdlib.types import Trigger
@@ -72,7 +73,7 @@ def ft_sam(
 
 def first(images: ImageSet, count: int = IMAGES) -> ImageSet:
     """The first `count` images, or all where there are fewer."""
-    return images[torch.arange(min(count, len(images)), device=images.labels.device)]
+    return images[:count]
 
 
 def most_changed(change: PerFilter, share: float = SHARE) -> Bool[Tensor, " c"]:
@@ -89,21 +90,14 @@ def last_filters(model: nn.Module, images: ImageSet) -> Filters:
     Pre-activation networks have none there: the last convolution is added to its block's input.
     """
     convolutions = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)]
-    name, inputs_of, outputs = convolutions[-1], dict[str, Tensor](), list[Tensor]()
-    last = model.get_submodule(name)
-    handles = [last.register_forward_hook(lambda module, inputs, output: outputs.append(output))]
-    handles += [
-        layer.register_forward_pre_hook(lambda module, inputs, key=key: inputs_of.update({key: inputs[0]}))
-        for key, layer in batch_norms(model).items()
-    ]
-    model(first(images, 1).images.float() / 255)
-    for handle in handles:
-        handle.remove()
-    raw = last.get_parameter("weight").flatten(1).norm(dim=1)
-    behind = [key for key, tensor in inputs_of.items() if tensor is outputs[0]]
+    name, layers = convolutions[-1], batch_norms(model)
+    with tap(model, name) as outputs, tap(model, *layers, inputs=True) as entering:
+        model(first(images, 1).images.float() / 255)
+    raw = model.get_parameter(f"{name}.weight").flatten(1).norm(dim=1)
+    behind = [key for key, tensor in entering.items() if tensor is outputs[name]]
     if not behind:
         return Filters(name, name, raw, raw)
-    norm = batch_norms(model)[behind[0]]
+    norm = layers[behind[0]]
     assert norm.running_var is not None
     return Filters(name, behind[0], raw, raw * norm.weight.abs() / (norm.running_var + norm.eps).sqrt())
 

@@ -16,6 +16,7 @@ from bdlib.attacks.selection.ranking import Scores, clean_losses, poison_losses
 from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_prune import activations
 from bdlib.evaluation.trigger_analysis import rank_correlation
+from bdlib.models import readout_of
 from bdlib.types import Labels, Trigger
 
 NUMBERS_VERSION = 1  # raise it when a change here changes what is measured
@@ -119,8 +120,7 @@ def spectral_auc(model: nn.Module, truth: Poisoned, *, target_label: int) -> flo
     arXiv:1811.00636.
     """
     of_target = truth.data.labels == target_label
-    last = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
-    features = activations(model, truth.data[of_target], readout=last).float()
+    features = activations(model, truth.data[of_target], readout=readout_of(model)).float()
     centered = features - features.mean(0)
     main = torch.linalg.svd(centered, full_matrices=False).Vh[0]
     return auc((centered @ main) ** 2, truth.is_poisoned[of_target])

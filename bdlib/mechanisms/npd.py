@@ -12,7 +12,7 @@ from bdlib.defenses.npd.polarizer import Polarized
 from bdlib.defenses.npd.targeted_pgd import second_most_likely_class
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.trigger_analysis import rank_correlation, trigger_activated_change
-from bdlib.models import accuracy, share, tap
+from bdlib.models import accuracy, readout_of, share, tap
 from bdlib.types import EventLog, Images, Labels, Logits, Trigger
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
@@ -51,7 +51,7 @@ def npd(
 def two_parts(test: ImageSet, most: int = 500) -> tuple[ImageSet, ImageSet]:
     """Two disjoint parts of the test set, of at most `most` images each."""
     half = min(most, len(test) // 2)
-    return test[torch.arange(half)], test[torch.arange(half, 2 * half)]
+    return test[:half], test[half : 2 * half]
 
 
 def learned_parameters(network: nn.Module) -> int:
@@ -68,16 +68,10 @@ def logits_of(network: nn.Module, data: ImageSet) -> Logits:
 @torch.no_grad()
 def features(network: Polarized, images: Images, place: str) -> Features:
     """What leaves the polarizer, averaged over its grid; or, at the `head`, what enters the last linear layer."""
-    if place == "polarizer":
-        with tap(network, place) as seen:
-            network(images)
-        return seen[place].flatten(2).mean(2)
-    rows = list[Tensor]()
-    head = [module for module in network.model.modules() if isinstance(module, nn.Linear)][-1]
-    handle = head.register_forward_pre_hook(lambda module, inputs: rows.append(inputs[0]))
-    network(images)
-    handle.remove()
-    return rows[0].flatten(1)
+    layer = readout_of(network) if place == "head" else place
+    with tap(network, layer, inputs=place == "head") as tapped:
+        network(images)
+    return tapped[layer].flatten(1) if place == "head" else tapped[layer].flatten(2).mean(2)
 
 
 def centroids(rows: Features, labels: Labels) -> dict[int, Float[Tensor, " d"]]:

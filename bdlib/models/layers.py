@@ -1,8 +1,7 @@
 """The layers of a network by their names: found, read, and chosen by the network itself where the caller names none."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,6 +36,11 @@ def find_layer(model: nn.Module, layer: str, *, parameter: str = "layers") -> nn
         raise ParameterError(f"{parameter}={layer!r}: must be a layer; there are {_beside(model, layer)}") from None
 
 
+def readout_of(model: nn.Module) -> str:
+    """The name of the last linear layer, which reads the features of an image."""
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
+
+
 def _beside(model: nn.Module, layer: str = "") -> str:
     """The layers inside the last part of the path `layer` that exists and holds any."""
     inside = {name: [child for child, _ in module.named_children()] for name, module in model.named_modules()}
@@ -46,10 +50,10 @@ def _beside(model: nn.Module, layer: str = "") -> str:
 
 
 @contextmanager
-def tap(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
+def tap(model: nn.Module, *layers: str, inputs: bool = False) -> Iterator[dict[str, Tensor]]:
     """Collect the outputs of the named `layers` inside the block; each forward pass replaces those of the one before.
 
-    Raises ParameterError for a layer that does not exist.
+    With `inputs`, it is what enters the layers. Raises ParameterError for a layer that does not exist.
 
     Example::
 
@@ -57,15 +61,14 @@ def tap(model: nn.Module, *layers: str) -> Iterator[dict[str, Tensor]]:
             model(images)
         outputs["layer3"].shape  # (n, c, h, w)
     """
-    outputs: dict[str, Tensor] = {}
-
-    def record(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda module, inputs, output: outputs.update({name: output})
-
-    modules = [find_layer(model, name) for name in layers]
-    handles = [module.register_forward_hook(record(name)) for name, module in zip(layers, modules, strict=True)]
+    tapped: dict[str, Tensor] = {}
+    modules = {name: find_layer(model, name) for name in layers}
+    handles = [
+        module.register_forward_hook(lambda _, args, out, name=name: tapped.update({name: args[0] if inputs else out}))
+        for name, module in modules.items()
+    ]
     try:
-        yield outputs
+        yield tapped
     finally:
         for handle in handles:
             handle.remove()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from bdlib.attacks.surrogate import brief_training
-from bdlib.attacks.trojan import ATTACK, inputs_of_last, last_linear, logo, strongest_inputs
+from bdlib.attacks.trojan import ATTACK, inputs_of_last, logo, strongest_inputs
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -24,7 +24,7 @@ def test_trojan_excites_its_neurons_and_stays_near_its_logo(clean, make_model):
     assert torch.allclose(trigger(IMAGES), (IMAGES + trigger.pattern).clamp(0, 1))
     network = brief_training(clean, make_model, epochs=2, augmentation=None, seed=0)
     neurons = strongest_inputs(network, 2)
-    weights = last_linear(network).weight.abs().sum(0)
+    weights = network.get_parameter("head.weight").abs().sum(0)
     assert weights[neurons].min() >= weights.sort().values[-2]
     goal = 3 * torch.quantile(inputs_of_last(network, clean.images / 255)[:, neurons], 0.99, 0)
     gap = [(inputs_of_last(network, p[None])[0, neurons] - goal).norm() for p in (trigger.pattern, picture)]

@@ -1,13 +1,13 @@
 """Scores of images, and the choice of the highest: what selections are made of."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from bdlib.attacks.poisoning import Poisoned, Positions, poison_at
-from bdlib.data.images import ImageSet, batches
+from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import apply_trigger
+from bdlib.models import sample_losses as clean_losses
 from bdlib.types import Labels, Relabel, Trigger
 
 NUMBERS_VERSION = 1  # raise it when a change here changes which images are selected
@@ -70,13 +70,3 @@ def poison_losses(model: nn.Module, train: ImageSet, trigger: Trigger, *, target
     """Cross-entropy of every image, triggered, with the target label, in nats: how hard it is as poison."""
     targets = torch.full_like(train.labels, target_label)
     return clean_losses(model, ImageSet(apply_trigger(train.images, trigger), targets))
-
-
-@torch.no_grad()
-def clean_losses(model: nn.Module, data: ImageSet, *, batch_size: int = 500) -> Scores:
-    """Cross-entropy of every image with its own label, in nats; evaluation mode, no augmentation."""
-    was_training = model.training
-    model.eval()
-    losses = [F.cross_entropy(model(b.images), b.labels, reduction="none") for b in batches(data, batch_size)]
-    model.train(was_training)
-    return torch.cat(losses)

@@ -8,15 +8,15 @@ from itertools import chain
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
-from bdlib.training.loop import Epoch, Schedule, cross_entropy, steps
-from bdlib.types import Loss, OnEvent, ignore
+from bdlib.models import sample_losses as sample_losses  # what `isolate` takes
+from bdlib.training.loop import Schedule, cross_entropy, train
+from bdlib.types import Batch, Loss, OnEvent, ignore
 
 LossThreshold = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]  # nats
 ThresholdRule = Literal["lga", "flooding", "none"]
@@ -51,24 +51,12 @@ def train_with_loss_threshold(
     `on_event` is told "epoch" (`bdlib.training.loop.Epoch`) after each one. Returns the model in evaluation mode.
     """
     ordered = chain.from_iterable(batches(data, schedule.batch_size) for _ in range(schedule.epochs))
-    for shuffled, step in steps(model, data, schedule):
-        batch = next(ordered) if in_order else shuffled
-        step(lambda: thresholded_loss(cross_entropy(model, batch), gamma=gamma, threshold_rule=threshold_rule))
-        if step.ends_epoch:
-            on_event("epoch", Epoch(step.epoch, step.mean_loss, model))
-    return model.eval()
 
+    def loss_fn(network: nn.Module, shuffled: Batch) -> Loss:
+        loss = cross_entropy(network, next(ordered) if in_order else shuffled)
+        return thresholded_loss(loss, gamma=gamma, threshold_rule=threshold_rule)
 
-@torch.inference_mode()
-def sample_losses(model: nn.Module, data: ImageSet, *, batch_size: int = 500) -> Losses:
-    """The cross-entropy of every image, in the order of `data`, in evaluation mode. The model's mode is restored."""
-    was_training = model.training
-    model.eval()
-    losses = [
-        F.cross_entropy(model(batch.images), batch.labels, reduction="none") for batch in batches(data, batch_size)
-    ]
-    model.train(was_training)
-    return torch.cat(losses)
+    return train(model, data, schedule, loss_fn=loss_fn, on_event=on_event)
 
 
 def isolate(losses: Losses, isolation_rate: float) -> Ids:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bdlib.data.images import ImageSet
-from bdlib.models import default_layers, find_layer
+from bdlib.models import default_layers, find_layer, tap
 from bdlib.types import Images, Logits
 
 Maps = Float[Tensor, "n c h w"]  # the activations that enter one layer
@@ -70,18 +70,10 @@ def insert(model: nn.Module, clean: ImageSet, *, layer: str | None = None) -> Po
     if layer is None:
         (layer,) = default_layers(model, "polarizer", parameter="layer")
     copy = deepcopy(model).requires_grad_(False).eval()
-    features = _input_of(copy, layer, clean.images[:1].float() / 255)
+    find_layer(copy, layer, parameter="layer")
+    with torch.no_grad(), tap(copy, layer, inputs=True) as entering:
+        copy(clean.images[:1].float() / 255)
+    features = entering[layer]
     if features.dim() != 4:
         raise ValueError(f"layer={layer!r}: must take maps of shape (n, c, h, w), it takes {tuple(features.shape)}")
     return Polarized(copy, layer, Polarizer(features.shape[1]).to(features))
-
-
-@torch.no_grad()
-def _input_of(model: nn.Module, layer: str, images: Images) -> Tensor:
-    """What enters `layer` when the model predicts `images`."""
-    inputs_seen = list[Tensor]()
-    host = find_layer(model, layer, parameter="layer")
-    handle = host.register_forward_pre_hook(lambda module, inputs: inputs_seen.append(inputs[0]))
-    model(images)
-    handle.remove()
-    return inputs_seen[0]
