@@ -41,43 +41,34 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def keywords(function: Callable[..., Any]) -> dict[str, Range]:
-    """The range of each keyword-only argument of `function`, by name; callbacks and losses are left out."""
-    return dict(_keywords(inspect.unwrap(function)))
-
-
 @functools.cache
-def _keywords(function: Callable[..., Any]) -> dict[str, Range]:
+def keywords(function: Callable[..., Any]) -> Mapping[str, Range]:
+    """The range of each keyword-only argument of `function`, by name; callbacks and losses are left out."""
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters.values()
     ranges = {p.name: hints.get(p.name, Any) for p in parameters if p.kind == p.KEYWORD_ONLY}
-    return {name: _adapter(hint) for name, hint in ranges.items() if get_origin(hint) is not Callable}
+    return {name: range_of(hint) for name, hint in ranges.items() if get_origin(hint) is not Callable}
 
 
 @functools.cache
 def field_ranges(kind: type) -> Mapping[str, Range]:
     """The range of each field of the dataclass `kind`, by name."""
     hints = get_type_hints(kind, include_extras=True)
-    return {field.name: _adapter(hints[field.name]) for field in dataclasses.fields(kind)}
+    return {field.name: range_of(hints[field.name]) for field in dataclasses.fields(kind)}
 
 
 def check_values(values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
     """Raise ParameterError for the first of `values` that is out of its range; those without a range pass."""
     for name, value in values.items():
         if name in ranges:
-            check_value(name, value, ranges[name])
+            try:
+                ranges[name].validate_python(value)
+            except ValidationError:
+                raise ParameterError(f"{name}={value!r}: must be {in_words(ranges[name])}") from None
 
 
-def check_value(name: str, value: Any, allowed: Range) -> None:
-    """Raise ParameterError when `allowed` does not admit `value`."""
-    try:
-        allowed.validate_python(value)
-    except ValidationError:
-        raise ParameterError(f"{name}={value!r}: must be {in_words(allowed)}") from None
-
-
-def _adapter(annotation: Any) -> Range:
-    """What validates values of one annotation. It is strict: True is no number, and neither is "1"."""
+def range_of(annotation: Any) -> Range:
+    """The range that an annotation stands for. It is strict: True is no number, and neither is "1"."""
     return TypeAdapter(annotation, config=STRICT)
 
 

@@ -54,7 +54,7 @@ def api_page() -> str:
     for room in ROOMS:
         lines += [f"## bdlib.{room}", ""]
         for name in modules(room):
-            lines += ([f"### {name}", ""] if name != f"bdlib.{room}" else []) + automodule(name, ":members:")
+            lines += ([f"### {name}", ""] if name != f"bdlib.{room}" else []) + automodule(name)
     return "\n".join(lines)
 
 
@@ -64,7 +64,7 @@ def public_name(name: str, value: object) -> list[str]:
     if not callable(value):
         return [f"**`{name}`**, from `{place}`: {', '.join(f'`{key}`' for key in value)}.", ""]  # type: ignore[attr-defined]
     kind = "autoclass" if isinstance(value, type) else "autofunction"
-    return ["```{eval-rst}", f".. {kind}:: {place}", "   :no-index:", "```", ""]
+    return directive(kind, place, ":no-index:")
 
 
 def modules(room: str) -> Iterator[str]:
@@ -74,15 +74,15 @@ def modules(room: str) -> Iterator[str]:
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def automodule(name: str, members: str) -> list[str]:
+def automodule(name: str) -> list[str]:
     """The directive that shows a module's docstring and members. Fields of tuples are in the signature."""
-    body = [
-        f".. automodule:: {name}",
-        f"   {members}",
-        "   :ignore-module-all:",
-        "   :exclude-members: images, labels, ids, model_config",
-    ]
-    return ["```{eval-rst}", *body, "```", ""]
+    hidden = ":exclude-members: images, labels, ids, model_config"
+    return directive("automodule", name, ":members:", ":ignore-module-all:", hidden)
+
+
+def directive(kind: str, name: str, *options: str) -> list[str]:
+    """The lines of a Sphinx directive on a Markdown page."""
+    return ["```{eval-rst}", f".. {kind}:: {name}", *(f"   {option}" for option in options), "```", ""]
 
 
 def build() -> None:

@@ -42,8 +42,7 @@ def _read(claim: Claim, reading: Reading, runs: pd.DataFrame) -> pd.DataFrame:
         if name not in _parameters(runs):
             known = ", ".join(_parameters(runs))
             raise ClaimError(f"{_place(claim, reading, 'where')}: {name}: no such parameter; there are {known}")
-        wanted = tuple(value) if isinstance(value, list) else value  # tables hold lists as tuples
-        mine = mine.loc[[recorded == wanted for recorded in mine[name]]]
+        mine = mine.loc[[recorded == records.cell(value) for recorded in mine[name]]]
     column = _column(claim, reading, mine)
     if column not in mine:  # no run is there yet
         mine = mine.iloc[:0].assign(**{column: pd.Series(dtype=float)})
@@ -114,8 +113,7 @@ def check_claim(claim: Claim) -> None:
 def _planned(claim: Claim, scale: str) -> pd.DataFrame:
     """The study as it will be once all its runs are there, every score and measure being one."""
     points = notebooks.study(claim.paper, scale, claim.study)
-    rows = [{name: tuple(value) if isinstance(value, list) else value for name, value in point.items()}
-            for _, point in points]  # fmt: skip
+    rows = [{name: records.cell(value) for name, value in point.items()} for _, point in points]
     scores = records.no_runs(notebooks.parameters(claim.paper, scale)).columns
     measured = {reading.metric for reading in (claim, claim.other) if reading} - {*COLUMNS}
     scored = pd.DataFrame(rows, columns=list(dict.fromkeys([*scores, *measured]))).drop(columns="record").fillna(1.0)

@@ -14,14 +14,11 @@ def show(paper: str) -> None:
     Example:
         bdlib show nad
     """
-    from bdlib.checks import field_ranges, in_words, keywords
+    from bdlib.checks import in_words
     from bdlib.experiments import notebooks
-    from bdlib.experiments.config import VictimConfig
-    from bdlib.experiments.parameters import RunConfig, defenses_of, functions_of
+    from bdlib.experiments.parameters import ranges_of
 
-    ranges = [*map(keywords, functions_of(paper)), field_ranges(RunConfig), field_ranges(VictimConfig)]
-    allowed = {name: in_words(part[name]) for part in ranges for name in part}
-    allowed["defense"] = f"one of none, {', '.join(defenses_of(paper))}"
+    allowed = {name: in_words(part[name]) for part in ranges_of(paper) for name in part}
     values = {profile: notebooks.parameters(paper, profile) for profile in PROFILES.choices}
     rows = [["parameter", *values, "allowed"]]
     rows += [[name, *(str(point[name]) for point in values.values()), allowed[name]] for name in values["quick"]]

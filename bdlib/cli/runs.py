@@ -67,7 +67,7 @@ def notebook(
 
     changes = notebooks.read_yaml(notebooks.profile_file(paper, profile)) or {}
     changes |= (notebooks.read_yaml(file) or {}) if file else {}
-    notebooks.execute(notebooks.NOTEBOOKS / f"{paper}.ipynb", out, changes | parameters, prepare_only=prepare_only)
+    notebooks.execute(notebooks.notebook(paper), out, changes | parameters, prepare_only=prepare_only)
 
 
 @click.command()
@@ -84,14 +84,11 @@ def victims(parameters: dict[str, Any]) -> None:
     """
     from dataclasses import fields
 
-    from bdlib.checks import ParameterError
+    from bdlib.experiments.parameters import check_names
     from bdlib.experiments.victims import VictimConfig, evaluate_victim, load_data, load_victim, victim_path
     from bdlib.report import tables
 
-    known = [field.name for field in fields(VictimConfig)]
-    for name in parameters:
-        if name not in known:
-            raise ParameterError(f"{name}: no such parameter; a victim has {', '.join(known)}")
+    check_names("a victim", [field.name for field in fields(VictimConfig)], parameters)
     config = VictimConfig(**parameters)
     model = load_victim(config, progress=True)
     scores = evaluate_victim(config, model, load_data(config)[1])

@@ -4,22 +4,23 @@ So code can move and be renamed. A change that moves numbers raises a NUMBERS_VE
 """
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from inspect import unwrap
+from types import ModuleType
 from typing import Any
 
-import bdlib.attacks.poisoning
-import bdlib.attacks.selection.ranking
-import bdlib.data.datasets
-import bdlib.data.images
-import bdlib.models
-import bdlib.training.loop
-from bdlib.attacks import SELECTIONS
+from bdlib import models
+from bdlib.attacks import SELECTIONS, poisoning
+from bdlib.attacks.selection import ranking
+from bdlib.data import datasets, images
 from bdlib.experiments.config import VictimConfig
 from bdlib.runtime import digest, settings_of
+from bdlib.training import loop
 
 NUMBERS_VERSION = 1  # raise it when a change in `experiments.victims` or `experiments.config` changes what is made
 
-_MODULES = (bdlib.data.datasets, bdlib.data.images, bdlib.models, bdlib.training.loop, bdlib.attacks.poisoning)
+MODULES = {"datasets": datasets, "images": images, "models": models, "loop": loop, "poisoning": poisoning}
 _OF_SELECTIONS = ("rounds", "round_epochs", "iterations", "iteration_epochs", "keep_ratio")
 
 
@@ -42,22 +43,32 @@ def selection_key(config: VictimConfig) -> str:
 
 def _common(config: VictimConfig) -> list[Any]:
     """What all of these depend on."""
-    versions = [NUMBERS_VERSION, *(module.NUMBERS_VERSION for module in _MODULES)]
+    versions = [NUMBERS_VERSION, *(module.NUMBERS_VERSION for module in MODULES.values())]
     return [config.dataset, settings_of(config.facts), settings_of(config.data_fraction), config.model, versions]
 
 
 def _attack(config: VictimConfig) -> list[Any]:
     """The attack's own settings, with its version, and those of its fixed trigger."""
-    own = settings_of(config.attack_object)
     triggers = ("trigger", "gray_trigger")
-    own = {name: value for name, value in own.items() if name not in triggers}
+    own = {name: value for name, value in settings_of(config.attack_object).items() if name not in triggers}
     return [config.attack, own, settings_of(config.attack_object.fixed_trigger(config.facts.channels))]
 
 
 def _selection(config: VictimConfig) -> list[Any]:
     """The selection's settings and its version."""
-    function = SELECTIONS[config.selection]
-    module = sys.modules[unwrap(getattr(function, "func", function)).__module__]
-    versions = [module.NUMBERS_VERSION, bdlib.attacks.selection.ranking.NUMBERS_VERSION]
     keywords = {name: settings_of(value) for name, value in sorted(config.selection_settings.items())}
-    return [config.selection, keywords, versions]
+    return [config.selection, keywords, [*selection_versions(config.selection).values()]]
+
+
+def selection_versions(selection: str) -> dict[str, int]:
+    """The versions of the parts that choose the images to poison, by the name of the part."""
+    return {
+        "selection": module_of(SELECTIONS[selection]).NUMBERS_VERSION,
+        "ranking": ranking.NUMBERS_VERSION,
+    }
+
+
+def module_of(function: Callable[..., Any]) -> ModuleType:
+    """The module that defines a function."""
+    function = function.func if isinstance(function, partial) else function
+    return sys.modules[unwrap(function).__module__]

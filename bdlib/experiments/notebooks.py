@@ -14,13 +14,20 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from bdlib.experiments.pages import NOTEBOOKS as NOTEBOOKS
-from bdlib.experiments.pages import PROFILES as PROFILES
-from bdlib.experiments.pages import defaults, notebook, study_lines
-from bdlib.experiments.pages import papers as papers
-from bdlib.experiments.pages import profile_file as profile_file
-from bdlib.experiments.pages import read_yaml as read_yaml
+from bdlib.experiments.pages import (
+    NOTEBOOKS,
+    PROFILES,
+    defaults,
+    notebook,
+    papers,
+    profile_file,
+    read_yaml,
+    study_lines,
+)
 from bdlib.experiments.parameters import check_names, decisive, overridden
+
+__all__ = ["NOTEBOOKS", "PROFILES", "execute", "grid", "notebook", "papers", "parameters", "profile_file", "read_yaml",
+           "studies", "study"]  # fmt: skip
 
 
 def parameters(paper: str, profile: str) -> dict[str, Any]:

@@ -49,16 +49,19 @@ def _defaults(path: Path, changed: int) -> dict[str, Any]:
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise ParameterError(f"{path.name}: {len(tagged)} cells are tagged `parameters`, there must be one")
-    source = tagged[0].source
-    values = [node.value for node in ast.parse(source).body if isinstance(node, (ast.Assign, ast.AnnAssign))]
-    return dict(zip(assigned_names(source), [ast.literal_eval(v) for v in values if v], strict=True))
+    return {name: ast.literal_eval(value) for name, value in _assignments(tagged[0].source)}
 
 
 def assigned_names(source: str) -> list[str]:
     """The names assigned at the top level of some code."""
+    return [name for name, _ in _assignments(source)]
+
+
+def _assignments(source: str) -> list[tuple[str, ast.expr]]:
+    """Each name that is assigned at the top level of some code, with what it is assigned."""
     statements = [node for node in ast.parse(source).body if isinstance(node, (ast.Assign, ast.AnnAssign))]
-    targets = [t for node in statements for t in (node.targets if isinstance(node, ast.Assign) else [node.target])]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+    pairs = [(t, node.value) for node in statements for t in getattr(node, "targets", None) or [node.target]]
+    return [(target.id, value) for target, value in pairs if isinstance(target, ast.Name) and value]
 
 
 def read_yaml(path: Path) -> Any:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import nn
 
 from bdlib import ranges
-from bdlib.checks import ParameterError, check_values, field_ranges, keywords
+from bdlib.checks import OneOf, ParameterError, Range, check_values, field_ranges, keywords, range_of
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
@@ -76,8 +76,7 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
     `profile` and `record`, which change no number, may be left out. Raises ParameterError, also for a parameter that
     nothing on the page takes, and for a keyword on the page that is no parameter: one that was renamed is both.
     """
-    functions = functions_of(paper)
-    allowed = [field_ranges(VictimConfig), field_ranges(RunConfig), *map(keywords, functions)]
+    functions, allowed = functions_of(paper), ranges_of(paper)
     for name in pages.defaults(pages.notebook(paper)):
         if name not in parameters and name not in WITHOUT_EFFECT:
             raise ParameterError(f"{name}: missing from the parameters")
@@ -87,9 +86,6 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
             raise ParameterError(f"{name}: nothing that the page {paper} runs takes it; it runs {names}")
     for part in allowed:
         check_values(parameters, part)
-    defenses = ["none", *defenses_of(paper)]
-    if parameters.get("defense", "none") not in defenses:
-        raise ParameterError(f"defense={parameters['defense']!r}: must be one of {', '.join(defenses)}")
     for function in functions:
         settings(function, parameters)
     VictimConfig.from_parameters(parameters)
@@ -113,6 +109,13 @@ def settings(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dic
         if name not in values:
             raise ParameterError(f"{name}: {function.__name__} takes it, but it is not among the parameters")
     return {name: values[name] for name in keywords(function)}
+
+
+def ranges_of(paper: str) -> list[Mapping[str, Range]]:
+    """The ranges of what a page may have as parameters: its victim's, its run's, its functions', its defenses."""
+    defense = Annotated[str, OneOf(dict.fromkeys(["none", *defenses_of(paper)]))]
+    own = [field_ranges(VictimConfig), field_ranges(RunConfig), *map(keywords, functions_of(paper))]
+    return [*own, {"defense": range_of(defense)}]
 
 
 def functions_of(paper: str) -> list[Callable[..., Any]]:

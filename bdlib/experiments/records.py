@@ -72,9 +72,9 @@ def parse(text: str) -> Record:
     return Record(**{**raw, "before": Scores(**raw["before"]), "after": Scores(**raw["after"])})
 
 
-def load(paper: str, profile: str = "quick", *, folder: Path = RESULTS) -> list[Record]:
+def load(paper: str, profile: str = "quick") -> list[Record]:
     """Every record of one paper at one profile, by file name; an empty list when none has been run."""
-    return [read(path) for path in sorted((folder / profile / paper).glob("*.json"))]
+    return [read(path) for path in sorted((RESULTS / profile / paper).glob("*.json"))]
 
 
 def table(records: list[Record]) -> pd.DataFrame:
@@ -84,10 +84,15 @@ def table(records: list[Record]) -> pd.DataFrame:
         scores = {f"{name}_before": value for name, value in asdict(record.before).items()}
         scores |= {f"{name}_after": value for name, value in asdict(record.after).items()}
         scores["der"] = defense_effectiveness(record.before, record.after)
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in record.parameters.items()}
+        settings = {name: cell(value) for name, value in record.parameters.items()}
         runtime = {name: record.runtime.get(name) for name in ("seconds", "commit")}
         rows.append({"paper": record.paper} | settings | scores | record.measured | runtime)
     return pd.DataFrame(rows)
+
+
+def cell(value: Any) -> Any:
+    """A parameter's value as the table holds it: a list as a tuple, which can be compared and grouped."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def no_runs(parameters: dict[str, Any]) -> pd.DataFrame:
@@ -107,9 +112,9 @@ def over_seeds(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds"])
 
 
-def reported(paper: str, *, folder: Path = RESULTS) -> pd.DataFrame:
+def reported(paper: str) -> pd.DataFrame:
     """The published numbers of one paper, each with its source; accuracies in per cent, as published."""
-    return pd.read_csv(folder / "reported" / f"{paper}.csv")
+    return pd.read_csv(RESULTS / "reported" / f"{paper}.csv")
 
 
 def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
@@ -117,9 +122,8 @@ def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
     if not (RESULTS / "reported" / f"{paper}.csv").is_file():
         return None  # a page that is no paper, such as the comparison
     rows = reported(paper)
-    keys = ("dataset", "model", "attack")
-    own = rows[(rows["own"]) & (rows["defense_key"] == parameters.get("defense", paper))]
-    for key in keys:
+    own = rows[(rows["own"]) & (rows["defense_key"] == defense_of(paper, parameters))]
+    for key in ("dataset", "model", "attack"):
         own = own[own[f"{key}_key"] == parameters[key]]
     if own.empty:
         return None

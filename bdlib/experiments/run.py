@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bdlib.attacks.poisoning import Poisoned
 from bdlib.data.images import ImageSet, split
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation.metrics import Scores, broken_premises
@@ -77,18 +78,20 @@ def positional(
     """The positional arguments of a defense or a measure, by their names; `made` are those that exist already."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     asked = [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
-    made |= {"make_model": config.untrained, "trigger": load_trigger(config)}
-    if {"clean", "poisoned", "truth"} & set(asked) - set(made):
-        clean, rest = reserved(config, parameters)
-        made.setdefault("clean", clean)
-        if {"poisoned", "truth"} & set(asked):
-            made["truth"] = poisoned_set(config, rest if "clean" in asked else None)
-            made["poisoned"] = made["truth"].data
-    if "train" in asked:
-        made.setdefault("train", load_data(config)[0])
-    if "selected" in asked:
-        made.setdefault("selected", load_selection(config))
-    return [made[name] for name in asked]
+
+    def truth() -> Poisoned:
+        return poisoned_set(config, reserved(config, parameters)[1] if "clean" in asked else None)
+
+    makers: dict[str, Callable[[], Any]] = {
+        "make_model": lambda: config.untrained,
+        "trigger": lambda: load_trigger(config),
+        "clean": lambda: reserved(config, parameters)[0],
+        "truth": truth,
+        "poisoned": lambda: truth().data,
+        "train": lambda: load_data(config)[0],
+        "selected": lambda: load_selection(config),
+    }
+    return [made[name] if name in made else makers[name]() for name in asked]
 
 
 def reserved(config: VictimConfig, parameters: dict[str, Any]) -> tuple[ImageSet, ImageSet]:

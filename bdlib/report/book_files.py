@@ -46,8 +46,8 @@ def findings(profile: str) -> pd.DataFrame:
 
 def progress(profile: str) -> pd.DataFrame:
     """How many of the planned runs have a record, for each page."""
-    counts = studies.progress(profile).rename(columns={"paper": "page"})
-    return _or_none([row | {"page": page_title(row["page"])} for row in counts.to_dict("records")], page="none")
+    counts = studies.progress(profile)
+    return counts.assign(paper=counts["paper"].map(page_title)).rename(columns={"paper": "page"})
 
 
 def trained(profile: str) -> pd.DataFrame:

@@ -5,6 +5,7 @@ success rates share axes from 0 to 100 per cent.
 """
 
 import inspect
+import io
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,17 @@ from bdlib.experiments.records import over_seeds
 from bdlib.report.colors import color, marker
 from bdlib.report.pictures import WIDTH, attention_grid, eight_images, example_images, image_grid
 
-__all__ = ["attention_grid", "by_attack", "eight_images", "example_images", "image_grid", "show", "style", "sweep"]
+__all__ = [
+    "attention_grid",
+    "by_attack",
+    "eight_images",
+    "example_images",
+    "image_grid",
+    "show",
+    "style",
+    "svg",
+    "sweep",
+]
 
 AXES = {"asr": "attack success rate (%)", "clean_accuracy": "clean accuracy (%)"}
 
@@ -36,6 +47,14 @@ def style() -> None:
     except ImportError:  # not in a notebook
         return
     set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def svg(figure: Figure) -> bytes:
+    """A figure as an SVG file, and closed: equal figures give equal bytes."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return drawn.getvalue()
 
 
 def show(*functions: Any) -> Any:

@@ -1,14 +1,12 @@
 """The README's picture: what every defense leaves of four attacks on the same victims."""
 
-import io
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from bdlib.report import comparison
-from bdlib.report.figures import style
+from bdlib.report.figures import style, svg
 
 ATTACKS = {"badnets": "BadNets", "blended": "Blended", "low_frequency": "Low-frequency", "sig": "SIG"}
 ASR, ACCURACY = "attack success rate (%), lower is better", "clean accuracy (%)"
@@ -40,11 +38,7 @@ def overview(profile: str = "quick") -> Figure:
 def overview_svg(profile: str = "quick") -> bytes:
     """The picture as an SVG file; equal records give equal bytes."""
     style()
-    drawn = io.BytesIO()
-    figure = overview(profile)
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return drawn.getvalue()
+    return svg(overview(profile))
 
 
 def _table(runs: pd.DataFrame) -> pd.DataFrame:

@@ -19,11 +19,14 @@ Points = tuple[Numbers, Numbers] | Tensor  # x and y
 LINES = ("-", "--", ":", "-.")
 
 
-def _panels(titles: Sequence[str], height: float) -> tuple[Figure, list[Axes]]:
-    """Axes side by side under their titles, across the text column."""
+def _panels(
+    titles: Sequence[str], height: float, x: str = "", y: str | Sequence[str] = ""
+) -> tuple[Figure, list[Axes]]:
+    """Axes side by side under their titles, across the text column; one text `y` is for the first of them alone."""
     figure, axes = plt.subplots(1, len(titles), figsize=(WIDTH, height), squeeze=False, layout="constrained")
-    for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(title if len(titles) > 1 else "")
+    labels = [y, *[""] * (len(titles) - 1)] if isinstance(y, str) else y
+    for ax, title, label in zip(axes[0], titles, labels, strict=True):
+        ax.set(title=title if len(titles) > 1 else "", xlabel=x, ylabel=label)
     return figure, list(axes[0])
 
 
@@ -41,17 +44,14 @@ def curves(
     log_x: bool = False,
 ) -> Figure:
     """A panel for each entry; in it a line for each name, given as (places, heights). Lines differ by dash too."""
-    figure, axes = _panels(list(content), 2.7)
+    figure, axes = _panels(list(content), 2.7, x, y)
     names = _names_in(content)
     tints = colors(names)
-    for number, (ax, lines) in enumerate(zip(axes, content.values(), strict=True)):
+    for ax, lines in zip(axes, content.values(), strict=True):
         for name, (places, heights) in lines.items():
             ax.plot(_floats(places), _floats(heights), LINES[names.index(name) % 4], color=tints[name], label=name,
                     marker=marker, ms=4, lw=1.4)  # fmt: skip
-        label = y if isinstance(y, str) else y[number]
-        ax.set(xlabel=x, ylabel=label if number == 0 or not isinstance(y, str) else "", ylim=limits)
-        if log_x:
-            ax.set_xscale("log")
+        ax.set(ylim=limits, xscale="log" if log_x else "linear")
     last = set(list(content.values())[-1])
     for ax, lines in zip(axes, content.values(), strict=True):
         if ax is axes[-1] or not set(lines) <= last:  # a line that the last panel's legend does not name
@@ -61,16 +61,15 @@ def curves(
 
 def clouds(content: Mapping[str, Mapping[str, Points]], *, x: str, y: str, size: float = 9) -> Figure:
     """A panel for each entry; in it the points of each name, given as (x, y)."""
-    figure, axes = _panels(list(content), 2.9)
+    figure, axes = _panels(list(content), 2.9, x, y)
     names = _names_in(content)
     tints = colors(names)
-    for number, (ax, groups) in enumerate(zip(axes, content.values(), strict=True)):
+    for ax, groups in zip(axes, content.values(), strict=True):
         for name, (across, up) in groups.items():
             shape = "osD^v<>P"[names.index(name) % 8]
             ax.scatter(
                 _floats(across), _floats(up), s=size, marker=shape, color=tints[name], alpha=0.65, lw=0, label=name
             )
-        ax.set(xlabel=x, ylabel=y if number == 0 else "")
     if len(names) > 1:
         axes[-1].legend()
     return figure
@@ -89,23 +88,23 @@ def histograms(
 
     Heights are counts, or with `shares` per cent of the name's own values, to compare few with many.
     """
-    figure, axes = _panels(list(content), 2.5)
+    figure, axes = _panels(list(content), 2.5, x, y)
     tints = colors(_names_in(content))
-    for number, (ax, groups) in enumerate(zip(axes, content.values(), strict=True)):
+    for ax, groups in zip(axes, content.values(), strict=True):
         lists = {name: _floats(group) for name, group in groups.items()}
         values = [value for group in lists.values() for value in group]
         for name, group in lists.items():
             each = [100 / len(group) if shares else 1.0] * len(group)
             ax.hist(group, bins=bins, range=(min(values), max(values)), weights=each, color=tints[name],
                     alpha=0.45, label=name)  # fmt: skip
-        ax.set(xlabel=x, ylabel=y if number == 0 else "", yscale="log" if log_y else "linear")
+        ax.set_yscale("log" if log_y else "linear")
     axes[-1].legend()
     return figure
 
 
 def bars(content: Mapping[str, Mapping[str, float]], *, y: str, limits: tuple[float, float] | None = None) -> Figure:
     """Groups of bars: a group for each entry of `content`, in it a bar for each name."""
-    figure, axes = _panels([""], 2.5)
+    figure, axes = _panels([""], 2.5, y=y)
     names = _names_in(content)
     tints, width = colors(names), 0.8 / len(names)
     for number, name in enumerate(names):
@@ -114,7 +113,7 @@ def bars(content: Mapping[str, Mapping[str, float]], *, y: str, limits: tuple[fl
         ]
         heights = [group[name] for group in content.values() if name in group]
         axes[0].bar(places, heights, width * 0.92, color=tints[name], label=name)
-    axes[0].set(ylabel=y, ylim=limits, xticks=range(len(content)))
+    axes[0].set(ylim=limits, xticks=range(len(content)))
     axes[0].set_xticklabels(list(content))
     if len(names) > 1:
         axes[0].legend()
@@ -124,7 +123,7 @@ def bars(content: Mapping[str, Mapping[str, float]], *, y: str, limits: tuple[fl
 def stacked(content: Mapping[str, Mapping[str, Mapping[str, int]]], *, x: str) -> Figure:
     """A panel for each entry; in it a lying bar for each row, made of the counts of each name, written into it."""
     rows = [row for panel in content.values() for row in panel]
-    figure, axes = _panels(list(content), 0.9 + 0.3 * len(set(rows)))
+    figure, axes = _panels(list(content), 0.9 + 0.3 * len(set(rows)), x)
     names = list(dict.fromkeys(name for panel in content.values() for counts in panel.values() for name in counts))
     tints = colors(names)
     for ax, bar in zip(axes, content.values(), strict=True):
@@ -134,7 +133,7 @@ def stacked(content: Mapping[str, Mapping[str, Mapping[str, int]]], *, x: str) -
             drawn = ax.barh(list(bar), counts, 0.7, left=start, color=tints[name], label=name)
             ax.bar_label(drawn, [str(count or "") for count in counts], label_type="center", fontsize=8, color="black")
             start = [before + count for before, count in zip(start, counts, strict=True)]
-        ax.set(xlabel=x, xticks=[])
+        ax.set(xticks=[])
         ax.spines["bottom"].set_visible(False)
         ax.invert_yaxis()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))

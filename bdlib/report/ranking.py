@@ -8,7 +8,7 @@ import pandas as pd
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation.intervals import seed_interval
 from bdlib.experiments import notebooks
-from bdlib.experiments import run as experiments
+from bdlib.experiments.parameters import settings
 from bdlib.report import tables
 from bdlib.report.comparison import BASELINES, KEYS
 from bdlib.report.tables import EMPTY
@@ -25,12 +25,12 @@ def scores(runs: pd.DataFrame, score: str) -> pd.DataFrame:
         victims = runs.drop_duplicates(["attack", "seed"])[[*names, f"{score}_before"]].assign(method="victim")
         parts.insert(0, victims.rename(columns={f"{score}_before": "value"}))
     both = pd.concat(parts)
-    texts = (
-        tables.means(both, ["method", "attack"], {"value": "text"})["text"]
-        .unstack("attack")
-        .rename_axis(index=None, columns=None)
+    texts = tables.means(both, ["method", "attack"], {"value": "text"})["text"].unstack("attack")
+    return (
+        texts.rename_axis(index=None, columns=None)
+        .reindex(index=both["method"].unique(), columns=both["attack"].unique())
+        .fillna(EMPTY)
     )
-    return texts.reindex(index=both["method"].unique(), columns=both["attack"].unique()).fillna(EMPTY)
 
 
 def separations(runs: pd.DataFrame, score: str) -> pd.DataFrame:
@@ -91,8 +91,7 @@ def budgets(runs: pd.DataFrame, profile: str, *, images: int) -> pd.DataFrame:
         if seconds.empty:
             continue
         parameters = notebooks.parameters("comparison" if key in BASELINES else key, profile)
-        names = experiments.settings(DEFENSES[key], parameters)
-        own = {name: parameters[name] for name in names if name in parameters}
+        own = settings(DEFENSES[key], parameters)
         epochs = [value for name, value in own.items() if name.endswith("epochs")]
         rows[method] = {
             "passes": " + ".join(map(str, epochs)),

@@ -1,9 +1,7 @@
 """The scoreboard page: every claim with its verdict, the counts by paper, and their picture."""
 
-import io
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from bdlib import claims
@@ -43,8 +41,4 @@ def _picture(counts: Mapping[claims.Scale, pd.DataFrame]) -> bytes:
         for scale, kinds in counts.items()
     }
     figures.style()
-    figure = plots.stacked(bars, x="claims" if len(bars) > 1 else f"claims at {next(iter(bars))}")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return drawn.getvalue()
+    return figures.svg(plots.stacked(bars, x="claims" if len(bars) > 1 else f"claims at {next(iter(bars))}"))

@@ -7,8 +7,9 @@ import pandas as pd
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
 from bdlib.experiments.records import over_seeds
 
-SCORES = {"clean_accuracy_after": "ACC (%)", "asr_after": "ASR (%)"}
-ALL_SCORES = SCORES | {"robust_accuracy_after": "RA (%)"}
+METRICS = {"ACC (%)": "clean_accuracy", "ASR (%)": "asr", "RA (%)": "robust_accuracy"}
+ALL_SCORES = {f"{metric}_after": heading for heading, metric in METRICS.items()}
+SCORES = {column: heading for column, heading in ALL_SCORES.items() if heading != "RA (%)"}
 EMPTY = ""  # a number that was never run or never published stays empty
 
 
@@ -33,12 +34,8 @@ def scores(models: Mapping[str, Scores]) -> pd.DataFrame:
     """ACC, ASR, RA and DER of several models, the first being the undefended victim."""
     victim = next(iter(models.values()))
     rows = {
-        name: {
-            "ACC (%)": percent(own.clean_accuracy),
-            "ASR (%)": percent(own.asr),
-            "RA (%)": percent(own.robust_accuracy),
-            "DER": f"{defense_effectiveness(victim, own):.3f}",
-        }
+        name: {heading: percent(getattr(own, metric)) for heading, metric in METRICS.items()}
+        | {"DER": f"{defense_effectiveness(victim, own):.3f}"}
         for name, own in models.items()
     }
     return pd.DataFrame(rows).T
@@ -52,7 +49,7 @@ def against_reported(
     `here` holds this run's scores by method; `paper_scale` the records made at the paper profile, with a column
     `method`; `published` the reported rows. `robust` adds RA to what was measured here.
     """
-    metrics = {"ACC (%)": "clean_accuracy", "ASR (%)": "asr"} | ({"RA (%)": "robust_accuracy"} if robust else {})
+    metrics = {heading: metric for heading, metric in METRICS.items() if robust or heading != "RA (%)"}
     published = published.dropna(subset="defense_key")
     published = published[published["attack_key"] == attack]
     rows = {}
