@@ -59,8 +59,12 @@ def assigned_names(source: str) -> list[str]:
 
 def _assignments(source: str) -> list[tuple[str, ast.expr]]:
     """Each name that is assigned at the top level of some code, with what it is assigned."""
-    statements = [node for node in ast.parse(source).body if isinstance(node, (ast.Assign, ast.AnnAssign))]
-    pairs = [(t, node.value) for node in statements for t in getattr(node, "targets", None) or [node.target]]
+    pairs = list[tuple[ast.expr, ast.expr | None]]()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign):
+            pairs += [(target, node.value) for target in node.targets]
+        elif isinstance(node, ast.AnnAssign):
+            pairs.append((node.target, node.value))
     return [(target.id, value) for target, value in pairs if isinstance(target, ast.Name) and value]
 
 
