@@ -4,17 +4,38 @@ import functools
 import hashlib
 import os
 import platform
+import re
+import shutil
 import subprocess
+import zlib
+from contextlib import suppress
 from dataclasses import Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+
+class FileError(ValueError):
+    """A file, or a setting of the environment, is not what it should be. The message is one line that names it."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the line alone."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+def _threads(text: str) -> int:
+    """The number of threads that $BDLIB_THREADS asks for. Raises FileError for what is no such number."""
+    if not (text.isdecimal() and 1 <= int(text) <= 256):
+        raise FileError(f"BDLIB_THREADS={text!r}: must be a whole number from 1 to 256")
+    return int(text)
+
+
 ROOT = Path(__file__).parents[1]  # the repository: bdlib is installed in place
 RESULTS = Path(os.environ.get("BDLIB_RESULTS", ROOT / "results"))
 CACHE = Path(os.environ.get("BDLIB_CACHE", ROOT / "build" / "cache"))
-THREADS = int(os.environ.get("BDLIB_THREADS", "2"))
+THREADS = _threads(os.environ.get("BDLIB_THREADS") or "2")
+DRAFT = re.compile(r"\.(?:([0-9a-f]{8})-)?(\d+)\.part$")  # how a draft's name ends: its writer's machine and number
 
 
 def best_device() -> torch.device:
@@ -45,15 +66,62 @@ def set_up_compiler() -> None:
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all, so that nobody reads half of it. Returns `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    """Write a file whole or not at all, so that nobody reads half of it. Returns `path`.
+
+    Drafts that killed writers have left in its folder are removed. Raises OSError, which names the file.
+    """
+    draft = path.with_name(f"{path.name}.{own_name()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
         draft.write_bytes(content)
         draft.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return path
+
+
+def own_name() -> str:
+    """What the names of this process's drafts hold: eight digits for the machine, and the process's number."""
+    return f"{zlib.crc32(platform.node().encode()):08x}-{os.getpid()}"
+
+
+def sweep(folder: Path, pattern: str = "*.part") -> None:
+    """Remove the drafts of this pattern, files or folders, that killed processes of this machine have left."""
+    machine = own_name().partition("-")[0]
+    for path in folder.glob(pattern):
+        found = DRAFT.search(path.name)
+        if found and found[1] in (None, machine) and not _is_alive(int(found[2])):
+            remove(path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder; nothing happens where there is none, or where that is not allowed."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, so that a new one can take its place; returns where it is. The last one is kept."""
+    aside = path.with_name(f"{path.name}.damaged")
+    remove(aside)
+    return path.replace(aside)
 
 
 def digest(*parts: object) -> str:

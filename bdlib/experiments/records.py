@@ -1,6 +1,9 @@
 """One JSON file a run: what was asked, what came out, and, set apart, what it ran on."""
 
 import json
+import tempfile
+import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,13 @@ import pandas as pd
 from bdlib.evaluation.intervals import seed_interval
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
 from bdlib.experiments.parameters import decisive
+from bdlib.experiments.record_file import RecordError, read_content, read_text, write_content
+from bdlib.experiments.reported import answers, reported
 from bdlib.experiments.versions import defense_of, versions
-from bdlib.runtime import RESULTS, digest, write_whole
+from bdlib.runtime import RESULTS, ROOT, digest, write_whole
 
-
-class RecordError(ValueError):
-    """A record's content does not belong under its file name."""
+__all__ = ["Record", "RecordError", "answers", "cell", "file_name", "load", "no_runs", "over_seeds", "parse", "path",
+           "read", "read_present", "reported", "table"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,32 @@ class Record:
         return file_name(self.paper, self.parameters, self.versions)
 
     def text(self) -> str:
-        """The record as JSON, keys sorted, numbers as numbers."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n"
+        """The record as JSON, keys sorted, numbers as numbers, with a checksum in the block `runtime`."""
+        return write_content(asdict(self))
 
     def save(self, path: Path) -> Path:
-        """Write the record to `path`, whole or not at all."""
-        return write_whole(path, self.text().encode())
+        """Write the record to `path`, whole or not at all; returns where it is.
+
+        A finished run is never lost for want of a place: where `path` cannot be written, the record goes to build/runs
+        in the repository, or else to the temporary folder, and a warning says where it is.
+
+        Example: `record.save(Path("run.json"))`
+        """
+        try:
+            return write_whole(path, self.text().encode())
+        except (OSError, ValueError) as error:
+            return self._rescue(path, error)
+
+    def _rescue(self, path: Path, error: Exception) -> Path:
+        """Write the record to a place that takes it. Raises `error` where there is none."""
+        for folder in (ROOT / "build" / "runs" / "rescued", Path(tempfile.gettempdir())):
+            try:
+                place = write_whole(folder / self.name, self.text().encode())
+            except OSError:
+                continue
+            warnings.warn(f"{path} cannot be written ({error}); the record is in {place}", stacklevel=3)
+            return place
+        raise error
 
 
 def file_name(paper: str, parameters: dict[str, Any], versions: dict[str, int]) -> str:
@@ -59,22 +83,55 @@ def path(paper: str, profile: str, parameters: dict[str, Any]) -> Path:
 
 
 def read(path: Path) -> Record:
-    """The record in one file. Raises RecordError if the file's name is not that of its content."""
-    record = parse(path.read_text())
-    if path.name != record.name:
-        raise RecordError(f"{path}: its content belongs under the name {record.name}")
+    """The record in one file, all of it checked. Raises RecordError, in one line that names the file.
+
+    Example: `read(RESULTS / "quick" / "nad" / "badnets-nad-seed0-1f019045.json").after.asr`
+    """
+    try:
+        record = parse(read_text(path))
+        name = record.name
+    except RecordError as error:
+        raise RecordError(f"{path}: {error}") from None
+    except (KeyError, TypeError) as error:
+        raise RecordError(f"{path}: its parameters lack {error}") from None
+    if path.name != name:
+        raise RecordError(f"{path}: its content belongs under the name {name}")
     return record
 
 
 def parse(text: str) -> Record:
-    """The record in a JSON text, whatever the name of its file."""
-    raw = json.loads(text)
+    """The record in a text that `Record.text` gave, whatever the name of its file. Raises RecordError."""
+    raw = read_content(text)
     return Record(**{**raw, "before": Scores(**raw["before"]), "after": Scores(**raw["after"])})
 
 
+def read_present(paths: Iterable[Path]) -> dict[Path, Record]:
+    """The records that are here, by file. One that is damaged is warned about, by name, and counts as missing.
+
+    A record under results/ belongs to the paper after which its folder is named.
+    """
+    found = {}
+    for path in paths:
+        if path.exists() or path.is_symlink():
+            try:
+                found[path] = _of_folder(path, read(path))
+            except RecordError as error:
+                warnings.warn(f"{error}; it counts as missing", stacklevel=2)
+    return found
+
+
+def _of_folder(path: Path, record: Record) -> Record:
+    if record.paper != path.parent.name:
+        raise RecordError(f"{path}: it is a run of {record.paper}, in the folder of {path.parent.name}")
+    return record
+
+
 def load(paper: str, profile: str = "quick") -> list[Record]:
-    """Every record of one paper at one profile, by file name; an empty list when none has been run."""
-    return [read(path) for path in sorted((RESULTS / profile / paper).glob("*.json"))]
+    """Every record of one paper at one profile, by file name; an empty list when none has been run.
+
+    Raises RecordError for the first that is damaged.
+    """
+    return [_of_folder(path, read(path)) for path in sorted((RESULTS / profile / paper).glob("*.json"))]
 
 
 def table(records: list[Record]) -> pd.DataFrame:
@@ -110,22 +167,3 @@ def over_seeds(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:
         names = key if isinstance(key, tuple) else (key,)
         rows.append(dict(zip(by, names, strict=True)) | {"mean": mean, "low": low, "high": high, "seeds": len(values)})
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds"])
-
-
-def reported(paper: str) -> pd.DataFrame:
-    """The published numbers of one paper, each with its source; accuracies in per cent, as published."""
-    return pd.read_csv(RESULTS / "reported" / f"{paper}.csv")
-
-
-def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
-    """The paper's own published row for this data set, network, attack and defence, or None."""
-    if not (RESULTS / "reported" / f"{paper}.csv").is_file():
-        return None  # a page that is no paper, such as the comparison
-    rows = reported(paper)
-    own = rows[(rows["own"]) & (rows["defense_key"] == defense_of(paper, parameters))]
-    for key in ("dataset", "model", "attack"):
-        own = own[own[f"{key}_key"] == parameters[key]]
-    if own.empty:
-        return None
-    row = own.iloc[0]
-    return {"clean_accuracy": row["acc_percent"] / 100, "asr": row["asr_percent"] / 100, "source": row["source"]}
