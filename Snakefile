@@ -26,7 +26,9 @@ RESULTS = os.path.relpath(runtime.RESULTS)
 VICTIMS = str(runtime.CACHE / "victims")
 CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
 PAGES = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
-MISSING = manifest.missing_groups(manifest.planned_runs(PROFILE))
+PLANNED = manifest.planned_runs(PROFILE)
+manifest.set_aside_damaged(PLANNED)  # else their files would count as made
+MISSING = manifest.missing_groups(PLANNED)
 
 
 def victim_of(paper, profile):

@@ -70,7 +70,7 @@ def write_whole(path: Path, content: bytes) -> Path:
 
     Drafts that killed writers have left in its folder are removed. Raises OSError, which names the file.
     """
-    draft = path.with_name(f"{path.name}.{own_name()}.part")
+    draft = draft_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
@@ -82,6 +82,11 @@ def write_whole(path: Path, content: bytes) -> Path:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
     return path
+
+
+def draft_of(path: Path) -> Path:
+    """Where this process writes a file before it gets its name. Raises ValueError for a path that names no file."""
+    return path.with_name(f"{path.name}.{own_name()}.part")
 
 
 def own_name() -> str:

@@ -1,6 +1,6 @@
 """Put a checksum into the 678 quick records. Run once, on the files of commit fd56d70; nothing else in them changes.
 
-    git checkout fd56d70 -- results/quick && python scripts/seal_records.py
+git checkout fd56d70 -- results/quick && python scripts/seal_records.py
 """
 
 import json

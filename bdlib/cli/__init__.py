@@ -3,7 +3,9 @@
 Imports of PyTorch are inside the commands, so that `bdlib --help` answers at once.
 """
 
+import errno
 import signal
+import warnings
 from typing import Any
 
 import click
@@ -16,20 +18,27 @@ ONE_LINE = (
     "ParameterError",
     "ClaimError",
     "DataError",
+    "FileError",
 )  # errors that tell all in one line, by the names of their types
 
 
 class Commands(click.Group):
-    """Commands whose expected errors are one line on stderr and exit status 2."""
+    """Commands whose expected errors are one line on stderr: exit status 2, and 1 where a run has failed."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            line, status = f"Error: {error.format_message()}", error.exit_code
         except Exception as error:
-            if type(error).__name__ not in ONE_LINE:
+            line, status = f"{type(error).__name__}: {error}", 2
+            kinds = {kind.__name__ for kind in type(error).__mro__}
+            if "NotebookError" in kinds:
+                status = 1
+            elif not (kinds & {*ONE_LINE} or (isinstance(error, OSError) and error.errno != errno.EPIPE)):
                 raise
-            click.echo(f"{type(error).__name__}: {error}", err=True)
-            ctx.exit(2)
+        click.echo(" ".join(line.split()), err=True)
+        ctx.exit(status)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -42,6 +51,7 @@ def main() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # both stop a run cleanly, also where a shell has turned SIGINT off
         signal.signal(number, signal.default_int_handler)
+    warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"  # one line, no source
 
 
 for command in (run, notebook, victims, records, manifest, verify, show, list_names):

@@ -11,19 +11,29 @@ PROFILES = click.Choice(["smoke", "quick", "paper"])
 
 def read_parameters(_: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, Any]:
     """The pairs NAME=VALUE as a dictionary; values are read as YAML, and `1e-3` is a number."""
-    import yaml
-
     parameters: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
-        if not equals:
+        if not (name and equals):
             raise click.BadParameter(f"{pair}: must be NAME=VALUE", param=option)
-        value = yaml.safe_load(text)
-        try:
-            parameters[name] = float(value) if isinstance(value, str) else value
-        except ValueError:
-            parameters[name] = value
+        if name in parameters:
+            raise click.BadParameter(f"{name}: is given twice", param=option)
+        parameters[name] = _value(pair, text, option)
     return parameters
+
+
+def _value(pair: str, text: str, option: click.Parameter) -> Any:
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        why = " ".join((getattr(error, "problem", None) or str(error)).split())
+        raise click.BadParameter(f"{pair[:200]}: the value is no YAML: {why}", param=option) from None
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def known_paper(_: click.Context, option: click.Parameter, keys: Any) -> Any:

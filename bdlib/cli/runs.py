@@ -1,5 +1,6 @@
 """The commands that run one thing: a run without its notebook, a notebook, a victim."""
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from bdlib.cli.options import paper_argument, parameter_option, profile_option
 @paper_argument
 @parameter_option
 @profile_option
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the record.")
+@click.option("--out", type=click.Path(path_type=Path), help="File for the record.")
 def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) -> None:
     """Attack a network, defend it, and score it: one run of PAPER without its notebook.
 
@@ -30,10 +31,13 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
     from bdlib.experiments import notebooks
     from bdlib.experiments import run as experiments
     from bdlib.experiments.parameters import overridden
+    from bdlib.experiments.places import check_place
     from bdlib.report import tables
     from bdlib.runtime import ROOT
 
     point = overridden(paper, notebooks.parameters(paper, profile) | parameters)
+    if out or (out := Path(point["record"]) if point["record"] else None):
+        check_place("out", out)
     warnings.simplefilter("ignore", PremiseWarning)  # printed below
     record = experiments.run(paper, point)
     path = record.save(out or ROOT / "build" / "runs" / profile / paper / record.name)
@@ -41,11 +45,12 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
     for premise in record.premises:
         click.echo(f"Caution: {premise}")
     click.echo(f"Record: {path}")
+    sys.exit(out is not None and path != out)
 
 
 @click.command()
 @paper_argument
-@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("out", type=click.Path(path_type=Path))
 @parameter_option
 @click.option("-f", "--file", type=click.Path(path_type=Path, exists=True), help="YAML file of parameters.")
 @profile_option
@@ -65,9 +70,10 @@ def notebook(
     """
     from bdlib.experiments import notebooks
 
-    changes = notebooks.read_yaml(notebooks.profile_file(paper, profile)) or {}
-    changes |= (notebooks.read_yaml(file) or {}) if file else {}
-    notebooks.execute(notebooks.notebook(paper), out, changes | parameters, prepare_only=prepare_only)
+    changes = notebooks.read_settings(notebooks.profile_file(paper, profile))
+    changes |= notebooks.read_settings(file) if file else {}
+    place = notebooks.execute(notebooks.notebook(paper), out, changes | parameters, prepare_only=prepare_only)
+    sys.exit(place != out)
 
 
 @click.command()

@@ -5,6 +5,8 @@ Snakemake makes them, a group of runs that share a victim at a time; `bdlib reco
 
 import os
 import traceback
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +17,7 @@ import pandas as pd
 from bdlib.experiments import notebooks, records
 from bdlib.experiments import run as experiments
 from bdlib.experiments.victims import VictimConfig, victim_path
-from bdlib.runtime import RESULTS, write_whole
+from bdlib.runtime import RESULTS, FileError, set_aside, write_whole
 
 COLUMNS = ["paper", "study", "method", "dataset", "attack", "seed", "record", "victim", "state"]
 STARTED = "The run was started and has not ended. It is running, or it was killed, for instance for lack of memory."
@@ -63,32 +65,47 @@ def planned_runs(profile: str, papers: list[str] | None = None) -> list[PlannedR
 
 
 def missing_groups(runs: list[PlannedRun]) -> list[list[PlannedRun]]:
-    """The runs without a record, in groups that share a victim and an order; the group to be made first comes first."""
+    """The runs without a record, in groups that share a victim and an order; the group to be made first comes first.
+
+    A record that is damaged is warned about, by name, and its run is missing.
+    """
+    present = records.read_present(run.path for run in runs)
     groups: dict[tuple[object, ...], list[PlannedRun]] = {}
     for run in runs:
-        if not run.path.is_file():
+        if run.path not in present:
             groups.setdefault((*run.order, run.victim), []).append(run)
     return [groups[key] for key in sorted(groups)]
+
+
+def set_aside_damaged(runs: list[PlannedRun]) -> None:
+    """Rename each damaged record, with a warning, so that what looks for its file sees that the run is missing."""
+    for run in runs:
+        if damage := records.damage(run.path):
+            warnings.warn(f"{damage}; it is kept as {set_aside(run.path).name}, and made anew", stacklevel=2)
 
 
 def make(run: PlannedRun) -> str | None:
     """Make a run and write its record, unless it is there. Returns what `failure_line` does.
 
-    While it runs, and after a failure, the file `run.failure` says so. A run that is interrupted leaves nothing.
+    While it runs, and after a failure, the file `run.failure` says so. A run that is interrupted leaves nothing. A
+    folder that cannot be written is known before the run starts.
     """
-    if run.path.is_file():
-        return None  # another process has made it in the meantime
-    write_whole(run.failure, STARTED.encode())
     try:
+        set_aside_damaged([run])
+        if run.path.is_file():
+            return None  # another process has made it in the meantime
+        write_whole(run.failure, STARTED.encode())
         record = experiments.run(run.paper, run.parameters)
-        record.save(run.path)
-    except Exception:
-        write_whole(run.failure, traceback.format_exc().encode())
-        return failure_line(run)
+        if (place := record.save(run.path)) != run.path:
+            raise FileError(f"{run.path} cannot be written; the record is in {place}")
+    except Exception as error:
+        with suppress(OSError):
+            write_whole(run.failure, traceback.format_exc().encode())
+        return _failed(run, f"{type(error).__name__}: {error}".splitlines()[0])
     except KeyboardInterrupt:
-        run.failure.unlink()
+        run.failure.unlink(missing_ok=True)
         raise
-    run.failure.unlink()
+    run.failure.unlink(missing_ok=True)
     print(f"{run.paper} {run.path.stem}: ACC {record.after.clean_accuracy:.1%}, ASR {record.after.asr:.1%}", flush=True)
     return None
 
@@ -96,19 +113,27 @@ def make(run: PlannedRun) -> str | None:
 def failure_line(run: PlannedRun) -> str | None:
     """For a run that failed, FAILED, the file with its traceback and the last line of that; else None.
 
-    The first word is UNFINISHED for a run that was started and has not ended.
+    A record that is damaged is a failure too. The first word is UNFINISHED for a run that was started and has not
+    ended.
     """
+    if damage := records.damage(run.path):
+        return f"FAILED {damage}"
     if run.path.is_file() or not run.failure.is_file():
         return None
-    last = run.failure.read_text().strip().splitlines()[-1]
-    return f"{'UNFINISHED' if last == STARTED else 'FAILED'} {os.path.relpath(run.failure)}: {last}"
+    last = (run.failure.read_text(errors="replace").strip().splitlines() or ["no word why"])[-1]
+    return f"UNFINISHED {os.path.relpath(run.failure)}: {last}" if last == STARTED else _failed(run, last)
+
+
+def _failed(run: PlannedRun, why: str) -> str:
+    return f"FAILED {os.path.relpath(run.failure)}: {why}"
 
 
 def table(runs: list[PlannedRun]) -> pd.DataFrame:
     """A row for every planned run; its `state` is `here` or `missing`."""
+    present = records.read_present(run.path for run in runs)
     rows = [
         [run.paper, run.study, run.method, run.parameters["dataset"], run.parameters["attack"], run.parameters["seed"],
-         run.path.stem, run.victim, "here" if run.path.is_file() else "missing"]
+         run.path.stem, run.victim, "here" if run.path in present else "missing"]
         for run in runs
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -118,7 +143,7 @@ def write_tables(profile: str, runs: list[PlannedRun]) -> str:
     """Write manifest.csv, and metrics.csv with all records there are. Returns a sentence that counts the runs."""
     manifest = table(runs)
     write_whole(RESULTS / profile / "manifest.csv", manifest.to_csv(index=False).encode())
-    if rows := [records.read(path) for path in sorted((RESULTS / profile).glob("*/*.json"))]:
-        write_whole(RESULTS / profile / "metrics.csv", records.table(rows).to_csv(index=False).encode())
+    if present := records.read_present(sorted((RESULTS / profile).glob("*/*.json"))):
+        write_whole(RESULTS / profile / "metrics.csv", records.table([*present.values()]).to_csv(index=False).encode())
     here = int((manifest["state"] == "here").sum())
     return f"{here} of {len(manifest)} {profile} runs are here, {len(manifest) - here} are missing."

@@ -8,6 +8,7 @@ not have, and runs on with the default.
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
 from bdlib.experiments.config import VictimConfig
+from bdlib.experiments.places import check_place
 from bdlib.mechanisms import MECHANISMS
 from bdlib.models import MODELS, find_layer
 
@@ -91,6 +93,8 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
     VictimConfig.from_parameters(parameters)
     check_layers(parameters)
     check_defensive_trigger(parameters)
+    if record := parameters.get("record"):
+        check_place("record", Path(record))
     return parameters
 
 

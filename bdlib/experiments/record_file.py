@@ -27,20 +27,20 @@ class _Part(BaseModel, frozen=True, strict=True, extra="forbid"):
     """Types are as they stand: 1 is a number, "1" and true are none; and no key is left out or added."""
 
 
-class _Scores(_Part):
+class _Scores(_Part, frozen=True):
     clean_accuracy: Share
     asr: Share
     robust_accuracy: Share
     clean_accuracy_others: Share
 
 
-class _Reported(_Part):
+class _Reported(_Part, frozen=True):
     clean_accuracy: Share | None
     asr: Share | None
     source: Text
 
 
-class _Runtime(_Part, extra="allow"):
+class _Runtime(_Part, frozen=True, extra="allow"):
     """What the run was made on: all of it optional but for the checksum of the record."""
 
     checksum: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
@@ -48,7 +48,7 @@ class _Runtime(_Part, extra="allow"):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
-class _Content(_Part):
+class _Content(_Part, frozen=True):
     paper: Text
     parameters: dict[str, Scalar | list[Scalar]]
     before: _Scores

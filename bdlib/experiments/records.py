@@ -1,7 +1,6 @@
 """One JSON file a run: what was asked, what came out, and, set apart, what it ran on."""
 
 import json
-import tempfile
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -13,13 +12,14 @@ import pandas as pd
 from bdlib.evaluation.intervals import seed_interval
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
 from bdlib.experiments.parameters import decisive
+from bdlib.experiments.places import write_or_rescue
 from bdlib.experiments.record_file import RecordError, read_content, read_text, write_content
 from bdlib.experiments.reported import answers, reported
 from bdlib.experiments.versions import defense_of, versions
-from bdlib.runtime import RESULTS, ROOT, digest, write_whole
+from bdlib.runtime import RESULTS, digest
 
-__all__ = ["Record", "RecordError", "answers", "cell", "file_name", "load", "no_runs", "over_seeds", "parse", "path",
-           "read", "read_present", "reported", "table"]  # fmt: skip
+__all__ = ["Record", "RecordError", "answers", "cell", "damage", "file_name", "load", "no_runs", "over_seeds", "parse",
+           "path", "read", "read_present", "reported", "table"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,26 +48,12 @@ class Record:
     def save(self, path: Path) -> Path:
         """Write the record to `path`, whole or not at all; returns where it is.
 
-        A finished run is never lost for want of a place: where `path` cannot be written, the record goes to build/runs
-        in the repository, or else to the temporary folder, and a warning says where it is.
+        A finished run is never lost for want of a place: where `path` cannot be written, the record goes to
+        build/runs/rescued in the repository, or else to the temporary folder, and a warning says where it is.
 
         Example: `record.save(Path("run.json"))`
         """
-        try:
-            return write_whole(path, self.text().encode())
-        except (OSError, ValueError) as error:
-            return self._rescue(path, error)
-
-    def _rescue(self, path: Path, error: Exception) -> Path:
-        """Write the record to a place that takes it. Raises `error` where there is none."""
-        for folder in (ROOT / "build" / "runs" / "rescued", Path(tempfile.gettempdir())):
-            try:
-                place = write_whole(folder / self.name, self.text().encode())
-            except OSError:
-                continue
-            warnings.warn(f"{path} cannot be written ({error}); the record is in {place}", stacklevel=3)
-            return place
-        raise error
+        return write_or_rescue(path, self.text().encode())
 
 
 def file_name(paper: str, parameters: dict[str, Any], versions: dict[str, int]) -> str:
@@ -106,21 +92,30 @@ def parse(text: str) -> Record:
 
 
 def read_present(paths: Iterable[Path]) -> dict[Path, Record]:
-    """The records that are here, by file. One that is damaged is warned about, by name, and counts as missing.
-
-    A record under results/ belongs to the paper after which its folder is named.
-    """
+    """The records that are here, by file. One that is damaged is warned about, by name, and counts as missing."""
     found = {}
     for path in paths:
         if path.exists() or path.is_symlink():
             try:
-                found[path] = _of_folder(path, read(path))
+                found[path] = _read_in_folder(path)
             except RecordError as error:
-                warnings.warn(f"{error}; it counts as missing", stacklevel=2)
+                warnings.warn(f"{error}; it counts as missing", stacklevel=1)  # the same line once in a process
     return found
 
 
-def _of_folder(path: Path, record: Record) -> Record:
+def damage(path: Path) -> str | None:
+    """What is wrong with a record, in one line that names the file; None where it is in order or not there."""
+    try:
+        if path.exists() or path.is_symlink():
+            _read_in_folder(path)
+    except RecordError as error:
+        return str(error)
+    return None
+
+
+def _read_in_folder(path: Path) -> Record:
+    """As `read`, of a record under results/, which belongs to the paper after which its folder is named."""
+    record = read(path)
     if record.paper != path.parent.name:
         raise RecordError(f"{path}: it is a run of {record.paper}, in the folder of {path.parent.name}")
     return record
@@ -131,7 +126,7 @@ def load(paper: str, profile: str = "quick") -> list[Record]:
 
     Raises RecordError for the first that is damaged.
     """
-    return [_of_folder(path, read(path)) for path in sorted((RESULTS / profile / paper).glob("*.json"))]
+    return [_read_in_folder(path) for path in sorted((RESULTS / profile / paper).glob("*.json"))]
 
 
 def table(records: list[Record]) -> pd.DataFrame:

@@ -7,15 +7,19 @@ from bdlib.experiments.parameters import decisive
 
 
 def load_study(paper: str, profile: str, name: str) -> pd.DataFrame:
-    """The records of one study as a table, with a column `method`; empty, with its columns, when none has been run."""
-    runs, methods = [], []
-    for method, point in notebooks.study(paper, profile, name):
-        path = records.path(paper, profile, point)
-        if path.is_file():
-            runs.append(records.read(path))
-            methods.append(method)
-    table = records.table(runs) if runs else records.no_runs(decisive(notebooks.parameters(paper, profile)))
-    return table.assign(method=methods)
+    """The records of one study as a table, with a column `method`; empty, with its columns, when none has been run.
+
+    A record that is damaged is warned about, by the name of its file, and counts as missing.
+
+    Example: `load_study("nad", "quick", "headline")`
+    """
+    planned = [(records.path(paper, profile, point), method) for method, point in notebooks.study(paper, profile, name)]
+    found = records.read_present(dict(planned))
+    runs = [(found[path], method) for path, method in planned if path in found]
+    table = records.table([run for run, _ in runs])
+    if not runs:
+        table = records.no_runs(decisive(notebooks.parameters(paper, profile)))
+    return table.assign(method=[method for _, method in runs])
 
 
 def freshness(paper: str, profile: str = "quick") -> str:
@@ -24,7 +28,7 @@ def freshness(paper: str, profile: str = "quick") -> str:
     A record that was made by another version of the code has another name: it counts as missing.
     """
     planned = [records.path(paper, profile, point) for point in notebooks.grid(paper, profile)]
-    present = [records.read(path) for path in planned if path.is_file()]
+    present = records.read_present(planned).values()
     commits = ", ".join(sorted({record.runtime["commit"] for record in present}))
     origin = f" (made by commit {commits})" if present else ""
     return f"{len(present)} of {len(planned)} {profile} records are here{origin}."
@@ -35,5 +39,5 @@ def progress(profile: str) -> pd.DataFrame:
     rows = []
     for paper in notebooks.papers():
         planned = [records.path(paper, profile, point) for point in notebooks.grid(paper, profile)]
-        rows.append({"paper": paper, "planned": len(planned), "here": sum(path.is_file() for path in planned)})
+        rows.append({"paper": paper, "planned": len(planned), "here": len(records.read_present(planned))})
     return pd.DataFrame(rows)
