@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from bdlib import cli
 from bdlib.evaluation.metrics import Scores
-from bdlib.experiments import manifest, notebooks
+from bdlib.experiments import manifest, notebooks, records
 from bdlib.experiments import run as experiments
 from bdlib.experiments import victims as victims_module
 from bdlib.experiments.records import Record
@@ -101,21 +101,22 @@ def test_a_notebook_is_run_with_profile_file_and_parameters(monkeypatch, tmp_pat
 @pytest.fixture
 def two_planned(monkeypatch, tmp_path):
     """Two planned runs, neither of them made."""
+    points = [{"seed": seed, "dataset": "fashion", "attack": "sig"} for seed in (0, 1)]
     runs = [
-        manifest.PlannedRun("nad", "headline", "NAD", {"seed": seed, "dataset": "fashion", "attack": "sig"},
-                            tmp_path / "nad" / f"{seed}.json", "v") for seed in (0, 1)
-    ]  # fmt: skip
+        manifest.PlannedRun("nad", "headline", "NAD", point, tmp_path / "nad" / records.file_name("nad", point, {}), "v")
+        for point in points
+    ]
     monkeypatch.setattr(manifest, "planned_runs", lambda *_: runs)
     return runs
 
 
 def test_missing_records_are_listed_and_made_and_a_failure_is_told_at_the_end(two_planned, made, monkeypatch):
     listed = call("records", "--list")
-    assert listed.output.splitlines()[0].endswith("nad/0.json") and not made
+    assert listed.output.splitlines()[0].endswith(f"nad/{two_planned[0].path.name}") and not made
     assert call("records", str(two_planned[1].path)).exit_code == 0 and [point["seed"] for point in made] == [1]
     monkeypatch.setattr(experiments, "run", lambda *_: 1 / 0)
     done = call("records")
-    assert done.exit_code == 1 and "0.failed.txt: ZeroDivisionError" in done.stderr
+    assert done.exit_code == 1 and f"{two_planned[0].path.stem}.failed.txt: ZeroDivisionError" in done.stderr
     assert call("records", "--list").output.count("\n") == 1
 
 
@@ -127,7 +128,7 @@ def test_the_manifest_command_writes_the_tables_and_names_failures(two_planned, 
     assert list(pd.read_csv(tmp_path / "quick" / "manifest.csv")["state"]) == ["here", "missing"]
     two_planned[1].failure.write_text("Traceback\nValueError: no\n")
     done = call("manifest")
-    assert done.exit_code == 1 and "1.failed.txt: ValueError: no" in done.stderr
+    assert done.exit_code == 1 and f"{two_planned[1].path.stem}.failed.txt: ValueError: no" in done.stderr
 
 
 def test_verify_fails_only_where_a_verdict_got_worse(monkeypatch):

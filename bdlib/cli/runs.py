@@ -72,8 +72,7 @@ def notebook(
 
     changes = notebooks.read_settings(notebooks.profile_file(paper, profile))
     changes |= notebooks.read_settings(file) if file else {}
-    place = notebooks.execute(notebooks.notebook(paper), out, changes | parameters, prepare_only=prepare_only)
-    sys.exit(place != out)
+    notebooks.execute(notebooks.notebook(paper), out, changes | parameters, prepare_only=prepare_only)
 
 
 @click.command()

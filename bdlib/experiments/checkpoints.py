@@ -101,4 +101,5 @@ def _verified(path: Path) -> bytes:
 
 def _set_aside(path: Path, error: Exception) -> None:
     line = " ".join(str(error).split())
-    warnings.warn(f"{path} cannot be read ({line}); it is kept as {set_aside(path).name}, and made anew", stacklevel=5)
+    aside = set_aside(path).name
+    warnings.warn(f"{path} cannot be read ({line}); it is made again, the old one is kept as {aside}", stacklevel=5)
