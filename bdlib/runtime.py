@@ -84,6 +84,18 @@ def write_whole(path: Path, content: bytes) -> Path:
     return path
 
 
+def read_text(path: Path) -> str:
+    """A file's text. Raises FileError, in one line that names it, where there is no file, or no text in it."""
+    if not path.is_file():
+        raise FileError(f"{path}: it is no file" if path.exists() or path.is_symlink() else f"{path}: it is missing")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise FileError(f"{path}: it is no text in UTF-8") from None
+    except OSError as error:
+        raise FileError(f"{path}: it cannot be read: {error.strerror}") from None
+
+
 def draft_of(path: Path) -> Path:
     """Where this process writes a file before it gets its name. Raises ValueError for a path that names no file."""
     return path.with_name(f"{path.name}.{own_name()}.part")

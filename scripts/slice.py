@@ -5,6 +5,7 @@ python scripts/slice.py 10 snakemake --profile profiles/local records
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,10 @@ def main() -> int:
     parser.add_argument("minutes", type=float)
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
-    if not options.minutes >= 0:
-        parser.error(f"minutes: {options.minutes:g} must be at least 0")
+    if not 0 <= options.minutes <= 100_000:
+        parser.error(f"minutes: {options.minutes:g} must be from 0 to 100000")
+    if not options.command or not shutil.which(options.command[0]):
+        parser.error(f"command: {' '.join(options.command) or 'none'}: must be a program and its arguments")
     for number in (signal.SIGINT, signal.SIGTERM):  # also where the shell has turned Ctrl-C off, as it does after `&`
         signal.signal(number, signal.default_int_handler)
     process = subprocess.Popen(options.command, process_group=0)

@@ -1,6 +1,7 @@
 """The console command: what each part prints, and one line for what cannot be."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -77,6 +78,99 @@ def test_what_cannot_be_is_one_line_and_nothing_is_computed(words, culprit, made
     assert done.stderr.startswith(culprit) and done.stderr.count("\n") == 1
 
 
+YAML = {
+    "list": b"- 1", "text": b"hello", "binary": bytes(range(256)), "open": b"a: [1, 2", "twice": b"seed: 1\nseed: 2",
+    "object": b"a: !!python/object:os.system x", "date": b"seed: 2020-13-45", "deep": b"a: " + b"[" * 20000,
+    "unknown": b"sede: 1", "long": b"seed: " + b"9" * 6000, "two": b"a: 1\n---\nb: 2", "keys": b"1: 2",
+}  # fmt: skip
+VALUES = [
+    "beta=[96", "beta", "=3", "seed=2020-13-45", "seed={a: 1", "seed=*x", "seed=!!python/object:os.system x",
+    "seed=" + "[" * 5000, "seed=" + "9" * 6000, "seed=0x" + "f" * 5000, "beta=&a [*a]", "seed=1\nseed: 2", "seed=@a",
+]  # fmt: skip
+NO_PLACE = ["/proc/nope/x.json", "/dev/null", "/dev/null/x", "", ".", "/", "x" * 300, "file/in/the/way"]
+
+
+def refused(done, made=()):
+    """What stderr says: one line; nothing was computed."""
+    assert done.exit_code == 2 and not made, done.output
+    assert done.stderr.count("\n") == 1 and not done.stdout, done.output
+    return done.stderr
+
+
+@pytest.fixture
+def no_kernel(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("started"))
+
+
+@pytest.mark.parametrize("name", YAML)
+def test_a_file_of_parameters_that_cannot_be_read_is_named(name, no_kernel, tmp_path):
+    (tmp_path / f"{name}.yaml").write_bytes(YAML[name])
+    line = refused(call("notebook", "nad", "out.ipynb", "-f", f"{name}.yaml"))
+    assert ("sede" if name == "unknown" else f"{name}.yaml") in line
+
+
+@pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+@pytest.mark.parametrize("words", [["run", "nad"], ["notebook", "nad", "out.ipynb"], ["victims"]])
+def test_a_value_that_cannot_be_read_is_named(words, value, no_kernel, made):
+    line = refused(call(*words, "-p", value), made)
+    assert value.split("=")[0] in line and len(line) < 1000
+
+
+def test_a_parameter_that_is_given_twice_is_named(no_kernel, made):
+    assert "seed: is given twice" in refused(call("run", "nad", "-p", "seed=1", "-p", "seed=2"), made)
+
+
+@pytest.mark.parametrize("place", NO_PLACE)
+@pytest.mark.parametrize("words", [
+    ["run", "nad", "--out", "{}"], ["notebook", "nad", "{}"], ["run", "nad", "-p", "record={}"],
+    ["notebook", "nad", "out.ipynb", "-p", "record={}"],
+])  # fmt: skip
+def test_a_place_that_cannot_be_written_is_known_before_the_run(words, place, no_kernel, made, request):
+    if place == "" and words[-1] == "record={}":
+        pytest.skip("no record is asked for")
+    name = "record" if words[-1].startswith("record") else "out"
+    line = refused(call(*(word.format(place) for word in words)), made)
+    assert line.startswith(f"ParameterError: {name}=") and "must be a file that can be written" in line
+
+
+def test_a_notebook_is_not_written_over_itself(no_kernel):
+    assert "must be another file" in refused(call("notebook", "nad", str(notebooks.notebook("nad"))))
+
+
+def test_a_run_writes_the_record_that_a_parameter_asks_for(made, tmp_path):
+    assert call("run", "nad", "-p", f"record={tmp_path / 'r.json'}").exit_code == 0
+    assert json.loads((tmp_path / "r.json").read_text())["paper"] == "nad"
+
+
+def test_a_run_whose_place_vanishes_prints_where_its_record_is(monkeypatch, tmp_path):
+    out = tmp_path / "folder" / "one.json"
+
+    def vanish(paper, parameters):
+        out.parent.rmdir()
+        out.parent.touch()
+        return Record(paper, parameters, Scores(0.9, 1.0, 0.0, 0.9), Scores(0.8, 0.25, 0.7, 0.8), None)
+
+    monkeypatch.setattr(experiments, "run", vanish)
+    monkeypatch.setattr("bdlib.experiments.places.ROOT", tmp_path)
+    with pytest.warns(UserWarning, match="cannot be written"):
+        done = call("run", "nad", "--out", str(out))
+    rescued = tmp_path / "build" / "runs" / "rescued" / "one.json"
+    assert done.exit_code == 1 and f"Record: {rescued}" in done.stdout and rescued.is_file()
+
+
+@pytest.mark.parametrize("settings, words, culprit", [
+    ({"BDLIB_THREADS": "two"}, ["show", "nad"], "FileError: BDLIB_THREADS='two': must be a whole number from 1 to 256"),
+    ({"BDLIB_CACHE": "/dev/null/x"}, ["victims", "-p", "data_fraction=0.01"], "NotADirectoryError: "),
+    ({"BDLIB_RESULTS": "/dev/null"}, ["manifest", "--profile", "smoke"], "NotADirectoryError: "),
+])  # fmt: skip
+def test_a_setting_that_cannot_be_used_is_one_line(settings, words, culprit):
+    done = subprocess.run([sys.executable, "-m", "bdlib.cli", *words], env=os.environ | settings, text=True,
+                          capture_output=True)  # fmt: skip
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith(culprit), done.stderr
+
+
 @pytest.mark.parametrize("words", [
     ["run", "nat"], ["records", "--paper", "nat"], ["run", "nad", "-p", "seed"], ["run", "nad", "--profile", "fast"],
     ["records", "results/quick/nad/x.json"],
@@ -103,7 +197,9 @@ def two_planned(monkeypatch, tmp_path):
     """Two planned runs, neither of them made."""
     points = [{"seed": seed, "dataset": "fashion", "attack": "sig"} for seed in (0, 1)]
     runs = [
-        manifest.PlannedRun("nad", "headline", "NAD", point, tmp_path / "nad" / records.file_name("nad", point, {}), "v")
+        manifest.PlannedRun(
+            "nad", "headline", "NAD", point, tmp_path / "nad" / records.file_name("nad", point, {}), "v"
+        )
         for point in points
     ]
     monkeypatch.setattr(manifest, "planned_runs", lambda *_: runs)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def copy(tmp_path):
 
 def start(folder, command):
     """A command in the copy, in a process group of its own; what it prints is added to engine.log."""
-    paths = {"PYTHONPATH": str(folder), "BDLIB_CACHE": str(folder / "cache")}
+    paths = {"PYTHONPATH": str(folder), "BDLIB_CACHE": str(folder / "cache"), "TMPDIR": tempfile.gettempdir()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | paths
     with (folder / "engine.log").open("a") as log:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -50,18 +51,26 @@ def engine(folder):
                           "results/smoke/nad.ipynb", "results/smoke/rnp.ipynb"])  # fmt: skip
 
 
-def kill_when(process, folder, pattern):
+def kill_when(process, folder, pattern, log):
     """Kill a process and all its children as soon as there is a file of this pattern."""
     deadline = time.monotonic() + 200
     while not list(folder.glob(pattern)):
-        assert process.poll() is None and time.monotonic() < deadline, (folder / "engine.log").read_text()[-2000:]
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def test_killed_while_a_notebook_runs_it_keeps_the_victim_and_finishes_on_the_next_call(copy):
-    kill_when(engine(copy), copy, "results/smoke/*.part.ipynb")
+@pytest.fixture
+def temporary(monkeypatch):
+    """A temporary folder with a path short enough for a kernel's sockets."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+def test_killed_while_a_notebook_runs_it_keeps_the_victim_and_finishes_on_the_next_call(copy, temporary):
+    kill_when(engine(copy), temporary, "bdlib-*.part/draft.ipynb", copy / "engine.log")
     assert not (copy / "results/smoke/nad.ipynb").exists()
     made = {path: path.stat().st_mtime_ns for path in (copy / "cache" / "victims").glob("*.safetensors")}
     assert made
@@ -69,7 +78,7 @@ def test_killed_while_a_notebook_runs_it_keeps_the_victim_and_finishes_on_the_ne
     assert engine(copy).wait(timeout=300) == 0, (copy / "engine.log").read_text()[-2000:]
     assert (copy / "results/smoke/nad.ipynb").exists() and (copy / "build/smoke/nad.json").exists()
     assert {path: path.stat().st_mtime_ns for path in made} == made
-    assert not list(copy.rglob("*.part*"))
+    assert not list(copy.rglob("*.part*")) and not list(temporary.glob("bdlib-*"))
     finished = (copy / "results/smoke/nad.ipynb").stat().st_mtime_ns
 
     assert engine(copy).wait(timeout=100) == 0
@@ -120,7 +129,7 @@ def made(folder):
 
 
 def test_records_survive_a_kill_and_the_end_of_a_slice_and_one_that_fails_stops_no_other(planned):
-    kill_when(make_records(planned), planned, "results/asleep")
+    kill_when(make_records(planned), planned, "results/asleep", planned / "engine.log")
     survivors = made(planned)
     assert len(survivors) == 2  # the headline, and the first run of the group that was killed
 
@@ -130,8 +139,11 @@ def test_records_survive_a_kill_and_the_end_of_a_slice_and_one_that_fails_stops_
 
     (planned / "results/awake").touch()
     (planned / "engine.log").unlink()
+    damaged = min(survivors)
+    damaged.write_text(damaged.read_text().replace("0.9", "0.8", 1))
     assert make_records(planned).wait(timeout=300) != 0
     log = (planned / "engine.log").read_text()
+    assert f"{damaged.name}: its content was altered" in log and survivors.pop(damaged)
     assert "FAILED results/smoke/nad/" in log and ".failed.txt: FloatingPointError: the loss is nan" in log, log[-2000:]
     assert len(made(planned)) == 4 and survivors.items() <= made(planned).items()
     manifest = pd.read_csv(planned / "results/smoke/manifest.csv")

@@ -1,5 +1,6 @@
 """All verdicts side by side: the table at the head of a chapter, the scoreboard, and what `bdlib verify` prints."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from bdlib.claims import schema
 from bdlib.claims.schema import SCALES, Claim, Scale
 from bdlib.claims.values import check_claim
 from bdlib.claims.verdicts import VERDICTS, judge
+from bdlib.runtime import FileError
 
 NOT_ASKED = "not asked"  # at this scale
 
@@ -98,9 +100,20 @@ def _verify_at(scale: Scale, claims: list[Claim], accept: bool) -> list[str]:
 
 
 def accepted_verdicts(scale: str) -> dict[str, str]:
-    """The committed verdicts, by claim."""
+    """The committed verdicts, by claim. Raises FileError for a table that `accept_verdicts` did not write."""
     path = _accepted_file(scale)
-    return dict(pd.read_csv(path).itertuples(index=False, name=None)) if path.is_file() else {}
+    if not path.exists():
+        return {}
+    verdicts: dict[str, str] = {}
+    lines = runtime.read_text(path).splitlines()
+    if lines[:1] != ["id,verdict"]:
+        raise FileError(f"{path}, line 1: must be id,verdict")
+    for number, line in enumerate(lines[1:], 2):
+        name, _, verdict = line.partition(",")
+        if not re.fullmatch("[a-z0-9_-]+", name) or verdict not in VERDICTS or name in verdicts:
+            raise FileError(f"{path}, line {number}: {line[:80]!r} must be a new id and one of {', '.join(VERDICTS)}")
+        verdicts[name] = verdict
+    return verdicts
 
 
 def accept_verdicts(scale: str, verdicts: Mapping[str, str]) -> Path:

@@ -96,11 +96,19 @@ class Claim(Reading, frozen=True):
 
 def load_claims(path: Path = FILE) -> list[Claim]:
     """The claims in the order of the file. Raises ClaimError for the first entry with a fault in it."""
+    if not path.exists():
+        raise ClaimError(f"{path}: it is missing")
+    entries = notebooks.read_yaml(path) or []
+    if not isinstance(entries, list):
+        raise ClaimError(f"{path}: must be a list of claims")
     claims: dict[str, Claim] = {}
-    for entry in notebooks.read_yaml(path) or []:
-        claim = read_claim(entry)
-        if claim.id in claims:
-            raise ClaimError(f"{claim.id}: id: another claim has it too")
+    for entry in entries:
+        try:
+            claim = read_claim(entry)
+            if claim.id in claims:
+                raise ClaimError(f"{claim.id}: id: another claim has it too")
+        except ClaimError as error:
+            raise ClaimError(f"{path.name}: {error}") from None
         claims[claim.id] = claim
     return list(claims.values())
 

@@ -27,6 +27,7 @@ def _value(pair: str, text: str, option: click.Parameter) -> Any:
 
     try:
         value = yaml.safe_load(text)
+        repr(value)  # a number of more digits than Python writes is an error here, not where it is named
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         why = " ".join((getattr(error, "problem", None) or str(error)).split())
         raise click.BadParameter(f"{pair[:200]}: the value is no YAML: {why}", param=option) from None

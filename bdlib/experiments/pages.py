@@ -10,7 +10,7 @@ import nbformat
 import yaml
 
 from bdlib.checks import ParameterError
-from bdlib.runtime import ROOT, FileError
+from bdlib.runtime import ROOT, FileError, read_text
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("smoke", "quick", "paper")
@@ -128,9 +128,11 @@ class _StrictLoader(YAML):  # type: ignore[misc, valid-type]
 @functools.lru_cache
 def _yaml(path: Path, changed: int) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
-    except OSError as error:
-        raise FileError(f"{path}: it cannot be read: {error.strerror}") from None
+        content = yaml.load(read_text(path), _StrictLoader)
+        repr(content)  # a number of more digits than Python writes is an error here, not where it is named
+        return content
+    except FileError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FileError(f"{path}{_line_of(error)}") from None
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, Field, ValidationError
@@ -85,18 +84,6 @@ def read_content(text: str) -> dict[str, Any]:
         raise RecordError("its content was altered: the checksum in it is that of another")
     content["measured"] = {name: math.nan if value is None else value for name, value in content["measured"].items()}
     return content
-
-
-def read_text(path: Path) -> str:
-    """A file's text. Raises RecordError where there is no file, or no text in it."""
-    if not path.is_file():
-        raise RecordError("it is no file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise RecordError("it is no text in UTF-8") from None
-    except OSError as error:
-        raise RecordError(f"it cannot be read: {error.strerror}") from None
 
 
 def _checksum(text: str) -> str:

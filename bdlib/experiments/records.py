@@ -13,10 +13,10 @@ from bdlib.evaluation.intervals import seed_interval
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
 from bdlib.experiments.parameters import decisive
 from bdlib.experiments.places import write_or_rescue
-from bdlib.experiments.record_file import RecordError, read_content, read_text, write_content
+from bdlib.experiments.record_file import RecordError, read_content, write_content
 from bdlib.experiments.reported import answers, reported
 from bdlib.experiments.versions import defense_of, versions
-from bdlib.runtime import RESULTS, digest
+from bdlib.runtime import RESULTS, FileError, digest, read_text
 
 __all__ = ["Record", "RecordError", "answers", "cell", "damage", "file_name", "load", "no_runs", "over_seeds", "parse",
            "path", "read", "read_present", "reported", "table"]  # fmt: skip
@@ -74,7 +74,11 @@ def read(path: Path) -> Record:
     Example: `read(RESULTS / "quick" / "nad" / "badnets-nad-seed0-1f019045.json").after.asr`
     """
     try:
-        record = parse(read_text(path))
+        text = read_text(path)
+    except FileError as error:
+        raise RecordError(str(error)) from None
+    try:
+        record = parse(text)
         name = record.name
     except RecordError as error:
         raise RecordError(f"{path}: {error}") from None

@@ -15,7 +15,7 @@ from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments.versions import defense_of
 from bdlib.models import MODELS
-from bdlib.runtime import FileError
+from bdlib.runtime import FileError, read_text
 
 Text: TypeAlias = Annotated[str, Field(pattern=r"\S")]
 _BLANK = BeforeValidator(lambda cell: cell or None)  # an empty cell: not stated
@@ -61,16 +61,6 @@ def reported(paper: str) -> pd.DataFrame:
     text = read_text(path)
     _check_rows(path, text)
     return pd.read_csv(io.StringIO(text))
-
-
-def read_text(path: Path) -> str:
-    """A table's text. Raises FileError where there is no file, or no text in it."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise FileError(f"{path}: it is no text in UTF-8") from None
-    except OSError as error:
-        raise FileError(f"{path}: it cannot be read: {error.strerror}") from None
 
 
 def _check_rows(path: Path, text: str) -> None:

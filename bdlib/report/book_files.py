@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from bdlib.report.overview import overview_svg
 from bdlib.report.paired import accuracy_and_asr, findings_table
 from bdlib.report.scoreboard import scoreboard_files
 from bdlib.report.tables import method_name, percent
-from bdlib.runtime import ROOT
+from bdlib.runtime import ROOT, FileError, read_text
 
 TITLES = {"attacks": "attack gallery", "comparison": "comparison", "all": "all"}  # of pages that are no paper's
 OUTCOMES = ("headline", "baselines", "suite", "gtsrb")  # the studies that the page on speed and scale shows
@@ -90,14 +91,24 @@ def benchmarks() -> dict[str, pd.DataFrame]:
     """The committed tables of the benchmark, one below the other, and the machines that they were measured on."""
     rows, machines = [], []
     for path in sorted((ROOT / "results" / "benchmark").glob("*.json")):
-        benchmark = json.loads(path.read_text())
-        machines.append({"scale": benchmark["profile"], **benchmark["runtime"]})
-        for row in benchmark["rows"]:
-            value, low, high = (_rounded(row[key]) for key in ("value", "low", "high"))
-            rows.append({"scale": benchmark["profile"], "what": row["what"], "measure": row["measure"], "value": value,
-                         "low to high": f"{low} to {high}" if low != high else ""})  # fmt: skip
+        try:
+            own, machine = _benchmark(json.loads(read_text(path)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise FileError(f"{path}: it is no benchmark: {type(error).__name__}: {error}") from None
+        rows += own
+        machines.append(machine)
     none = {"scale": "none", "what": "not run yet"}
     return {"benchmark.csv": _or_none(rows, **none), "benchmark_machines.csv": _or_none(machines, **none)}
+
+
+def _benchmark(content: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of one benchmark as the page shows them, and the machine that it was measured on."""
+    rows = []
+    for row in content["rows"]:
+        value, low, high = (_rounded(row[key]) for key in ("value", "low", "high"))
+        rows.append({"scale": content["profile"], "what": row["what"], "measure": row["measure"], "value": value,
+                     "low to high": f"{low} to {high}" if low != high else ""})  # fmt: skip
+    return rows, {"scale": content["profile"], **content["runtime"]}
 
 
 def _rounded(value: float) -> str:

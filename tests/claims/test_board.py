@@ -4,6 +4,7 @@ import pytest
 
 from bdlib.claims import SCALES, ClaimError, board, load_claims, verdict_table, verify
 from bdlib.claims.verdicts import judge
+from bdlib.runtime import FileError
 
 
 def test_the_head_of_a_chapter_with_and_without_claims():
@@ -19,6 +20,18 @@ def test_worse_better_new_and_vanished():
     assert worse == ["a: was reproduced, is partly", "c: was not reproduced, is not run",
                      "d: was reproduced, has vanished"]  # fmt: skip
     assert better == ["b: was partly, is reproduced", "e: was not run, is not reproduced", "g: new, partly"]
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"\xff", b"id\nx", b"id,verdict\nx,perhaps\n", b"id,verdict\nx\n", b"id,verdict\nx,partly\nx,partly\n",
+    b"id,verdict\nX Y,partly\n", b"id,verdict\nx,partly,1\n", b"verdict,id\n",
+])  # fmt: skip
+def test_damaged_accepted_verdicts_are_one_line_that_names_the_file(content, tmp_path, monkeypatch):
+    (tmp_path / "verdicts.csv").write_bytes(content)
+    monkeypatch.setattr(board, "_accepted_file", lambda scale: tmp_path / "verdicts.csv")
+    with pytest.raises(FileError, match="verdicts.csv") as error:
+        board.accepted_verdicts("quick")
+    assert "\n" not in str(error.value)
 
 
 @pytest.fixture

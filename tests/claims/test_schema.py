@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from bdlib.claims.schema import FILE, Claim, ClaimError, load_claims, read_claim
+from bdlib.runtime import FileError
 
 
 @pytest.mark.parametrize(
@@ -66,8 +67,22 @@ def test_a_file_of_claims(entry, tmp_path):
     with pytest.raises(ClaimError, match="nad-x: id: another claim has it too"):
         load_claims(path)
     path.write_text("- just words\n")
-    with pytest.raises(ClaimError, match="just words: id: missing"):
+    with pytest.raises(ClaimError, match="claims.yaml: just words: id: missing"):
         load_claims(path)
+
+
+@pytest.mark.parametrize("content", [b"[1, 2", b"\xff\xfe", b"3", b"a: 1", b"- a: 1\n  a: 2", b"\0", b"- {id: [1]}"])
+def test_a_damaged_file_of_claims_is_one_line_that_names_it(content, tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="claims.yaml") as error:
+        load_claims(path)
+    assert type(error.value) in (ClaimError, FileError) and "\n" not in str(error.value)
+
+
+def test_a_missing_file_of_claims_is_named(tmp_path):
+    with pytest.raises(ClaimError, match="claims.yaml: it is missing"):
+        load_claims(tmp_path / "claims.yaml")
 
 
 def test_expectations_are_shown_in_their_unit(claim):

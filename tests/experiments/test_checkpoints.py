@@ -1,4 +1,4 @@
-"""Files of tensors: read back as they were saved, or named, set aside and made anew; locks and drafts do not pile up."""
+"""Files of tensors: read back as saved, or named, set aside and made anew; locks and drafts do not pile up."""
 
 import random
 import subprocess
