@@ -27,7 +27,8 @@ VICTIMS = str(runtime.CACHE / "victims")
 CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
 PAGES = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
 PLANNED = manifest.planned_runs(PROFILE)
-manifest.set_aside_damaged(PLANNED)  # else their files would count as made
+for line in manifest.set_aside_damaged(PLANNED):  # else their files would count as made
+    print(line, file=sys.stderr)
 MISSING = manifest.missing_groups(PLANNED)
 
 

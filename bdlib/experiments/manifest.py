@@ -77,11 +77,13 @@ def missing_groups(runs: list[PlannedRun]) -> list[list[PlannedRun]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def set_aside_damaged(runs: list[PlannedRun]) -> None:
-    """Rename each damaged record, with a warning, so that what looks for its file sees that the run is missing."""
+def set_aside_damaged(runs: list[PlannedRun]) -> list[str]:
+    """Rename each damaged record, so that what looks for its file sees that the run is missing; a line for each."""
+    lines = []
     for run in runs:
         if damage := records.damage(run.path):
-            warnings.warn(f"{damage}; it is kept as {set_aside(run.path).name}, and made anew", stacklevel=2)
+            lines.append(f"{damage}; it is kept as {set_aside(run.path).name}, and made anew")
+    return lines
 
 
 def make(run: PlannedRun) -> str | None:
@@ -91,7 +93,8 @@ def make(run: PlannedRun) -> str | None:
     folder that cannot be written is known before the run starts.
     """
     try:
-        set_aside_damaged([run])
+        for line in set_aside_damaged([run]):
+            warnings.warn(line, stacklevel=2)
         if run.path.is_file():
             return None  # another process has made it in the meantime
         write_whole(run.failure, STARTED.encode())

@@ -13,7 +13,7 @@ STUDIES = {
     "headline: 3": "headline: must be a list", "headline: [3]": "headline: 3: must be a mapping with a method",
     "headline: [{seed: [0]}]": "must be a mapping with a method", "headline: [{method: 3}]": "with a method",
     "headline: [{method: a, seed: 3}]": "headline: seed: 3: must be a list",
-    "headline: [{method: a, seed: []}]": "headline: seed: [[][]]: must be a list",
+    "headline: [{method: a, seed: []}]": r"headline: seed: \[\]: must be a list",
     "headline: [{method: a, defense: [[nad]]}]": "defense: .*: must be a list of names",
     "headline: [{method: a, sede: [1]}]": "sede: no such parameter",
     "headline: [{method: a, seed: [x]}]": "seed='x': must be",
