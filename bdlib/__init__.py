@@ -25,7 +25,8 @@ from typing import Any
 PUBLIC = {
     "data.datasets": ("DATASETS", "load_dataset"),
     "data.images": ("ImageSet", "split"),
-    "models": ("MODELS", "predict"),
+    "data.own": ("register_dataset",),
+    "models": ("MODELS", "predict", "register_model"),
     "training.loop": ("Schedule", "train"),
     "attacks": ("ATTACKS", "SELECTIONS"),
     "attacks.poisoning": ("poison",),

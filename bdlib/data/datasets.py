@@ -38,7 +38,7 @@ class DatasetFacts:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     counts: tuple[int, int]  # training and test images
-    augmentation: int = 4  # pixels of random crop used in training
+    augmentation: int | None = 4  # pixels of random crop used in training, with mirroring; None: neither
     content: str = added_field("")  # of own data: a digest of every image and label
 
 

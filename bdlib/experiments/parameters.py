@@ -16,12 +16,13 @@ from torch import nn
 
 from bdlib import ranges
 from bdlib.checks import OneOf, ParameterError, Range, check_values, field_ranges, keywords, range_of
-from bdlib.data.datasets import DATASETS
+from bdlib.data.datasets import DATASETS, DatasetFacts
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
 from bdlib.experiments.config import VictimConfig
 from bdlib.mechanisms import MECHANISMS
 from bdlib.models import MODELS, find_layer
+from bdlib.models.own import OwnNetwork
 
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
@@ -132,7 +133,7 @@ def defenses_of(paper: str) -> list[str]:
 
 def check_layers(parameters: Mapping[str, Any]) -> None:
     """Raise ParameterError unless every named layer is in the network, a readout is linear, and betas match layers."""
-    network = _network(parameters["model"], parameters["dataset"])
+    network = _network(MODELS[parameters["model"]], DATASETS[parameters["dataset"]])
     for key in ("layers", "layer", "readout"):
         named = parameters.get(key) or []
         for layer in [named] if isinstance(named, str) else named:
@@ -145,11 +146,10 @@ def check_layers(parameters: Mapping[str, Any]) -> None:
 
 
 @functools.lru_cache
-def _network(model: str, dataset: str) -> nn.Module:
-    """The network without weights; built once, since a study asks for it in each of its runs."""
-    facts = DATASETS[dataset]
-    with torch.device("meta"):
-        return MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
+def _network(build: Callable[..., nn.Module], facts: DatasetFacts) -> nn.Module:
+    """The network without weights; built once, since a study asks for it in each of its runs. An own one has some."""
+    with torch.device("cpu" if isinstance(build, OwnNetwork) else "meta"):
+        return build(facts.channels, facts.num_classes, facts.mean, facts.std)
 
 
 def check_defensive_trigger(parameters: Mapping[str, Any]) -> None:

@@ -1,8 +1,5 @@
 """Networks, their layers by name, and their predictions."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -13,6 +10,7 @@ from bdlib.models.layers import default_layers, find_layer, readout_of, tap
 from bdlib.models.networks import (
     MODELS,
     Normalize,
+    evaluation_mode,
     initialize,
     preact_resnet18,
     resnet18,
@@ -21,6 +19,7 @@ from bdlib.models.networks import (
     vgg19_bn,
     wrn_16_1,
 )
+from bdlib.models.own import register_model
 from bdlib.types import Labels
 
 __all__ = [
@@ -34,6 +33,7 @@ __all__ = [
     "preact_resnet18",
     "predict",
     "readout_of",
+    "register_model",
     "resnet18",
     "sample_losses",
     "seeded",
@@ -45,17 +45,6 @@ __all__ = [
 ]
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Inside the block `model` is in evaluation mode; afterwards it has the mode that it had before."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 @torch.inference_mode()
