@@ -18,6 +18,7 @@ from bdlib import (
 )
 from bdlib.checks import ParameterError
 from bdlib.data.datasets import CLASS_NAMES, DATASETS, OWN
+from bdlib.data.images import ImageSet
 from bdlib.experiments import sources, victims
 from bdlib.experiments.keys import victim_key
 from bdlib.experiments.versions import victim_versions
@@ -155,3 +156,13 @@ def test_a_victim_of_another_copy_of_the_data_is_made_again(monkeypatch):
     with pytest.warns(UserWarning, match="another copy of toy"):
         load_victim(made)
     assert calls
+
+
+def test_images_of_a_size_that_an_attack_cannot_take_are_refused_before_training():
+    odd = toy(60, 0)
+    odd = ImageSet(odd.images[:, :, :15, :15], odd.labels)
+    register_dataset("toy", odd, odd)
+    with pytest.raises(
+        ParameterError, match="attack='input_aware': must have images of a multiple of 4 pixels, toy has 15"
+    ):
+        VictimConfig(dataset="toy", attack="input_aware")
