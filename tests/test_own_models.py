@@ -107,6 +107,7 @@ WRONG = {
     "and gives shape (2, 7) for two": lambda channels, classes: Net(channels, 7),
     "and gives tuple": lambda channels, classes: type("Two", (Net,), {"forward": lambda self, x: (x, x)})(channels, 4),
     "fails (RuntimeError": lambda channels, classes: Net(1, classes),
+    "gives probabilities; leave out": lambda channels, classes: nn.Sequential(Net(channels, classes), nn.Softmax(1)),
     "fails (ZeroDivisionError": lambda channels, classes: 1 / 0,
     "fails (TypeError": lambda channels: Net(channels, 4),
     "and fails": lambda channels, classes: Net(channels, classes).double(),

@@ -54,8 +54,13 @@ def _tensor(name: str, array: Any) -> Tensor:
     """A copy on the CPU."""
     if isinstance(array, Tensor) and array.layout == torch.strided:
         return array.detach().cpu().clone()
-    if type(array) is np.ndarray and array.dtype.kind in "buif" and array.dtype.itemsize <= 8:
-        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=True).copy(order="C"))
+    if (
+        isinstance(array, np.ndarray)
+        and not isinstance(array, np.ma.MaskedArray)
+        and array.dtype.kind in "buif"
+        and array.dtype.itemsize <= 8
+    ):
+        return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
     return _refuse(name, array, "an array of numbers, of NumPy or PyTorch")
 
 

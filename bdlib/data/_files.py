@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+FORMATS = ("PNG", "JPEG", "WEBP", "PPM", "BMP", "GIF", "TIFF", "JPEG2000")  # none that runs a program, as EPS
+
 
 class DataError(RuntimeError):
     """A data file is missing, or is not the file it should be."""
@@ -20,14 +22,19 @@ def read_verified(path: Path, known: dict[str, str]) -> bytes:
         raise DataError(f"{path} is missing; restore it from the repository, or from where it came")
     if path.name not in known:
         raise DataError(f"{path}: no checksum known; if you trust it, run `sha256sum *.parquet > SHA256SUMS` beside it")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    content = read_whole(path)
     actual = hashlib.sha256(content).hexdigest()
     if actual != known[path.name]:
         raise DataError(f"{path} is truncated or altered: SHA-256 {actual[:12]}..., not {known[path.name][:12]}...")
     return content
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a file; DataError, which names it, if they cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def read_sums(path: Path, *, prefix: str = "") -> dict[str, str]:
@@ -46,8 +53,8 @@ def opened(content: bytes, where: str) -> Image.Image:
     """An encoded image, wholly decoded. Raises DataError, which says `where` it is, for anything else."""
     try:
         if content.startswith(b"\x89PNG"):  # it has checksums inside, which decoding does not look at
-            Image.open(io.BytesIO(content)).verify()
-        image = Image.open(io.BytesIO(content))
+            Image.open(io.BytesIO(content), formats=FORMATS).verify()
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
         image.load()
     except Exception as error:  # what a decoder raises for damaged bytes is not listed anywhere
         reason = "" if isinstance(error, UnidentifiedImageError) else f" ({in_one_line(error)})"

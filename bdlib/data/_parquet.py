@@ -107,7 +107,11 @@ def _whole(column: pa.ChunkedArray, where: str) -> list[int]:
     if not pa.types.is_integer(column.type):
         raise DataError(f"{where}: holds {column.type}, not whole numbers that count from 0")
     _refuse_nulls(column, where)
-    return column.to_pylist()
+    numbers: list[int] = column.to_pylist()
+    for row, number in enumerate(numbers):
+        if not 0 <= number < 1_000_000:
+            raise DataError(f"{where}: row {row} holds {number}, not a whole number that counts from 0")
+    return numbers
 
 
 def _refuse_nulls(column: pa.ChunkedArray, where: str) -> None:

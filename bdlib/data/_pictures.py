@@ -37,9 +37,7 @@ def folders_of(folder: Path, class_names: Sequence[str] | None) -> tuple[tuple[s
 
     Raises DataError, which names the file or folder, for anything that is neither.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder")
-    entries = [path for path in sorted(folder.iterdir()) if _counts(path)]
+    entries = _entries(folder)
     found = [path.name for path in entries if path.is_dir()]
     for path in entries:
         if path.suffix.lower() in Image.registered_extensions() and not path.is_dir():
@@ -59,7 +57,7 @@ def folders_of(folder: Path, class_names: Sequence[str] | None) -> tuple[tuple[s
 
 def _files(folder: Path) -> list[Path]:
     """The files of a class, by name."""
-    files = [path for path in sorted(folder.iterdir()) if _counts(path)]
+    files = _entries(folder)
     for path in files:
         if not path.is_file():
             raise DataError(f"{path}: is no image; the folder of a class holds nothing else")
@@ -68,5 +66,12 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _counts(path: Path) -> bool:
-    return not path.name.startswith(".") and path.name.lower() not in LEFT_BY_SYSTEMS
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds, by name, without hidden files."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder")
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror})") from error
+    return [path for path in paths if path.name[0] != "." and path.name.lower() not in LEFT_BY_SYSTEMS]

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bdlib.checks import ParameterError
 from bdlib.data._archives import ARCHIVES, read_archives
 from bdlib.data._download import downloads_folder, fetch
 from bdlib.data._files import DataError, read_verified
@@ -65,7 +66,7 @@ OWN: dict[str, tuple[ImageSet, ImageSet]] = {}  # what `bdlib.data.own.register_
 def load_dataset(name: str) -> tuple[ImageSet, ImageSet]:
     """Training and test images of the named data set, on the CPU; kept after the first call.
 
-    Raises ValueError for an unknown name, DataError when a file is missing, truncated or altered.
+    Raises ParameterError for an unknown name, DataError when a file is missing, truncated or altered.
 
     Example::
 
@@ -73,7 +74,7 @@ def load_dataset(name: str) -> tuple[ImageSet, ImageSet]:
     """
     if name not in DATASETS:
         own = "; own data is there once `bdlib.register_dataset` was called in this process"
-        raise ValueError(f"dataset={name!r}: must be one of {', '.join(DATASETS)}{own}")
+        raise ParameterError(f"dataset={name!r}: must be one of {', '.join(DATASETS)}{own}")
     return OWN[name] if name in OWN else _built_in(name, parquet_folder(name))
 
 

@@ -23,7 +23,7 @@ from pydantic import Field
 from bdlib import ranges
 from bdlib.checks import ParameterError, checked
 from bdlib.data._arrays import channels_first, check_set, labels_in, names_of, pixels_in
-from bdlib.data._files import DataError, stack
+from bdlib.data._files import DataError, read_whole, stack
 from bdlib.data._parquet import read_rows
 from bdlib.data._pictures import folders_of, pixels_of
 from bdlib.data.datasets import CLASS_NAMES, DATASETS, OWN, DatasetFacts
@@ -54,8 +54,8 @@ def load_folder(
 
     Example: ``test = load_folder("flowers/test", size=32, class_names=train.class_names)``
     """
-    names, files = folders_of(Path(folder), class_names)
-    pictures = [pixels_of(path.read_bytes(), str(path), size, channels) for path, _ in files]
+    names, files = folders_of(_path(folder), class_names)
+    pictures = [pixels_of(read_whole(path), str(path), size, channels) for path, _ in files]
     return NamedImages(stack(pictures), torch.tensor([label for _, label in files]), names)
 
 
@@ -74,9 +74,9 @@ def load_parquet(*paths: str | Path, size: Size = 32, channels: Channels = 3) ->
     labels: list[int] = []
     names: set[tuple[str, ...]] = set()
     for path in paths:
-        if not Path(path).is_file():
+        if not _path(path).is_file():
             raise DataError(f"{path} is no file")
-        rows = read_rows(Path(path).read_bytes(), str(path))
+        rows = read_rows(read_whole(_path(path)), str(path))
         pictures += [pixels_of(encoded, f"{path}, column image, row {number}", size, channels)
                      for number, encoded in enumerate(rows.images)]  # fmt: skip
         labels += rows.labels
@@ -135,6 +135,12 @@ def register_dataset(
     facts = DatasetFacts(channels, size, len(names), mean, spread, counts, augmentation, content)
     DATASETS[name], CLASS_NAMES[name], OWN[name] = facts, names, (train, test)
     return facts
+
+
+def _path(path: str | Path) -> Path:
+    if not isinstance(path, str | Path):
+        raise ParameterError(f"path={path!r}: must be the path of a file or folder, as text or Path")
+    return Path(path)
 
 
 def _content(*parts: ImageSet) -> str:

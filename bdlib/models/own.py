@@ -96,5 +96,7 @@ def fingerprint(network: OwnNetwork, facts: DatasetFacts) -> str:
     if not isinstance(logits, Tensor) or logits.shape != (2, facts.num_classes) or not logits.is_floating_point():
         gives = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise ParameterError(f"{made}, and gives {gives} for two of them, not (2, {facts.num_classes})")
+    if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(2), atol=1e-4):
+        raise ParameterError(f"{made}, and gives probabilities; leave out its softmax")
     weights = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in net.state_dict().items()]
     return digest(str(net), weights, [f"{value:.3g}" for value in logits.flatten().tolist()])

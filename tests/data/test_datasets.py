@@ -131,6 +131,11 @@ WRONG = {
     "column label: holds string, not whole": {"image": [{"bytes": png(1)}], "label": ["frog"]},
     "column label: holds double, not whole": {"image": [{"bytes": png(1)}], "label": [0.5]},
     "column label: row 0 is empty": {"image": [{"bytes": png(1)}], "label": pyarrow.array([None], pyarrow.int64())},
+    "column label: row 0 holds -1, not a whole number": {"image": [{"bytes": png(1)}], "label": [-1]},
+    "column label: row 1 holds 18446744073709551615": {
+        "image": [{"bytes": png(1)}] * 2,
+        "label": pyarrow.array([0, 2**64 - 1], pyarrow.uint64()),
+    },
     "holds no images": {"image": pyarrow.array([], IMAGE), "label": pyarrow.array([], pyarrow.int64())},
 }
 

@@ -98,6 +98,7 @@ REFUSED = {
     "not an image that can": encoded(size=(90, 90))[:-40],
     "mode I;16; save": encoded("I;16"),
     "mode F; save": encoded("F", kind="TIFF"),
+    "image that can be": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 7\n",
     "transparent pixels": encoded("RGBA", color=(1, 2, 3, 254)),
     "transparent": encoded("P", transparency=0),
     "3 frames; keep one": encoded(kind="GIF", save_all=True, append_images=[
@@ -152,6 +153,8 @@ def test_folders_that_are_not_as_they_should_be_are_named(folder, tmp_path):
     (tmp_path / "one" / "a").mkdir(parents=True)
     (tmp_path / "one" / "a" / "a.png").write_bytes(encoded())
     refused("two folders or more", tmp_path / "one")
+    with pytest.raises((ParameterError, TypeCheckError), match="path=3: must be|load_folder"):
+        load_folder(3)
     with pytest.raises(ParameterError, match="size=3: must be"):
         load_folder(folder, size=3)
     with pytest.raises(ParameterError, match="channels=4: must be"):
@@ -225,7 +228,8 @@ def holey(array):
     (BYTES.astype(np.int16), "images=int16 of shape"), (BYTES.astype(np.int64), "int64"), (BYTES > 9, "bool"),
     (BYTES // 200, "no pixel above 1"),
     (BYTES.tolist(), "an array of numbers"), ([BYTES], "an array of numbers"), ("abc", "an array"), (None, "an array"),
-    (BYTES.astype(object), "an array of numbers"), (BYTES.astype(complex), "an array of numbers"),
+    (BYTES.astype(object), "an array of numbers"), (np.ma.masked_array(BYTES), "an array"),
+    (BYTES.astype(complex), "an array of numbers"),
     (BYTES[:, :2], "one or three channels"), (BYTES[:0], "one image or more"),
     (BYTES[:, :, :, :3], "layout='NCHW' or layout='NHWC'"), (BYTES[None], "of shape"), (BYTES[0, 0, 0], "of shape"),
     (BYTES[0].transpose(1, 2, 0), "of shape"),
