@@ -91,7 +91,7 @@ class VictimConfig(CheckedFields):
         """The network before training, on the CPU; with an offset other initial weights than the victim's."""
         facts, build, seed = self.facts, MODELS[self.model], self.seed + seed_offset
         if isinstance(build, OwnNetwork):
-            return seeded(lambda: build.fitted(facts)[0], seed=seed)
+            return seeded(lambda: build.fitted(facts), seed=seed)
         return seeded(lambda: build(facts.channels, facts.num_classes, facts.mean, facts.std), seed=seed)
 
 

@@ -22,7 +22,6 @@ from bdlib.experiments import pages
 from bdlib.experiments.config import VictimConfig
 from bdlib.mechanisms import MECHANISMS
 from bdlib.models import MODELS, find_layer
-from bdlib.models.own import OwnNetwork
 
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
@@ -133,7 +132,7 @@ def defenses_of(paper: str) -> list[str]:
 
 def check_layers(parameters: Mapping[str, Any]) -> None:
     """Raise ParameterError unless every named layer is in the network, a readout is linear, and betas match layers."""
-    network = _network(MODELS[parameters["model"]], DATASETS[parameters["dataset"]])
+    network = _network(parameters["model"], parameters["dataset"])
     for key in ("layers", "layer", "readout"):
         named = parameters.get(key) or []
         for layer in [named] if isinstance(named, str) else named:
@@ -145,10 +144,15 @@ def check_layers(parameters: Mapping[str, Any]) -> None:
         raise ParameterError(f"beta={parameters['beta']!r}: must have {count} numbers, one for each of layers")
 
 
+def _network(model: str, dataset: str) -> nn.Module:
+    """The network without weights."""
+    return _built(MODELS[model], DATASETS[dataset])
+
+
 @functools.lru_cache
-def _network(build: Callable[..., nn.Module], facts: DatasetFacts) -> nn.Module:
-    """The network without weights; built once, since a study asks for it in each of its runs. An own one has some."""
-    with torch.device("cpu" if isinstance(build, OwnNetwork) else "meta"):
+def _built(build: Callable[..., nn.Module], facts: DatasetFacts) -> nn.Module:
+    """Built once, since a study asks for it in each of its runs; what the names stand for may change between them."""
+    with torch.device("meta"):
         return build(facts.channels, facts.num_classes, facts.mean, facts.std)
 
 

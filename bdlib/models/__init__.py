@@ -1,5 +1,8 @@
 """Networks, their layers by name, and their predictions."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -10,7 +13,6 @@ from bdlib.models.layers import default_layers, find_layer, readout_of, tap
 from bdlib.models.networks import (
     MODELS,
     Normalize,
-    evaluation_mode,
     initialize,
     preact_resnet18,
     resnet18,
@@ -45,6 +47,17 @@ __all__ = [
 ]
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Inside the block `model` is in evaluation mode; afterwards it has the mode that it had before."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 @torch.inference_mode()

@@ -1,14 +1,11 @@
 """The networks, with the normalization of their inputs inside, and what their layers are called."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-R = TypeVar("R")
 Statistics = tuple[float, ...]  # one number per channel
 
 
@@ -182,19 +179,8 @@ def initialize(net: nn.Module) -> nn.Module:
     return net
 
 
-def seeded(build: Callable[[], R], *, seed: int) -> R:
+def seeded(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:
     """Build a model with initial weights drawn from `seed`, leaving torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Generator().manual_seed(seed).initial_seed())
         return build()
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Inside the block `model` is in evaluation mode; afterwards it has the mode that it had before."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

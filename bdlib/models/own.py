@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bdlib.checks import ParameterError
 from bdlib.data.datasets import DatasetFacts
-from bdlib.models.networks import MODELS, Statistics, evaluation_mode, seeded
+from bdlib.models.networks import MODELS, Statistics, seeded
 from bdlib.runtime import digest
 
 BUILT_IN = frozenset(MODELS)
@@ -46,12 +46,18 @@ class OwnNetwork:
         network.register_forward_pre_hook(_normalize)
         return network
 
-    def fitted(self, facts: DatasetFacts) -> tuple[nn.Module, Any]:
-        """A new network for such data, whose lazy layers have their sizes, and what it gives for two images."""
+    def fitted(self, facts: DatasetFacts) -> nn.Module:
+        """A new network for such data, whose lazy layers have got their sizes."""
         network = self(facts.channels, facts.num_classes, facts.mean, facts.std)
-        shape, generator = (2, facts.channels, facts.size, facts.size), torch.Generator().manual_seed(0)
-        with torch.no_grad(), evaluation_mode(network):
-            return network, network(torch.rand(shape, generator=generator))
+        _logits(network, facts)
+        return network.train()
+
+
+@torch.no_grad()
+def _logits(network: nn.Module, facts: DatasetFacts) -> Any:
+    """What a network gives, in evaluation mode, for two images of noise, always the same."""
+    shape, generator = (2, facts.channels, facts.size, facts.size), torch.Generator().manual_seed(0)
+    return network.eval()(torch.rand(shape, generator=generator))
 
 
 def _normalize(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
@@ -87,7 +93,8 @@ def fingerprint(network: OwnNetwork, facts: DatasetFacts) -> str:
     size = f"{facts.channels} x {facts.size} x {facts.size}"
     made = f"model={network.name!r}: must take {size} images of {facts.num_classes} classes"
     try:
-        net, logits = seeded(lambda: network.fitted(facts), seed=0)
+        net = seeded(lambda: network.fitted(facts), seed=0)
+        logits = _logits(net, facts)
     except ParameterError:
         raise
     except Exception as error:  # from the code of its author
