@@ -21,7 +21,6 @@ from bdlib.models.networks import (
     vgg19_bn,
     wrn_16_1,
 )
-from bdlib.models.own import register_model
 from bdlib.types import Labels
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "preact_resnet18",
     "predict",
     "readout_of",
-    "register_model",
     "resnet18",
     "sample_losses",
     "seeded",
