@@ -25,7 +25,9 @@ from typing import Any
 PUBLIC = {
     "data.datasets": ("DATASETS", "load_dataset"),
     "data.images": ("ImageSet", "split"),
+    "data.own": ("register_dataset",),
     "models": ("MODELS", "predict"),
+    "models.own": ("register_model",),
     "training.loop": ("Schedule", "train"),
     "attacks": ("ATTACKS", "SELECTIONS"),
     "attacks.poisoning": ("poison",),

@@ -33,6 +33,7 @@ class Attack(CheckedFields):
 
     training_controlled: ClassVar[bool] = False  # triggers other images in every batch of the victim's training
     trains_trigger_with_victim: ClassVar[bool] = False  # so that `train_victim` makes the trigger
+    image_sizes: ClassVar[int] = 1  # pixels; it takes images whose height and width are a multiple
 
     def fixed_trigger(self, channels: int) -> Trigger | None:
         """The trigger for images of so many channels, where nothing has to be fitted for it; else None."""

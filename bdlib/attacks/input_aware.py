@@ -60,6 +60,7 @@ class InputAwareAttack(TrainingControlled):
     learning_rate: ranges.LearningRate = 0.01  # of both networks
 
     trains_trigger_with_victim: ClassVar[bool] = True
+    image_sizes: ClassVar[int] = 4  # its generator makes images small by four, and large again
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> InputAware:
         return InputAware(shape[0])

@@ -2,30 +2,30 @@
 
 `fashion` is embedded: a subset of Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747; MIT license) cut by
 scripts/cut_fashion.py. The others come from `$BDLIB_DATA/<name>/{train,test}*.parquet` (columns image.bytes and
-label, as on Hugging Face) or else from torchvision's download. No file is used unless its checksum is known.
+label, as on Hugging Face) or else from their authors' archives, which are downloaded. No file is used unless its
+checksum is known. `bdlib.data.own` adds your own.
 """
 
 import io
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as tensors_in
-from safetensors.torch import save as bytes_of
 
-from bdlib.data._download import download
-from bdlib.data._files import DataError, decode, read_sums, read_verified, stack
+from bdlib.checks import ParameterError
+from bdlib.data._archives import ARCHIVES, read_archives
+from bdlib.data._download import downloads_folder, fetch
+from bdlib.data._files import DataError, read_verified
+from bdlib.data._kept import kept
+from bdlib.data._parquet import ASSETS, known_sums, read_parquet
 from bdlib.data.images import ImageSet
-from bdlib.runtime import CACHE, digest, write_whole
+from bdlib.runtime import added_field, digest
 
 NUMBERS_VERSION = 1  # raise it when a change here changes an image, a label or their order
 
-ASSETS = Path(__file__).parent / "assets"
 FASHION_SHA256 = "6b1c00baac4017ca88cc085a4bae7e01a1bf4476912987768c5c1619e45be6eb"
 
 
@@ -39,7 +39,8 @@ class DatasetFacts:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     counts: tuple[int, int]  # training and test images
-    augmentation: int = 4  # pixels of random crop used in training
+    augmentation: int | None = 4  # pixels of random crop used in training, with mirroring; None: neither
+    content: str = added_field("")  # of own data: a digest of every image and label
 
 
 DATASETS = {
@@ -59,22 +60,76 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-@cache
-def load_dataset(name: str) -> tuple[ImageSet, ImageSet]:
-    """Training and test images of the named data set, on the CPU.
+OWN: dict[str, tuple[ImageSet, ImageSet]] = {}  # what `bdlib.data.own.register_dataset` has added
 
-    Raises ValueError for an unknown name, DataError when a file is missing, truncated or altered.
+
+def load_dataset(name: str) -> tuple[ImageSet, ImageSet]:
+    """Training and test images of the named data set, on the CPU; kept after the first call.
+
+    Raises ParameterError for an unknown name, DataError when a file is missing, truncated or altered.
+
+    Example::
+
+        train, test = load_dataset("fashion")  # train.images: (12000, 1, 28, 28) bytes
     """
     if name not in DATASETS:
-        raise ValueError(f"dataset={name!r}: must be one of {', '.join(DATASETS)}")
+        own = "; own data is there once `bdlib.register_dataset` was called in this process"
+        raise ParameterError(f"dataset={name!r}: must be one of {', '.join(DATASETS)}{own}")
+    return OWN[name] if name in OWN else _built_in(name, parquet_folder(name))
+
+
+@cache
+def _built_in(name: str, folder: Path | None) -> tuple[ImageSet, ImageSet]:
     if name == "fashion":
         return load_embedded(ASSETS / "fashion.npz")
-    folder = Path(os.environ.get("BDLIB_DATA", "")) / name
-    if os.environ.get("BDLIB_DATA") and folder.is_dir():
-        train, test = read_parquet(folder, "train"), read_parquet(folder, "test")
-    else:
-        train, test = download(name, DATASETS[name].size)
+    train, test = (
+        (read_parquet(folder, "train", NUMBERS_VERSION), read_parquet(folder, "test", NUMBERS_VERSION))
+        if folder
+        else load_archives(name)
+    )
     return _check_facts(name, train, 0), _check_facts(name, test, 1)
+
+
+def parquet_folder(name: str) -> Path | None:
+    """The folder of the data set's Parquet files in $BDLIB_DATA; None where there is none.
+
+    Raises DataError when $BDLIB_DATA is set, but is no folder.
+    """
+    if name == "fashion" or not (place := os.environ.get("BDLIB_DATA")):
+        return None
+    if not Path(place).is_dir():
+        raise DataError(f"BDLIB_DATA={place}: is not a folder; unset it, or set it to one that holds {name}/")
+    return Path(place) / name if (Path(place) / name).is_dir() else None
+
+
+def source_of(name: str) -> str:
+    """A digest of where the images come from; "" for embedded and for own data, whose facts tell.
+
+    The same data set differs between sources: in its order, in the way its images were made small. So what is trained
+    on one is never taken for what is trained on another.
+    """
+    if name == "fashion" or name in OWN:
+        return ""
+    folder = parquet_folder(name)
+    files = sorted(folder.glob("*.parquet")) if folder else []
+    known = known_sums(folder) if folder else {archive.name: archive.md5 for archive in ARCHIVES[name]}
+    return digest([(path.name, known.get(path.name)) for path in files] if folder else known)
+
+
+def load_archives(name: str) -> tuple[ImageSet, ImageSet]:
+    """A data set from its authors' archives, which are downloaded if they are not there. Raises DataError."""
+    try:
+        contents = [fetch(archive, downloads_folder()) for archive in ARCHIVES[name]]
+    except DataError as error:
+        place = os.environ.get("BDLIB_DATA")
+        raise DataError(
+            f"dataset={name!r} is not here{f' (none in BDLIB_DATA={place})' if place else ''} and could not be "
+            f"downloaded: {error}; go online, or set BDLIB_DATA to a folder that holds {name}/train*.parquet and "
+            f"{name}/test*.parquet"
+        ) from error
+    key = digest([archive.md5 for archive in ARCHIVES[name]], NUMBERS_VERSION)
+    parts = kept(f"{name}-{key}", lambda: read_archives(name, contents, DATASETS[name].size))
+    return parts[0], parts[1]
 
 
 def load_embedded(path: Path) -> tuple[ImageSet, ImageSet]:
@@ -89,36 +144,6 @@ def load_embedded(path: Path) -> tuple[ImageSet, ImageSet]:
             for part in ("train", "test")
         ]
     return parts[0], parts[1]
-
-
-def read_parquet(folder: Path, part: str) -> ImageSet:
-    """All images of `<part>*.parquet`, in file order. Every file must have a known SHA-256.
-
-    Known are the files listed in bdlib/assets/SHA256SUMS, and those in a SHA256SUMS file inside `folder`. Decoding
-    tens of thousands of PNG files takes a process half a minute, so the pixels are kept in the cache.
-    """
-    import pyarrow.parquet as parquet
-
-    paths = sorted(folder.glob(f"{part}*.parquet"))
-    if not paths:
-        raise DataError(f"{folder}: no {part}*.parquet; put the Parquet files there, or unset BDLIB_DATA")
-    known = read_sums(ASSETS / "SHA256SUMS", prefix=f"{folder.name}/") | read_sums(folder / "SHA256SUMS")
-    contents = [read_verified(path, known) for path in paths]
-    key = digest([known[path.name] for path in paths], NUMBERS_VERSION)
-    decoded = CACHE / "datasets" / f"{folder.name}-{part}-{key}.safetensors"
-    if decoded.is_file():
-        with suppress(SafetensorError, KeyError):  # a file that cannot be read is made again
-            tensors = tensors_in(decoded.read_bytes())
-            return ImageSet(tensors["images"], tensors["labels"])
-    images, labels = [], []
-    for content in contents:
-        table = parquet.read_table(io.BytesIO(content))
-        column = "image" if "image" in table.column_names else "img"
-        images += [decode(row["bytes"]) for row in table[column].to_pylist()]
-        labels += next(table[c] for c in ("label", "fine_label") if c in table.column_names).to_pylist()
-    data = ImageSet(stack(images), torch.tensor(labels))
-    write_whole(decoded, bytes_of({"images": data.images, "labels": data.labels}))
-    return data
 
 
 def _check_facts(name: str, data: ImageSet, part: int) -> ImageSet:

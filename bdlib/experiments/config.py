@@ -14,6 +14,7 @@ from bdlib.checks import CheckedFields, OneOf, ParameterError
 from bdlib.data.datasets import DATASETS, DatasetFacts
 from bdlib.evaluation.apply_trigger import LABEL_MAPS, AllToOne
 from bdlib.models import MODELS, seeded
+from bdlib.models.own import OwnNetwork, fingerprint
 from bdlib.training.loop import Schedule
 from bdlib.types import Relabel
 
@@ -34,7 +35,7 @@ class VictimConfig(CheckedFields):
     data_fraction: Annotated[float, Field(ge=0.01, le=1)] = 1.0  # share of the training and test images used
     model: Annotated[str, OneOf(MODELS)] = "small_resnet"
     attack: Annotated[str, OneOf(ATTACKS)] = "badnets"  # "none" gives the clean model
-    target_label: Annotated[int, Field(ge=0, le=199)] = 0
+    target_label: Annotated[int, Field(ge=0, le=9999)] = 0  # of the data set's classes
     poison_rate: Annotated[float, Field(gt=0, le=0.5)] = 0.1  # of the training set; clean-label: of the target class
     victim_epochs: ranges.Count = 8
     victim_batch_size: ranges.BatchSize = 64
@@ -88,9 +89,10 @@ class VictimConfig(CheckedFields):
 
     def untrained(self, seed_offset: int = 0) -> nn.Module:
         """The network before training, on the CPU; with an offset other initial weights than the victim's."""
-        facts, build = self.facts, MODELS[self.model]
-        return seeded(lambda: build(facts.channels, facts.num_classes, facts.mean, facts.std),
-                      seed=self.seed + seed_offset)  # fmt: skip
+        facts, build, seed = self.facts, MODELS[self.model], self.seed + seed_offset
+        if isinstance(build, OwnNetwork):
+            return seeded(lambda: build.fitted(facts), seed=seed)
+        return seeded(lambda: build(facts.channels, facts.num_classes, facts.mean, facts.std), seed=seed)
 
 
 def _check_fit(config: VictimConfig) -> None:
@@ -102,6 +104,11 @@ def _check_fit(config: VictimConfig) -> None:
     if facts.size < SMALLEST_IMAGES.get(config.model, 0):
         least = f"must have images of {SMALLEST_IMAGES[config.model]} pixels or more"
         raise ParameterError(f"model={config.model!r}: {least}, {config.dataset} has {facts.size}")
+    if facts.size % attack.image_sizes:
+        least = f"must have images of a multiple of {attack.image_sizes} pixels"
+        raise ParameterError(f"attack={config.attack!r}: {least}, {config.dataset} has {facts.size}")
+    if isinstance(build := MODELS[config.model], OwnNetwork):
+        fingerprint(build, facts)  # makes it once and runs it
     if attack.clean_label and not single_target:
         _refuse(config, "label_map", f"all_to_one: attack {config.attack} changes no labels")
     if selects and not single_target:

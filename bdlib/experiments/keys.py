@@ -15,6 +15,8 @@ from bdlib.attacks import SELECTIONS, poisoning
 from bdlib.attacks.selection import ranking
 from bdlib.data import datasets, images
 from bdlib.experiments.config import VictimConfig
+from bdlib.models import MODELS
+from bdlib.models.own import OwnNetwork, fingerprint
 from bdlib.runtime import digest, settings_of
 from bdlib.training import loop
 
@@ -44,7 +46,18 @@ def selection_key(config: VictimConfig) -> str:
 def _common(config: VictimConfig) -> list[Any]:
     """What all of these depend on."""
     versions = [NUMBERS_VERSION, *(module.NUMBERS_VERSION for module in MODULES.values())]
-    return [config.dataset, settings_of(config.facts), settings_of(config.data_fraction), config.model, versions]
+    own = own_versions(config).values()
+    return [config.dataset, settings_of(config.facts), settings_of(config.data_fraction), config.model, versions, *own]
+
+
+def own_versions(config: VictimConfig) -> dict[str, int]:
+    """Digests of own data and of an own network: two of the same name are told apart by them, in keys and records."""
+    build, found = MODELS[config.model], {}
+    if config.facts.content:
+        found["own_data"] = int(config.facts.content[:8], 16)
+    if isinstance(build, OwnNetwork):
+        found["own_network"] = int(fingerprint(build, config.facts), 16)
+    return found
 
 
 def _attack(config: VictimConfig) -> list[Any]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from bdlib import ranges
 from bdlib.checks import OneOf, ParameterError, Range, check_values, field_ranges, keywords, range_of
-from bdlib.data.datasets import DATASETS
+from bdlib.data.datasets import DATASETS, DatasetFacts
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
 from bdlib.experiments.config import VictimConfig
@@ -148,12 +148,16 @@ def check_layers(parameters: Mapping[str, Any]) -> None:
         raise ParameterError(f"beta={parameters['beta']!r}: must have {count} numbers, one for each of layers")
 
 
-@functools.lru_cache
 def _network(model: str, dataset: str) -> nn.Module:
-    """The network without weights; built once, since a study asks for it in each of its runs."""
-    facts = DATASETS[dataset]
+    """The network without weights."""
+    return _built(MODELS[model], DATASETS[dataset])
+
+
+@functools.lru_cache
+def _built(build: Callable[..., nn.Module], facts: DatasetFacts) -> nn.Module:
+    """Built once, since a study asks for it in each of its runs; what the names stand for may change between them."""
     with torch.device("meta"):
-        return MODELS[model](facts.channels, facts.num_classes, facts.mean, facts.std)
+        return build(facts.channels, facts.num_classes, facts.mean, facts.std)
 
 
 def check_defensive_trigger(parameters: Mapping[str, Any]) -> None:

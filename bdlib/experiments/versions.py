@@ -26,7 +26,7 @@ def versions(paper: str, parameters: dict[str, Any]) -> dict[str, int]:
 def victim_versions(config: VictimConfig) -> dict[str, int]:
     """As `versions`, of what decides a victim, without the selection of the images to poison."""
     numbers = {part: module.NUMBERS_VERSION for part, module in (keys.MODULES | {"victims": keys}).items()}
-    return {"attack": config.attack_object.NUMBERS_VERSION, **numbers}
+    return {"attack": config.attack_object.NUMBERS_VERSION, **numbers, **keys.own_versions(config)}
 
 
 def defense_of(paper: str, parameters: dict[str, Any]) -> str:

@@ -19,12 +19,13 @@ from torch import Tensor, channels_last, nn
 from bdlib.attacks import SELECTIONS
 from bdlib.attacks.poisoning import Poisoned
 from bdlib.attacks.selection.ranking import surrogate_seed
-from bdlib.data.datasets import load_dataset
+from bdlib.data.datasets import load_dataset, source_of
 from bdlib.data.images import ImageSet, split
 from bdlib.evaluation.metrics import Scores, evaluate_attack
 from bdlib.experiments.checkpoints import LEARNED, load_checkpoint, locked, read_checkpoint, save_checkpoint
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.keys import selection_key, trigger_key, victim_key
+from bdlib.experiments.sources import made_from_these_data
 from bdlib.runtime import CACHE, best_device, runtime_facts
 from bdlib.training.loop import Epoch
 from bdlib.types import MakeModel, Trigger, ignore
@@ -76,7 +77,9 @@ def load_victim(config: VictimConfig, *, progress: bool = False) -> nn.Module:
     path = victim_path(config)
     with locked(path):
         model = config.untrained().to(best_device(), memory_format=channels_last)  # type: ignore[call-overload]
-        return model.eval() if load_checkpoint(model, path) else _train_victim(config, path, progress)
+        if made_from_these_data(path, config) and load_checkpoint(model, path):
+            return model.eval()
+        return _train_victim(config, path, progress)
 
 
 def _train_victim(config: VictimConfig, path: Path, progress: bool) -> nn.Module:
@@ -95,7 +98,7 @@ def _train_victim(config: VictimConfig, path: Path, progress: bool) -> nn.Module
     )  # fmt: skip
     learned = cast(nn.Module, trigger).state_dict() if attack.trains_trigger_with_victim else {}
     tensors = model.state_dict() | {LEARNED + name: tensor for name, tensor in learned.items()}
-    save_checkpoint(path, tensors, asdict(config) | runtime_facts())
+    save_checkpoint(path, tensors, _facts(config))
     return model
 
 
@@ -122,12 +125,17 @@ def _load_or_fit(trigger: nn.Module, config: VictimConfig) -> None:
     """Put an optimized trigger's weights into `trigger`: from the cache, or from a new fit, which is then cached."""
     path, seed = trigger_path(config), config.seed + ATTACKER_SEED
     with locked(path):
-        if not load_checkpoint(trigger, path):
+        if not (made_from_these_data(path, config) and load_checkpoint(trigger, path)):
             train, augmentation = load_data(config)[0], config.facts.augmentation
             fitted = config.attack_object.fit(train, _attacker(config), augmentation=augmentation, seed=seed)
             weights = cast(nn.Module, fitted).state_dict()
-            save_checkpoint(path, weights, asdict(config) | runtime_facts())
+            save_checkpoint(path, weights, _facts(config))
             trigger.load_state_dict(weights)  # as the next to read it: in the same memory layout
+
+
+def _facts(config: VictimConfig) -> dict[str, Any]:
+    """What a cached file says about its making."""
+    return asdict(config) | runtime_facts() | {"source": source_of(config.dataset)}
 
 
 def _attacker(config: VictimConfig) -> MakeModel:
@@ -141,10 +149,10 @@ def load_selection(config: VictimConfig) -> dict[str, Tensor]:
         return select(config, load_data(config)[0])
     path = selection_path(config)
     with locked(path):
-        selected = read_checkpoint(path)
+        selected = read_checkpoint(path) if made_from_these_data(path, config) else None
         if selected is None:
             selected = select(config, load_data(config)[0])
-            save_checkpoint(path, selected, asdict(config) | runtime_facts())
+            save_checkpoint(path, selected, _facts(config))
         return selected
 
 

@@ -24,7 +24,7 @@ def refused(words, **settings):
     ("model", "resnet", "one of small_resnet, .*"),
     ("selection", "best", "one of random, fus, lps, .*"),
     ("data_fraction", 0.0, "a number from 0.01 to 1"),
-    ("target_label", -1, "a whole number from 0 to 199"),
+    ("target_label", -1, "a whole number from 0 to 9999"),
     ("poison_rate", 0.0, "a number above 0, at most 0.5"),
     ("poison_rate", 0.6, "a number above 0, at most 0.5"),
     ("victim_epochs", 0, "a whole number from 1 to 1000"),

@@ -1,0 +1,169 @@
+"""An own network, and own data: attacked, defended, scored and cached as the built-in ones are."""
+
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+from torch import nn
+from toy_task import toy
+
+from bdlib import (
+    DEFENSES,
+    VictimConfig,
+    evaluate_victim,
+    load_data,
+    load_victim,
+    register_dataset,
+    register_model,
+    split,
+)
+from bdlib.checks import ParameterError
+from bdlib.data.datasets import CLASS_NAMES, DATASETS, OWN
+from bdlib.data.images import ImageSet
+from bdlib.experiments import sources, victims
+from bdlib.experiments.keys import victim_key
+from bdlib.experiments.versions import victim_versions
+from bdlib.experiments.victims import victim_path
+from bdlib.models import MODELS
+
+
+@pytest.fixture(autouse=True)
+def registries(tmp_path, monkeypatch):
+    """Those of the process, put back afterwards; and a cache of the test's own."""
+    monkeypatch.setattr(victims, "CACHE", tmp_path)
+    before = [(registry, dict(registry)) for registry in (DATASETS, CLASS_NAMES, OWN, MODELS)]
+    yield
+    for registry, kept in before:
+        registry.clear()
+        registry.update(kept)
+
+
+class Net(nn.Module):
+    """Two convolutions, each with BatchNorm behind it, and a linear layer."""
+
+    def __init__(self, channels, num_classes, active=nn.ReLU):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(channels, 16, 3, 2, 1), nn.BatchNorm2d(16), active())
+        self.second = nn.Sequential(nn.Conv2d(16, 32, 3, 2, 1), nn.BatchNorm2d(32), active())
+        self.head = nn.Linear(32 * 16, num_classes)
+        self.default_layers = {"attention": ("first", "second"), "head": ("head",)}
+
+    def forward(self, images):
+        return self.head(self.second(self.first(images)).flatten(1))
+
+
+def config(**more):
+    return VictimConfig(**dict(dataset="toy", model="net", victim_epochs=6, poison_rate=0.1) | more)
+
+
+def test_own_data_and_an_own_network_go_the_whole_way():
+    register_dataset("toy", toy(600, 0), toy(200, 1), augmentation=None)
+    register_model("net", Net)
+    victim, (train, test) = load_victim(config()), load_data(config())
+    before = evaluate_victim(config(), victim, test)
+    assert before.clean_accuracy > 0.9 and before.asr > 0.9
+    again = load_victim(config())
+    assert all(
+        torch.equal(a, b) for a, b in zip(victim.state_dict().values(), again.state_dict().values(), strict=True)
+    )
+    clean = split(train, 0.1, seed=0)[0]
+    repaired = {"nad": dict(teacher_epochs=2, student_epochs=2, beta=(1.0, 1.0)), "anp": {}, "fine_tune": {}}
+    for key, keywords in repaired.items():
+        after = evaluate_victim(config(), DEFENSES[key](victim, clean, seed=0, **keywords), test)
+        assert 0 <= after.asr <= 1, key
+
+
+def test_victims_of_other_data_or_another_network_are_never_mistaken():
+    register_dataset("toy", toy(600, 0), toy(200, 1))
+    register_model("net", Net)
+    keys, versions = [victim_key(config())], [victim_versions(config())]
+    register_dataset("toy", toy(600, 2), toy(200, 1))
+    keys.append(victim_key(config())), versions.append(victim_versions(config()))
+    register_model("net", lambda channels, classes: Net(channels, classes, nn.GELU))
+    keys.append(victim_key(config())), versions.append(victim_versions(config()))
+
+    class Halved(Net):
+        def forward(self, images):
+            return super().forward(images / 2)
+
+    Halved.__name__ = "Net"  # the same layers: only what it computes differs
+    register_model("net", Halved)
+    keys.append(victim_key(config())), versions.append(victim_versions(config()))
+    assert len(set(keys)) == 4 and len({str(v) for v in versions}) == 4
+    register_dataset("toy", toy(600, 0), toy(200, 1))
+    register_model("net", Net)
+    assert victim_key(config()) == keys[0] and victim_versions(config()) == versions[0]
+
+
+def test_built_in_names_have_no_such_digests():
+    assert set(victim_versions(VictimConfig())) == {
+        "attack", "datasets", "images", "models", "loop", "poisoning", "victims"}  # fmt: skip
+    assert "own" not in victim_path(VictimConfig()).name
+
+
+SHARED = Net(3, 4)
+WRONG = {
+    "must make an nn.Module, not NoneType": lambda channels, classes: None,
+    "a new network at every call": lambda channels, classes: SHARED,
+    "and gives shape (2, 7) for two": lambda channels, classes: Net(channels, 7),
+    "and gives tuple": lambda channels, classes: type("Two", (Net,), {"forward": lambda self, x: (x, x)})(channels, 4),
+    "fails (RuntimeError": lambda channels, classes: Net(1, classes),
+    "gives probabilities; leave out": lambda channels, classes: nn.Sequential(Net(channels, classes), nn.Softmax(1)),
+    "fails (ZeroDivisionError": lambda channels, classes: 1 / 0,
+    "fails (TypeError": lambda channels: Net(channels, 4),
+    "and fails": lambda channels, classes: Net(channels, classes).double(),
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_network_that_does_not_fit_is_one_line_before_any_training(said):
+    register_dataset("toy", toy(60, 0), toy(20, 1))
+    register_model("net", WRONG[said])
+    with pytest.raises((ParameterError, TypeCheckError)) as caught:
+        for seed in range(2):
+            config(seed=seed).untrained()
+    if isinstance(caught.value, TypeCheckError):  # of the tests; users have none
+        return
+    assert "model='net'" in str(caught.value)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_names_and_factories_that_cannot_be_are_one_line():
+    for name in ("small_resnet", "a b", "", 3):
+        with pytest.raises((ParameterError, TypeCheckError), match=f"name={name!r}: must be|register_model"):
+            register_model(name, Net)
+    for factory in (Net(3, 4), None):
+        with pytest.raises((ParameterError, TypeCheckError), match="factory=.*: must be a function|register_model"):
+            register_model("net", factory)
+
+
+def test_lazy_layers_in_a_sequence_are_cached_too():
+    register_dataset("toy", toy(200, 0), toy(60, 1))
+    register_model("net", lambda _, classes: nn.Sequential(nn.Flatten(), nn.LazyLinear(classes)))
+    made, read = load_victim(config(victim_epochs=1)), load_victim(config(victim_epochs=1))
+    assert all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), read.state_dict().values(), strict=True))
+
+
+def test_a_victim_of_another_copy_of_the_data_is_made_again(monkeypatch):
+    register_dataset("toy", toy(60, 0), toy(60, 1))
+    register_model("net", Net)
+    made, calls, copies = config(victim_epochs=1), [], ["0a"]
+    for module in (victims, sources):
+        monkeypatch.setattr(module, "source_of", lambda name: copies[-1])
+    load_victim(made)
+    monkeypatch.setattr(victims, "load_data", lambda c, known=victims.load_data: calls.append(c) or known(c))
+    load_victim(made)
+    assert not calls
+    copies.append("0b")
+    with pytest.warns(UserWarning, match="another copy of toy"):
+        load_victim(made)
+    assert calls
+
+
+def test_images_of_a_size_that_an_attack_cannot_take_are_refused_before_training():
+    odd = toy(60, 0)
+    odd = ImageSet(odd.images[:, :, :15, :15], odd.labels)
+    register_dataset("toy", odd, odd)
+    with pytest.raises(
+        ParameterError, match="attack='input_aware': must have images of a multiple of 4 pixels, toy has 15"
+    ):
+        VictimConfig(dataset="toy", attack="input_aware")
