@@ -51,7 +51,7 @@ def victim_options(name):
 
 def reported_of(paper):
     """A paper's published numbers; the comparison of all papers has none of its own."""
-    return [] if paper == "comparison" else [f"{RESULTS}/reported/{paper}.csv"]
+    return [] if paper == "comparison" else [f"results/reported/{paper}.csv"]
 
 
 def existing_records(*profiles):

@@ -1,4 +1,4 @@
-"""Paths, the device, files written whole or not at all, and facts about the machine."""
+"""The device, files written whole or not at all, and facts about the machine; the paths of `bdlib.places` as well."""
 
 import functools
 import hashlib
@@ -11,23 +11,31 @@ from typing import Any
 
 import torch
 
-ROOT = Path(__file__).parents[1]  # the repository: bdlib is installed in place
-RESULTS = Path(os.environ.get("BDLIB_RESULTS", ROOT / "results"))
-CACHE = Path(os.environ.get("BDLIB_CACHE", ROOT / "build" / "cache"))
-THREADS = int(os.environ.get("BDLIB_THREADS", "2"))
+from bdlib.checks import ParameterError
+from bdlib.places import CACHE, RESULTS, ROOT  # noqa: F401  (asked for here since long)
+
+MOST_THREADS = 1024  # with tens of thousands a process dies without a word
+
+
+def threads() -> int:
+    """CPU threads of a training run: $BDLIB_THREADS, or two. Raises ParameterError for what is no such number."""
+    text = os.environ.get("BDLIB_THREADS") or "2"
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
+        raise ParameterError(f"BDLIB_THREADS={text!r}: must be a whole number from 1 to {MOST_THREADS}")
+    return int(text)
 
 
 def best_device() -> torch.device:
     """A GPU if there is one, else the CPU, set up so that equal runs give equal numbers.
 
-    On the CPU the number of threads decides the order of sums, and so the last bits of every weight. It is two, or
-    what $BDLIB_THREADS says.
+    On the CPU the number of threads decides the order of sums, and so the last bits of every weight. So this sets
+    PyTorch's number of threads, for the whole process, to `threads()`. The random generators are left as they are.
     """
     if torch.cuda.is_available():
         set_up_compiler()
         torch.backends.cudnn.deterministic = True
         return torch.device("cuda")
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads())
     return torch.device("cpu")
 
 

@@ -1,7 +1,6 @@
 """What the commands' arguments and options have in common."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -28,8 +27,9 @@ def read_parameters(_: click.Context, option: click.Parameter, pairs: tuple[str,
 
 def known_paper(_: click.Context, option: click.Parameter, keys: Any) -> Any:
     """The keys of papers as they were given. Raises BadParameter for one that has no notebook."""
-    notebooks = Path(__file__).parents[2] / "notebooks"
-    papers = sorted(path.stem for path in notebooks.glob("*.ipynb"))
+    from bdlib.places import NOTEBOOKS
+
+    papers = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
     for key in [keys] if isinstance(keys, str) else keys:
         if key not in papers:
             raise click.BadParameter(f"{key}: must be one of {', '.join(papers)}", param=option)

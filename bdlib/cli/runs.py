@@ -30,13 +30,13 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
     from bdlib.experiments import notebooks
     from bdlib.experiments import run as experiments
     from bdlib.experiments.parameters import overridden
+    from bdlib.places import RUNS
     from bdlib.report import tables
-    from bdlib.runtime import ROOT
 
     point = overridden(paper, notebooks.parameters(paper, profile) | parameters)
     warnings.simplefilter("ignore", PremiseWarning)  # printed below
     record = experiments.run(paper, point)
-    path = record.save(out or ROOT / "build" / "runs" / profile / paper / record.name)
+    path = record.save(out or RUNS / profile / paper / record.name)
     click.echo(tables.scores({"before": record.before, "after": record.after}).to_string())
     for premise in record.premises:
         click.echo(f"Caution: {premise}")

@@ -10,9 +10,8 @@ import nbformat
 import yaml
 
 from bdlib.checks import ParameterError
-from bdlib.runtime import ROOT
+from bdlib.places import NOTEBOOKS
 
-NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("smoke", "quick", "paper")
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where the library in C is there
 

@@ -11,6 +11,7 @@ from bdlib.evaluation.intervals import seed_interval
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
 from bdlib.experiments.parameters import decisive
 from bdlib.experiments.versions import defense_of, versions
+from bdlib.places import REPORTED
 from bdlib.runtime import RESULTS, digest, write_whole
 
 
@@ -114,12 +115,12 @@ def over_seeds(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:
 
 def reported(paper: str) -> pd.DataFrame:
     """The published numbers of one paper, each with its source; accuracies in per cent, as published."""
-    return pd.read_csv(RESULTS / "reported" / f"{paper}.csv")
+    return pd.read_csv(REPORTED / f"{paper}.csv")
 
 
 def answers(paper: str, parameters: dict[str, Any]) -> dict[str, Any] | None:
     """The paper's own published row for this data set, network, attack and defence, or None."""
-    if not (RESULTS / "reported" / f"{paper}.csv").is_file():
+    if not (REPORTED / f"{paper}.csv").is_file():
         return None  # a page that is no paper, such as the comparison
     rows = reported(paper)
     own = rows[(rows["own"]) & (rows["defense_key"] == defense_of(paper, parameters))]
