@@ -22,7 +22,7 @@ def chosen(variable: str, default: Path) -> Path:
 
 
 def can_write(folder: Path) -> bool:
-    """Whether files can be put into a folder, which need not exist yet. Never into what a wheel brought with it."""
+    """Whether files may be put into a folder, which need not exist yet. Never into what a wheel brought with it."""
     if BUNDLE.is_dir() and BUNDLE in (folder, *folder.parents):
         return False
     nearest = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
@@ -30,14 +30,23 @@ def can_write(folder: Path) -> bool:
 
 
 def check_can_write(folder: Path, variable: str) -> None:
-    """Raise ParameterError unless files can be put into `folder`, which the environment variable decides.
+    """Make `folder`, which the environment variable decides, or raise ParameterError if no file can be put into it.
 
     >>> check_can_write(RESULTS, "BDLIB_RESULTS")
     """
     from bdlib.checks import ParameterError  # pydantic takes a fifth of a second
 
-    if not can_write(folder):
-        raise ParameterError(f"{variable}={str(folder)!r}: must be a folder that can be written to; set {variable}")
+    reason = "it is part of the installed package"
+    try:
+        if can_write(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+            return
+        if BUNDLE not in folder.parents:
+            reason = "it cannot be written to"
+    except OSError as error:
+        reason = error.strerror
+    raise ParameterError(f"{variable}={str(folder)!r}: {reason}; set {variable} to a folder of your own")
 
 
 def user_folder() -> Path:

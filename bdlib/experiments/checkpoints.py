@@ -13,6 +13,7 @@ from safetensors.torch import load as tensors_in
 from safetensors.torch import save as bytes_of
 from torch import Tensor, nn
 
+from bdlib.places import check_can_write
 from bdlib.runtime import write_whole
 
 LEARNED = "trigger."  # what the names of a trigger's tensors begin with in the file of the victim it was trained with
@@ -20,8 +21,11 @@ LEARNED = "trigger."  # what the names of a trigger's tensors begin with in the 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Inside the block no other process is inside one for the same path; the path's folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Inside the block no other process is inside one for the same path; the path's folder is made.
+
+    Raises ParameterError, before any compute, where the folder cannot be written to.
+    """
+    check_can_write(path.parent, "BDLIB_CACHE")
     with FileLock(path.with_suffix(".lock")):
         yield
 
