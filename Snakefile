@@ -21,7 +21,8 @@ from bdlib.experiments.victims import VictimConfig, victim_path
 
 PROFILE = config.get("profile", "quick")
 PAPERS = notebooks.papers()
-BDLIB = f"{sys.executable} -m bdlib.cli"  # the console command `bdlib`, of this environment also on a cluster
+PYTHON = shlex.quote(sys.executable)
+BDLIB = f"{PYTHON} -m bdlib.cli"  # the console command `bdlib`, of this environment also on a cluster
 RESULTS = os.path.relpath(runtime.RESULTS)
 VICTIMS = str(runtime.CACHE / "victims")
 CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
@@ -107,7 +108,7 @@ for position, group in enumerate(MISSING):
         resources:
             gpu=1,
         shell:
-            f"{BDLIB} records --profile {PROFILE} {{output:q}}"
+            "{BDLIB} records --profile {PROFILE} {output:q}"
 
 
 rule tables:
@@ -117,8 +118,9 @@ rule tables:
     output:
         f"{RESULTS}/{PROFILE}/manifest.csv",
         f"{RESULTS}/{PROFILE}/metrics.csv",
+    message: f"tables of all {PROFILE} records"
     shell:
-        f"{BDLIB} manifest --profile {PROFILE}"
+        "{BDLIB} manifest --profile {PROFILE}"
 
 
 rule victim:
@@ -126,6 +128,7 @@ rule victim:
         VICTIMS + "/{name}.safetensors",
     params:
         options=lambda wildcards: victim_options(wildcards.name),
+    message: "victim {wildcards.name}"
     threads: 2
     resources:
         gpu=1,
@@ -150,8 +153,9 @@ rule notebook:
     threads: 2
     resources:
         gpu=1,
+    message: "chapter {wildcards.paper}, {wildcards.profile} profile"
     shell:
-        "{BDLIB} notebook {wildcards.paper} {output} --profile {wildcards.profile}"
+        "{BDLIB} notebook {wildcards.paper} {output:q} --profile {wildcards.profile}"
         " -p record=build/{wildcards.profile}/{wildcards.paper}.json 2>&1 | tee {log}"
 
 
@@ -164,5 +168,6 @@ rule site:
         expand(RESULTS + "/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
     output:
         "build/book/index.html",
+    message: f"the book, from the chapters of the {PROFILE} profile"
     shell:
-        f"{sys.executable} scripts/build_book.py --profile {PROFILE}"
+        "{PYTHON} scripts/build_book.py --profile {PROFILE}"
