@@ -1,4 +1,4 @@
-"""The device, files written whole or not at all, and facts about the machine; the paths of `bdlib.places` as well."""
+"""The device, files written whole or not at all, and facts about the machine; the paths of `bdlib.folders` as well."""
 
 import functools
 import hashlib
@@ -11,31 +11,22 @@ from typing import Any
 
 import torch
 
-from bdlib.checks import ParameterError
-from bdlib.places import CACHE, RESULTS, ROOT  # noqa: F401  (asked for here since long)
+from bdlib.folders import CACHE, RESULTS, ROOT  # noqa: F401
 
-MOST_THREADS = 1024  # with tens of thousands a process dies without a word
-
-
-def threads() -> int:
-    """CPU threads of a training run: $BDLIB_THREADS, or two. Raises ParameterError for what is no such number."""
-    text = os.environ.get("BDLIB_THREADS") or "2"
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
-        raise ParameterError(f"BDLIB_THREADS={text!r}: must be a whole number from 1 to {MOST_THREADS}")
-    return int(text)
+THREADS = int(os.environ.get("BDLIB_THREADS", "2"))
 
 
 def best_device() -> torch.device:
     """A GPU if there is one, else the CPU, set up so that equal runs give equal numbers.
 
     On the CPU the number of threads decides the order of sums, and so the last bits of every weight. So this sets
-    PyTorch's number of threads, for the whole process, to `threads()`. The random generators are left as they are.
+    PyTorch's number of threads for the whole process: two, or what $BDLIB_THREADS says. No random generator changes.
     """
     if torch.cuda.is_available():
         set_up_compiler()
         torch.backends.cudnn.deterministic = True
         return torch.device("cuda")
-    torch.set_num_threads(threads())
+    torch.set_num_threads(THREADS)
     return torch.device("cpu")
 
 

@@ -164,3 +164,11 @@ def test_a_broken_link_and_an_image_without_text_are_found(build_book, tmp_path)
         "a.html: c.png has no alternative text",
         "b.html: missing.html does not exist",
     ]
+
+
+def test_the_same_versions_of_python_are_declared_and_tested():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [line.rpartition(" ")[2] for line in project["classifiers"] if "Python :: 3." in line]
+    jobs = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text(encoding="utf-8"))["jobs"]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == declared
+    assert project["requires-python"] == f">={declared[0]}"

@@ -27,9 +27,9 @@ def read_parameters(_: click.Context, option: click.Parameter, pairs: tuple[str,
 
 def known_paper(_: click.Context, option: click.Parameter, keys: Any) -> Any:
     """The keys of papers as they were given. Raises BadParameter for one that has no notebook."""
-    from bdlib.places import NOTEBOOKS
+    from bdlib.folders import ROOT
 
-    papers = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    papers = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
     for key in [keys] if isinstance(keys, str) else keys:
         if key not in papers:
             raise click.BadParameter(f"{key}: must be one of {', '.join(papers)}", param=option)

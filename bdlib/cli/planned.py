@@ -33,7 +33,7 @@ def records(paths: tuple[Path, ...], papers: tuple[str, ...], profile: str, only
         bdlib records --paper nad
     """
     from bdlib.experiments import manifest
-    from bdlib.places import RESULTS, check_can_write
+    from bdlib.folders import RESULTS, check_can_write
 
     asked = {path.resolve() for path in paths}
     runs = manifest.planned_runs(profile, list(papers) or sorted({path.parent.name for path in asked}))
@@ -59,7 +59,7 @@ def manifest(profile: str) -> None:
     line of their error; the exit status is then 1.
     """
     from bdlib.experiments import manifest
-    from bdlib.places import RESULTS, check_can_write
+    from bdlib.folders import RESULTS, check_can_write
 
     check_can_write(RESULTS, "BDLIB_RESULTS")
     runs = manifest.planned_runs(profile)
@@ -82,7 +82,7 @@ def verify(scales: tuple[Any, ...], accept: bool) -> None:
         bdlib verify --accept
     """
     from bdlib import claims
-    from bdlib.places import RESULTS, check_can_write
+    from bdlib.folders import RESULTS, check_can_write
 
     if accept:
         check_can_write(RESULTS, "BDLIB_RESULTS")

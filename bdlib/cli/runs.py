@@ -30,7 +30,7 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
     from bdlib.experiments import notebooks
     from bdlib.experiments import run as experiments
     from bdlib.experiments.parameters import overridden
-    from bdlib.places import RUNS
+    from bdlib.folders import RUNS
     from bdlib.report import tables
 
     point = overridden(paper, notebooks.parameters(paper, profile) | parameters)

@@ -1,10 +1,10 @@
 """Data sets that torchvision, or their authors' archive, gives."""
 
+import os
 from pathlib import Path
 
 import torch
 
-from bdlib import places
 from bdlib.data._files import DataError, decode, resize, stack
 from bdlib.data.images import ImageSet
 
@@ -16,7 +16,7 @@ def download(name: str, size: int) -> tuple[ImageSet, ImageSet]:
     from bdlib.data._torchvision import torchvision
 
     source = torchvision.datasets
-    root = places.chosen("BDLIB_DOWNLOADS", places.user_folder())
+    root = Path(os.environ.get("BDLIB_DOWNLOADS", Path.home() / ".cache" / "bdlib"))
     try:
         if name == "tiny_imagenet":
             return download_tiny_imagenet(root)

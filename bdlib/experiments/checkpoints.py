@@ -13,7 +13,7 @@ from safetensors.torch import load as tensors_in
 from safetensors.torch import save as bytes_of
 from torch import Tensor, nn
 
-from bdlib.places import check_can_write
+from bdlib.folders import check_can_write
 from bdlib.runtime import write_whole
 
 LEARNED = "trigger."  # what the names of a trigger's tensors begin with in the file of the victim it was trained with

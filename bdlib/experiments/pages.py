@@ -10,8 +10,9 @@ import nbformat
 import yaml
 
 from bdlib.checks import ParameterError
-from bdlib.places import NOTEBOOKS
+from bdlib.runtime import ROOT
 
+NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("smoke", "quick", "paper")
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where the library in C is there
 

@@ -11,7 +11,7 @@ from bdlib.evaluation.intervals import seed_interval
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
 from bdlib.experiments.parameters import decisive
 from bdlib.experiments.versions import defense_of, versions
-from bdlib.places import REPORTED
+from bdlib.folders import REPORTED
 from bdlib.runtime import RESULTS, digest, write_whole
 
 

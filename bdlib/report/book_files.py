@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from bdlib.experiments import manifest, notebooks, studies
-from bdlib.places import ROOT
 from bdlib.report import comparison
 from bdlib.report.overview import overview_svg
 from bdlib.report.paired import accuracy_and_asr, findings_table
 from bdlib.report.scoreboard import scoreboard_files
 from bdlib.report.tables import method_name, percent
+from bdlib.runtime import ROOT
 
 TITLES = {"attacks": "attack gallery", "comparison": "comparison", "all": "all"}  # of pages that are no paper's
 OUTCOMES = ("headline", "baselines", "suite", "gtsrb")  # the studies that the page on speed and scale shows

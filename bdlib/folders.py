@@ -45,7 +45,7 @@ def check_can_write(folder: Path, variable: str) -> None:
         if BUNDLE not in folder.parents:
             reason = "it cannot be written to"
     except OSError as error:
-        reason = error.strerror
+        reason = error.strerror or str(error)
     raise ParameterError(f"{variable}={str(folder)!r}: {reason}; set {variable} to a folder of your own")
 
 
@@ -65,4 +65,3 @@ RESULTS = chosen("BDLIB_RESULTS", ROOT / "results")
 CACHE = chosen("BDLIB_CACHE", ROOT / "build" / "cache" if IN_PLACE else user_folder())
 RUNS = ROOT / "build" / "runs" if IN_PLACE else Path("bdlib-runs")  # records of single runs
 REPORTED = ROOT / "results" / "reported"  # the published numbers
-NOTEBOOKS = ROOT / "notebooks"

@@ -14,11 +14,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from bdlib import cli, places
+from bdlib import cli, folders
 from bdlib.checks import ParameterError
 from bdlib.experiments.checkpoints import locked
-from bdlib.places import can_write, check_can_write, chosen, user_folder
-from bdlib.runtime import best_device, threads
+from bdlib.folders import can_write, check_can_write, chosen, user_folder
+from bdlib.runtime import best_device
 
 ROOT = Path(__file__).parents[1]
 TINY = [f"-p{word}" for word in ("victim_epochs=1", "data_fraction=0.05", "teacher_epochs=1", "student_epochs=1")]
@@ -66,7 +66,7 @@ def test_a_folder_that_is_not_there_yet_can_be_written_to_where_it_can_be_made(t
 
 
 def test_nothing_is_written_into_an_installed_package(monkeypatch, tmp_path):
-    monkeypatch.setattr(places, "BUNDLE", tmp_path)
+    monkeypatch.setattr(folders, "BUNDLE", tmp_path)
     assert not can_write(tmp_path / "results")
     with pytest.raises(ParameterError, match=r"BDLIB_RESULTS='.*': it is part of the installed package; set BDLIB_RES"):
         check_can_write(tmp_path / "results", "BDLIB_RESULTS")
@@ -84,7 +84,7 @@ def test_a_cache_that_cannot_be_used_is_one_line_before_any_training(file):
 
 @pytest.mark.parametrize("words", [["manifest"], ["records", "--paper", "nad"], ["verify", "--accept"]])
 def test_commands_that_write_results_say_in_one_line_that_they_cannot(words, file, monkeypatch):
-    monkeypatch.setattr(places, "RESULTS", file / "results")
+    monkeypatch.setattr(folders, "RESULTS", file / "results")
     done = CliRunner().invoke(cli.main, words)
     assert done.exit_code == 2 and len(done.output.splitlines()) == 1 and "BDLIB_RESULTS" in done.output
 
@@ -98,19 +98,16 @@ def test_without_a_home_the_users_folder_is_a_temporary_one(file, tmp_path, monk
     assert user_folder().parent == tmp_path / "temporary"
 
 
-@pytest.mark.parametrize("text", ["two", "0", "-1", "1.5", "100000", " ", "nan", "1e3"])
-def test_threads_that_are_no_number_are_one_line(text, monkeypatch):
-    monkeypatch.setenv("BDLIB_THREADS", text)
-    with pytest.raises(ParameterError, match=f"BDLIB_THREADS='{text}': must be a whole number from 1 to 1024$"):
-        threads()
-
-
-def test_the_callers_random_numbers_are_left_alone(monkeypatch):
+def test_the_callers_random_numbers_are_left_alone():
     state = torch.get_rng_state()
     best_device()
-    assert torch.equal(state, torch.get_rng_state()) and threads() == torch.get_num_threads() == 1
-    monkeypatch.setenv("BDLIB_THREADS", "")
-    assert threads() == 2
+    assert torch.equal(state, torch.get_rng_state()) and torch.get_num_threads() == 1
+
+
+def test_published_numbers_are_there_whatever_the_folder_of_results(tmp_path):
+    code = "from bdlib.experiments.records import reported; assert len(reported('nad'))"
+    done = run([sys.executable, "-c", code], tmp_path, BDLIB_RESULTS=str(tmp_path / "own"), PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_checkout_that_cannot_be_written_to_on_a_machine_that_lacks_almost_everything(tmp_path, file):
