@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from bdlib import cli, folders
 from bdlib.checks import ParameterError
+from bdlib.cli import runs
 from bdlib.experiments.checkpoints import locked
 from bdlib.folders import can_write, check_can_write, chosen, user_folder
 from bdlib.runtime import best_device
@@ -131,6 +132,13 @@ def test_a_checkout_that_cannot_be_written_to_on_a_machine_that_lacks_almost_eve
     assert list((tmp_path / "t ö").glob("bdlib-*/victims/*.safetensors"))
     done = run([*command, "manifest"], tmp_path / "elsewhere", **settings)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "set BDLIB_RESULTS" in done.stderr
+
+
+def test_a_notebook_without_papermill_says_in_one_line_what_to_install(monkeypatch):
+    monkeypatch.setattr(runs, "find_spec", lambda name: None)
+    done = CliRunner().invoke(cli.main, ["notebook", "nad", "out.ipynb"])
+    assert done.exit_code == 1
+    assert done.output == "Error: bdlib notebook needs papermill and ipykernel: pip install 'bdlib[run]'\n"
 
 
 FAR_FROM_HOME = """

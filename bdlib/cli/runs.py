@@ -1,6 +1,7 @@
 """The commands that run one thing: a run without its notebook, a notebook, a victim."""
 
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def notebook(
     Example:
         bdlib notebook nad out.ipynb -p attack=blended -p seed=3
     """
+    if missing := [name for name in ("papermill", "ipykernel") if find_spec(name) is None]:
+        raise click.ClickException(f"bdlib notebook needs {' and '.join(missing)}: pip install 'bdlib[run]'")
     from bdlib.experiments import notebooks
 
     changes = notebooks.read_yaml(notebooks.profile_file(paper, profile)) or {}
