@@ -6,6 +6,7 @@ JOBS ?=
 PLACE = local
 BDLIB = .venv/bin/bdlib
 SNAKEMAKE = .venv/bin/snakemake --quiet host reason --config profile=$(PROFILE) --profile profiles/$(PLACE)
+WRITABLE = test -w . || { echo "$$PWD cannot be written to: make works in a copy of your own"; exit 1; }
 
 .PHONY: help env book test verify records paper benchmark lint clean
 help: ## this list
@@ -13,12 +14,17 @@ help: ## this list
 
 env: .venv/.installed ## the environment, in .venv
 .venv/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	@$(WRITABLE)
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("Python 3.11 or newer is needed, this is " + \
+	    sys.version.split()[0] + "; name another one: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>&- || \
+	    { echo "$(PYTHON) has no venv and pip; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --disable-pip-version-check -e ".[book,run,test]" -c constraints.txt
 	@touch $@
 
 book: env ## train what is missing, run the notebooks, build the book
+	@$(WRITABLE)
 	@$(SNAKEMAKE) book
 	@.venv/bin/python -c 'from pathlib import Path; print("The book is ready. Open", Path("build/book/index.html").resolve().as_uri())'
 
@@ -31,6 +37,7 @@ verify: env ## every claim with its verdict; fails where one is worse than the a
 	$(BDLIB) verify
 
 records: env ## every run behind the chapters' intervals that is missing; SLICE=10 stops after ten minutes
+	@$(WRITABLE)
 	@$(if $(SLICE),.venv/bin/python scripts/slice.py $(SLICE)) $(SNAKEMAKE) $(if $(JOBS),--resources gpu=$(JOBS)) \
 	    --quiet host reason progress -- records; status=$$?; $(BDLIB) manifest --profile $(PROFILE) && exit $$status
 

@@ -15,15 +15,16 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from bdlib import runtime
+from bdlib import folders
 from bdlib.experiments import manifest, notebooks
 from bdlib.experiments.victims import VictimConfig, victim_path
 
 PROFILE = config.get("profile", "quick")
 PAPERS = notebooks.papers()
-BDLIB = f"{sys.executable} -m bdlib.cli"  # the console command `bdlib`, of this environment also on a cluster
-RESULTS = os.path.relpath(runtime.RESULTS)
-VICTIMS = str(runtime.CACHE / "victims")
+PYTHON = shlex.quote(sys.executable)
+BDLIB = f"{PYTHON} -m bdlib.cli"  # the console command `bdlib`, of this environment also on a cluster
+RESULTS = os.path.relpath(folders.RESULTS)
+VICTIMS = str(folders.CACHE / "victims")
 CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
 PAGES = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
 PLANNED = manifest.planned_runs(PROFILE)
@@ -54,7 +55,7 @@ def victim_options(name):
 
 def reported_of(paper):
     """A paper's published numbers; the comparison of all papers has none of its own."""
-    return [] if paper == "comparison" else [f"{RESULTS}/reported/{paper}.csv"]
+    return [] if paper == "comparison" else [f"results/reported/{paper}.csv"]
 
 
 def existing_records(*profiles):
@@ -110,7 +111,7 @@ for position, group in enumerate(MISSING):
         resources:
             gpu=1,
         shell:
-            f"{BDLIB} records --profile {PROFILE} {{output:q}}"
+            "{BDLIB} records --profile {PROFILE} {output:q}"
 
 
 rule tables:
@@ -120,8 +121,9 @@ rule tables:
     output:
         f"{RESULTS}/{PROFILE}/manifest.csv",
         f"{RESULTS}/{PROFILE}/metrics.csv",
+    message: f"tables of all {PROFILE} records"
     shell:
-        f"{BDLIB} manifest --profile {PROFILE}"
+        "{BDLIB} manifest --profile {PROFILE}"
 
 
 rule victim:
@@ -129,6 +131,7 @@ rule victim:
         VICTIMS + "/{name}.safetensors",
     params:
         options=lambda wildcards: victim_options(wildcards.name),
+    message: "victim {wildcards.name}"
     threads: 2
     resources:
         gpu=1,
@@ -153,8 +156,9 @@ rule notebook:
     threads: 2
     resources:
         gpu=1,
+    message: "chapter {wildcards.paper}, {wildcards.profile} profile"
     shell:
-        "{BDLIB} notebook {wildcards.paper} {output} --profile {wildcards.profile}"
+        "{BDLIB} notebook {wildcards.paper} {output:q} --profile {wildcards.profile}"
         " -p record=build/{wildcards.profile}/{wildcards.paper}.json 2>&1 | tee {log}"
 
 
@@ -167,5 +171,6 @@ rule site:
         expand(RESULTS + "/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
     output:
         "build/book/index.html",
+    message: f"the book, from the chapters of the {PROFILE} profile"
     shell:
-        f"{sys.executable} scripts/build_book.py --profile {PROFILE}"
+        "{PYTHON} scripts/build_book.py --profile {PROFILE}"

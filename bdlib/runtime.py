@@ -1,4 +1,4 @@
-"""Paths, the device, files written whole or not at all, and facts about the machine."""
+"""The device, files written whole or not at all, and facts about the machine."""
 
 import functools
 import hashlib
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from bdlib.folders import ROOT
 
 
 class FileError(ValueError):
@@ -31,9 +33,6 @@ def _threads(text: str) -> int:
     return int(text)
 
 
-ROOT = Path(__file__).parents[1]  # the repository: bdlib is installed in place
-RESULTS = Path(os.environ.get("BDLIB_RESULTS", ROOT / "results"))
-CACHE = Path(os.environ.get("BDLIB_CACHE", ROOT / "build" / "cache"))
 THREADS = _threads(os.environ.get("BDLIB_THREADS") or "2")
 DRAFT = re.compile(r"\.(?:([0-9a-f]{8})-)?(\d+)\.part$")  # how a draft's name ends: its writer's machine and number
 
@@ -41,8 +40,8 @@ DRAFT = re.compile(r"\.(?:([0-9a-f]{8})-)?(\d+)\.part$")  # how a draft's name e
 def best_device() -> torch.device:
     """A GPU if there is one, else the CPU, set up so that equal runs give equal numbers.
 
-    On the CPU the number of threads decides the order of sums, and so the last bits of every weight. It is two, or
-    what $BDLIB_THREADS says.
+    On the CPU the number of threads decides the order of sums, and so the last bits of every weight. So this sets
+    PyTorch's number of threads for the whole process: two, or what $BDLIB_THREADS says. No random generator changes.
     """
     if torch.cuda.is_available():
         set_up_compiler()

@@ -5,6 +5,7 @@ shapes, types, metadata. A file also holds the folder and the name that it was w
 """
 
 import json
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from safetensors.torch import load as tensors_in
 from safetensors.torch import save as bytes_of
 from torch import Tensor, contiguous_format
 
+from bdlib import runtime
 from bdlib.runtime import write_whole
 
 ZEROS = "0" * 64
@@ -47,7 +49,7 @@ def load_tensors(path: Path) -> dict[str, Tensor] | None:
 
     Example: ``load_tensors(path) or made_anew(path)``
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
         return verified_tensors(path.read_bytes(), path)
@@ -69,10 +71,10 @@ def verified_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
 
 def set_aside(path: Path, why: str) -> None:
     """Warn in one line that a file cannot be used, and rename it to `<name>.damaged`, over one of that name."""
-    kept = path.with_name(f"{path.name}.damaged")
-    warnings.warn(f"{path} is not used ({why}); it is made anew, the old one is now {kept.name}", stacklevel=4)
+    line = f"{path} is not used ({' '.join(why.split())}); it is made anew, the old one is now {path.name}.damaged"
+    warnings.warn(line, stacklevel=4)
     with suppress(OSError):
-        path.replace(kept)
+        runtime.set_aside(path)
 
 
 def _label(path: Path) -> str:
@@ -81,7 +83,7 @@ def _label(path: Path) -> str:
 
 
 def _header_end(content: bytes) -> int:
-    return 8 + int.from_bytes(content[:8], "little")
+    return min(len(content), 8 + int.from_bytes(content[:8], "little"))
 
 
 def _seal_in(content: bytes) -> int:

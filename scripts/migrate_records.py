@@ -13,7 +13,7 @@ from pathlib import Path
 from bdlib.evaluation.metrics import Scores
 from bdlib.experiments.records import Record
 from bdlib.experiments.versions import versions
-from bdlib.runtime import RESULTS
+from bdlib.folders import RESULTS
 
 PARAMETERS = {
     "drop_epoch": "milestone",

@@ -5,13 +5,16 @@ import importlib
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import docutils.core
 import docutils.nodes
 import pytest
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
@@ -113,12 +116,24 @@ def errors(text):
     return [message.astext() for message in said if message["level"] >= 3]
 
 
-def test_the_colab_cell_runs_the_script_that_fetches_this_repository():
-    assert f'"{ADDRESS}"' in (ROOT / "scripts" / "colab.py").read_text()
-    script = ADDRESS.replace("github.com", "raw.githubusercontent.com") + "/main/scripts/colab.py"
+COLAB = f"""import sys
+
+if "google.colab" in sys.modules:
+    %pip install -q "bdlib @ git+{ADDRESS}\""""
+
+
+def test_the_first_cell_installs_this_repository_in_colab_alone(monkeypatch):
     for path in (ROOT / "notebooks").glob("*.ipynb"):
-        first = next(c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code")
-        assert f"{script}\n" in "".join(first["source"]) and "remove-cell" in first["metadata"]["tags"]
+        first = next(c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code")
+        assert "".join(first["source"]) == COLAB and "remove-cell" in first["metadata"]["tags"]
+    called = []
+    code = TransformerManager().transform_cell(COLAB)
+    shell = SimpleNamespace(run_line_magic=lambda *words: called.append(words))
+    exec(code, {"get_ipython": lambda: shell})
+    assert not called
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    exec(code, {"get_ipython": lambda: shell})
+    assert called == [("pip", f'install -q "bdlib @ git+{ADDRESS}"')]
 
 
 @pytest.fixture
@@ -149,3 +164,11 @@ def test_a_broken_link_and_an_image_without_text_are_found(build_book, tmp_path)
         "a.html: c.png has no alternative text",
         "b.html: missing.html does not exist",
     ]
+
+
+def test_the_same_versions_of_python_are_declared_and_tested():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [line.rpartition(" ")[2] for line in project["classifiers"] if "Python :: 3." in line]
+    jobs = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text(encoding="utf-8"))["jobs"]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == declared
+    assert project["requires-python"] == f">={declared[0]}"

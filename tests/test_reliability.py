@@ -95,7 +95,7 @@ beta:
 STAND_IN = """
 
 def run(paper, parameters):
-    from bdlib.runtime import RESULTS
+    from bdlib.folders import RESULTS
 
     if parameters["power"] == 4.0 and not (RESULTS / "awake").exists():
         (RESULTS / "asleep").touch()

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from bdlib import runtime
+from bdlib import folders
 from bdlib.claims import schema
 from bdlib.claims.schema import SCALES, Claim, Scale
 from bdlib.claims.values import check_claim
 from bdlib.claims.verdicts import VERDICTS, judge
-from bdlib.runtime import FileError
+from bdlib.runtime import FileError, read_text, write_whole
 
 NOT_ASKED = "not asked"  # at this scale
 
@@ -105,7 +105,7 @@ def accepted_verdicts(scale: str) -> dict[str, str]:
     if not path.exists():
         return {}
     verdicts: dict[str, str] = {}
-    lines = runtime.read_text(path).splitlines()
+    lines = read_text(path).splitlines()
     if lines[:1] != ["id,verdict"]:
         raise FileError(f"{path}, line 1: must be id,verdict")
     for number, line in enumerate(lines[1:], 2):
@@ -119,11 +119,11 @@ def accepted_verdicts(scale: str) -> dict[str, str]:
 def accept_verdicts(scale: str, verdicts: Mapping[str, str]) -> Path:
     """Write verdicts by claim as those with which later ones are compared; returns the file."""
     table = pd.DataFrame(sorted(verdicts.items()), columns=["id", "verdict"])
-    return runtime.write_whole(_accepted_file(scale), table.to_csv(index=False).encode())
+    return write_whole(_accepted_file(scale), table.to_csv(index=False).encode())
 
 
 def _accepted_file(scale: str) -> Path:
-    return runtime.RESULTS / scale / "verdicts.csv"
+    return folders.RESULTS / scale / "verdicts.csv"
 
 
 def verdict_changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 from pydantic import BaseModel, Field, ValidationError
 
 from bdlib.experiments import notebooks
-from bdlib.runtime import ROOT
+from bdlib.folders import ROOT
 
 FILE = ROOT / "book" / "claims.yaml"
 Scale: TypeAlias = Literal["quick", "paper"]

@@ -46,8 +46,7 @@ def main() -> None:
     """Backdoor attacks and defenses, run from the command line.
 
     `bdlib list` names the papers and `bdlib show nad` the parameters of one. Everything trained is kept in
-    build/cache, so that the second run on the same victim is faster. `make help` lists the commands for the whole
-    book.
+    a cache ($BDLIB_CACHE; build/cache in a checkout), so that the second run on the same victim is faster.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # both stop a run cleanly, also where a shell has turned SIGINT off
         signal.signal(number, signal.default_int_handler)

@@ -1,7 +1,6 @@
 """What the commands' arguments and options have in common."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -39,8 +38,9 @@ def _value(pair: str, text: str, option: click.Parameter) -> Any:
 
 def known_paper(_: click.Context, option: click.Parameter, keys: Any) -> Any:
     """The keys of papers as they were given. Raises BadParameter for one that has no notebook."""
-    notebooks = Path(__file__).parents[2] / "notebooks"
-    papers = sorted(path.stem for path in notebooks.glob("*.ipynb"))
+    from bdlib.folders import ROOT
+
+    papers = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
     for key in [keys] if isinstance(keys, str) else keys:
         if key not in papers:
             raise click.BadParameter(f"{key}: must be one of {', '.join(papers)}", param=option)

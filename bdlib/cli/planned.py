@@ -33,6 +33,7 @@ def records(paths: tuple[Path, ...], papers: tuple[str, ...], profile: str, only
         bdlib records --paper nad
     """
     from bdlib.experiments import manifest
+    from bdlib.folders import RESULTS, check_can_write
 
     asked = {path.resolve() for path in paths}
     runs = manifest.planned_runs(profile, list(papers) or sorted({path.parent.name for path in asked}))
@@ -44,6 +45,7 @@ def records(paths: tuple[Path, ...], papers: tuple[str, ...], profile: str, only
         for run in runs:
             click.echo(os.path.relpath(run.path))
         return
+    check_can_write(RESULTS, "BDLIB_RESULTS")
     report_failures(map(manifest.make, runs))
 
 
@@ -57,7 +59,9 @@ def manifest(profile: str) -> None:
     line of their error; the exit status is then 1.
     """
     from bdlib.experiments import manifest
+    from bdlib.folders import RESULTS, check_can_write
 
+    check_can_write(RESULTS, "BDLIB_RESULTS")
     runs = manifest.planned_runs(profile)
     click.echo(manifest.write_tables(profile, runs))
     report_failures(map(manifest.failure_line, runs))
@@ -78,7 +82,10 @@ def verify(scales: tuple[Any, ...], accept: bool) -> None:
         bdlib verify --accept
     """
     from bdlib import claims
+    from bdlib.folders import RESULTS, check_can_write
 
+    if accept:
+        check_can_write(RESULTS, "BDLIB_RESULTS")
     worse = claims.verify(scales or claims.SCALES, accept=accept)
     if worse:
         click.echo("\n".join([f"{len(worse)} verdicts are worse than the accepted ones:", *worse]), err=True)

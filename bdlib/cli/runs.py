@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,15 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
     from bdlib.experiments import run as experiments
     from bdlib.experiments.parameters import overridden
     from bdlib.experiments.places import check_place
+    from bdlib.folders import RUNS
     from bdlib.report import tables
-    from bdlib.runtime import ROOT
 
     point = overridden(paper, notebooks.parameters(paper, profile) | parameters)
     if out or (out := Path(point["record"]) if point["record"] else None):
         check_place("out", out)
     warnings.simplefilter("ignore", PremiseWarning)  # printed below
     record = experiments.run(paper, point)
-    path = record.save(out or ROOT / "build" / "runs" / profile / paper / record.name)
+    path = record.save(out or RUNS / profile / paper / record.name)
     click.echo(tables.scores({"before": record.before, "after": record.after}).to_string())
     for premise in record.premises:
         click.echo(f"Caution: {premise}")
@@ -68,6 +69,8 @@ def notebook(
     Example:
         bdlib notebook nad out.ipynb -p attack=blended -p seed=3
     """
+    if missing := [name for name in ("papermill", "ipykernel") if find_spec(name) is None]:
+        raise click.ClickException(f"bdlib notebook needs {' and '.join(missing)}: pip install 'bdlib[run]'")
     from bdlib.experiments import notebooks
 
     changes = notebooks.read_settings(notebooks.profile_file(paper, profile))

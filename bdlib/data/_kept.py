@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from bdlib.data._files import in_one_line
 from bdlib.data.images import ImageSet
-from bdlib.runtime import CACHE
+from bdlib.folders import CACHE
 from bdlib.tensor_files import load_tensors, save_tensors
 
 

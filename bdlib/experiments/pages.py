@@ -10,7 +10,8 @@ import nbformat
 import yaml
 
 from bdlib.checks import ParameterError
-from bdlib.runtime import ROOT, FileError, read_text
+from bdlib.folders import ROOT
+from bdlib.runtime import FileError, read_text
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("smoke", "quick", "paper")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import pandas as pd
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from bdlib import runtime
+from bdlib import folders
 from bdlib.attacks import ATTACKS
 from bdlib.checks import OneOf
 from bdlib.data.datasets import DATASETS
@@ -47,7 +47,7 @@ class ReportedRow(BaseModel, frozen=True, extra="forbid"):
 
 def reported_file(paper: str) -> Path:
     """Where the published numbers of one paper are."""
-    return runtime.RESULTS / "reported" / f"{paper}.csv"
+    return folders.REPORTED / f"{paper}.csv"
 
 
 def reported(paper: str) -> pd.DataFrame:

@@ -22,11 +22,13 @@ from bdlib.attacks.selection.ranking import surrogate_seed
 from bdlib.data.datasets import load_dataset, source_of
 from bdlib.data.images import ImageSet, split
 from bdlib.evaluation.metrics import Scores, evaluate_attack
-from bdlib.experiments.checkpoints import LEARNED, load_checkpoint, locked, read_checkpoint, save_checkpoint
+from bdlib.experiments.checkpoints import LEARNED, load_checkpoint, locked, save_checkpoint
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.keys import selection_key, trigger_key, victim_key
 from bdlib.experiments.sources import made_from_these_data
-from bdlib.runtime import CACHE, best_device, runtime_facts
+from bdlib.folders import CACHE
+from bdlib.runtime import best_device, runtime_facts
+from bdlib.tensor_files import load_tensors
 from bdlib.training.loop import Epoch
 from bdlib.types import MakeModel, Trigger, ignore
 
@@ -149,7 +151,7 @@ def load_selection(config: VictimConfig) -> dict[str, Tensor]:
         return select(config, load_data(config)[0])
     path = selection_path(config)
     with locked(path):
-        selected = read_checkpoint(path) if made_from_these_data(path, config) else None
+        selected = load_tensors(path) if made_from_these_data(path, config) else None
         if selected is None:
             selected = select(config, load_data(config)[0])
             save_checkpoint(path, selected, _facts(config))

@@ -11,8 +11,9 @@ from filelock import FileLock
 from safetensors.torch import save_file
 from torch import nn
 
-from bdlib.experiments.checkpoints import load_checkpoint, locked, read_checkpoint, save_checkpoint
+from bdlib.experiments.checkpoints import load_checkpoint, locked, save_checkpoint
 from bdlib.runtime import write_whole
+from bdlib.tensor_files import load_tensors
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.tensor([1.5, -2.0]), "steps": torch.tensor(3)}
 
@@ -28,7 +29,7 @@ def aside(path):
 
 
 def test_tensors_come_back_as_they_were_saved(path):
-    tensors = read_checkpoint(path)
+    tensors = load_tensors(path)
     assert tensors.keys() == TENSORS.keys()
     assert all(torch.equal(tensors[name], TENSORS[name]) and tensors[name].is_contiguous() for name in TENSORS)
     assert not aside(path).exists()
@@ -41,8 +42,8 @@ def test_no_flipped_byte_is_used(path):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << draw.randrange(8)
         path.write_bytes(damaged)
-        with pytest.warns(UserWarning, match=f"{path} cannot be read .* it is made again"):
-            assert read_checkpoint(path) is None, place
+        with pytest.warns(UserWarning, match=f"{path} is not used .* it is made anew"):
+            assert load_tensors(path) is None, place
         assert not path.exists() and aside(path).read_bytes() == damaged
     assert len(list(path.parent.iterdir())) == 1  # the last one is kept, not all
 
@@ -53,35 +54,35 @@ def test_no_flipped_byte_is_used(path):
 ])  # fmt: skip
 def test_no_other_damage_is_used_either(path, damage):
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.warns(UserWarning, match=f"{path} cannot be read"):
-        assert read_checkpoint(path) is None
+    with pytest.warns(UserWarning, match=f"{path} is not used"):
+        assert load_tensors(path) is None
 
 
 def test_the_file_of_another_victim_is_not_read_under_this_name(path):
     other = path.with_name("other.safetensors")
     other.write_bytes(path.read_bytes())
-    with pytest.warns(UserWarning, match="not what was written under its name"):
-        assert read_checkpoint(other) is None
+    with pytest.warns(UserWarning, match="it was written as"):
+        assert load_tensors(other) is None
 
 
 def test_a_file_without_a_checksum_is_made_anew(path):
     save_file(TENSORS, path, metadata={"attack": '"badnets"'})  # as earlier versions wrote it
-    with pytest.warns(UserWarning, match="has no checksum"):
-        assert read_checkpoint(path) is None
+    with pytest.warns(UserWarning, match="no checksum inside it"):
+        assert load_tensors(path) is None
 
 
 def test_a_folder_or_a_link_in_its_place_is_set_aside(tmp_path):
     for number, make in enumerate((lambda p: p.mkdir(), lambda p: p.symlink_to(tmp_path / "gone"))):
         path = tmp_path / f"{number}.safetensors"
         make(path)
-        with pytest.warns(UserWarning, match="it is no file"):
-            assert read_checkpoint(path) is None
+        with pytest.warns(UserWarning, match="is not used"):
+            assert load_tensors(path) is None
         save_checkpoint(path, TENSORS, {})
-        assert read_checkpoint(path)
+        assert load_tensors(path)
 
 
 def test_weights_that_do_not_fit_are_set_aside(path):
-    with pytest.warns(UserWarning, match="cannot be read"):
+    with pytest.warns(UserWarning, match="is not used"):
         assert not load_checkpoint(nn.Linear(4, 4), path)
     assert aside(path).exists() and not load_checkpoint(nn.Linear(4, 4), path)
 

@@ -4,9 +4,10 @@ import csv
 
 import pytest
 
-from bdlib import runtime
+from bdlib import folders
 from bdlib.experiments.reported import ReportedRow, answers, reported
-from bdlib.runtime import RESULTS, FileError
+from bdlib.folders import RESULTS
+from bdlib.runtime import FileError
 
 FILES = sorted((RESULTS / "reported").glob("*.csv"))
 CELLS = {
@@ -28,8 +29,8 @@ def rows(tmp_path, monkeypatch):
     """Writes a changed copy of NAD's published numbers; reading it must fail with one line that names the file."""
     path = tmp_path / "reported" / "nad.csv"
     path.parent.mkdir()
-    path.write_bytes((RESULTS / "reported" / "nad.csv").read_bytes())
-    monkeypatch.setattr(runtime, "RESULTS", tmp_path)
+    path.write_bytes((folders.REPORTED / "nad.csv").read_bytes())
+    monkeypatch.setattr(folders, "REPORTED", path.parent)
     return path
 
 

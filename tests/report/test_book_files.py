@@ -5,8 +5,8 @@ import io
 import pandas as pd
 
 from bdlib import claims
+from bdlib.folders import ROOT
 from bdlib.report import book_files, scoreboard
-from bdlib.runtime import ROOT
 
 
 def test_the_files_of_the_scoreboard_page(monkeypatch):

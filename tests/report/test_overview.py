@@ -1,7 +1,7 @@
 """The README's picture, which must be that of the committed records."""
 
+from bdlib.folders import ROOT
 from bdlib.report.overview import overview_svg
-from bdlib.runtime import ROOT
 
 
 def test_the_committed_picture_is_that_of_the_records():
