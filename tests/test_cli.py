@@ -122,14 +122,16 @@ def test_a_parameter_that_is_given_twice_is_named(no_kernel, made):
     assert "seed: is given twice" in refused(call("run", "nad", "-p", "seed=1", "-p", "seed=2"), made)
 
 
-@pytest.mark.parametrize("place", NO_PLACE)
-@pytest.mark.parametrize("words", [
+ASKS_FOR_A_PLACE = [
     ["run", "nad", "--out", "{}"], ["notebook", "nad", "{}"], ["run", "nad", "-p", "record={}"],
     ["notebook", "nad", "out.ipynb", "-p", "record={}"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words, place", [
+    (words, place) for words in ASKS_FOR_A_PLACE for place in NO_PLACE if place or "record={}" not in words
 ])  # fmt: skip
-def test_a_place_that_cannot_be_written_is_known_before_the_run(words, place, no_kernel, made, request):
-    if place == "" and words[-1] == "record={}":
-        pytest.skip("no record is asked for")
+def test_a_place_that_cannot_be_written_is_known_before_the_run(words, place, no_kernel, made):
     name = "record" if words[-1].startswith("record") else "out"
     line = refused(call(*(word.format(place) for word in words)), made)
     assert line.startswith(f"ParameterError: {name}=") and "must be a file that can be written" in line

@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+import time
 import warnings
 
 import pytest
@@ -94,25 +95,32 @@ def test_locks_that_nobody_holds_do_not_pile_up(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"held.lock"}
 
 
-COUNTS = """
+COUNT = """
+def count(file):
+    for _ in range(25):
+        with locked(file):
+            number = int(file.read_text() or 0)
+            time.sleep(0.001)
+            file.write_text(str(number + 1))
+"""
+ALONE = f"""
 import sys, time
 from pathlib import Path
 from bdlib.experiments.checkpoints import locked
-file = Path(sys.argv[1])
-for _ in range(25):
-    with locked(file):
-        number = int(file.read_text() or 0)
-        time.sleep(0.001)
-        file.write_text(str(number + 1))
+{COUNT}
+print("ready", flush=True)
+count(Path(sys.argv[1]))
 """
 
 
 def test_processes_that_want_the_same_file_take_turns(tmp_path):
-    file = tmp_path / "count.txt"
+    file, here = tmp_path / "count.txt", {"locked": locked, "time": time}
     file.touch()
-    command = [sys.executable, "-c", COUNTS, str(file)]
-    processes = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0] and file.read_text() == "50"
+    exec(COUNT, here)
+    with subprocess.Popen([sys.executable, "-c", ALONE, str(file)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "ready\n"
+        here["count"](file)
+    assert other.returncode == 0 and file.read_text() == "50"
 
 
 def test_a_killed_writers_draft_is_swept_by_the_next_write_and_a_living_ones_is_not(tmp_path):
