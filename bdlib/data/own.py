@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ def load_parquet(*paths: str | Path, size: Size = 32, channels: Channels = 3) ->
 
 
 @checked
-def image_set(images: Any, labels: Any, *, layout: Literal["NCHW", "NHWC"] | None = None) -> ImageSet:
+def image_set(images: object, labels: object, *, layout: Literal["NCHW", "NHWC"] | None = None) -> ImageSet:
     """Arrays as an `ImageSet`: `images` of NumPy or PyTorch, and a whole number from 0 for each in `labels`.
 
     Pixels are bytes from 0 to 255, or floats from 0 to 1, which are rounded to bytes. Shapes are (n, h, w) for gray

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 
 import numpy as np
 import pyarrow
@@ -153,7 +154,7 @@ def test_folders_that_are_not_as_they_should_be_are_named(folder, tmp_path):
     (tmp_path / "one" / "a").mkdir(parents=True)
     (tmp_path / "one" / "a" / "a.png").write_bytes(encoded())
     refused("two folders or more", tmp_path / "one")
-    with pytest.raises((ParameterError, TypeCheckError), match="path=3: must be|load_folder"):
+    with pytest.raises((ParameterError, TypeCheckError), match="=3: must be|load_folder"):
         load_folder(3)
     with pytest.raises(ParameterError, match="size=3: must be"):
         load_folder(folder, size=3)
@@ -282,24 +283,28 @@ def test_sets_that_do_not_fit_are_one_line():
     train, gray = image_set(BYTES, LABELS), image_set(BYTES[:, :1], LABELS)
     named = [NamedImages(train.images, train.labels, names) for names in (("a", "b", "c"), ("a", "c", "b"))]
     wrong = {
-        "name='cifar10': must be": ("cifar10", train, train), "name='a/b': must be": ("a/b", train, train),
-        "name='': must be": ("", train, train), "train=tuple: must be an ImageSet": ("x", (BYTES, LABELS), train),
-        "test=NoneType: must be an ImageSet": ("x", train, None), "of shape (3, 8, 8), as train": ("x", train, gray),
-        "train=torch.uint8 of shape (6, 3, 4, 8): must be square": ("x", image_set(BYTES[:, :, :4], LABELS), train),
+        "name='cifar10': must be": ("cifar10", train, train),
+        "name='a/b': must be": ("a/b", train, train),
+        "name='': must be": ("", train, train),
+        "train=.*must be an ImageSet": ("x", (BYTES, LABELS), train),
+        "test=None.*must be an ImageSet": ("x", train, None),
+        "test.*(as train|of train are)": ("x", train, gray),
+        "train.*square": ("x", narrow := image_set(BYTES[:, :, :4], LABELS), narrow),
         "test: must have labels from 0 to 2": ("x", train, image_set(BYTES, LABELS + 1)),
         "none of class 0": ("x", image_set(BYTES, LABELS + 1), train),
         "two names or more": ("x", image_set(BYTES, LABELS * 0), train),
         "pixels that differ": ("x", image_set(np.full_like(BYTES, 7), LABELS), train),
-        "classes of train, in that order": ("x", *named), "test=torch.uint8 of shape (0, 3, 8, 8)": (
-            "x", train, train[:0]), "train: must have images": ("x", train[:0], train),
-    }  # fmt: skip
+        "classes of train, in that order": ("x", *named),
+        "test.*0, 3, 8, 8|test.*empty": ("x", train, train[:0]),
+        "train: must have images|train.*empty": ("x", train[:0], train),
+    }
     for said, given in wrong.items():
         with pytest.raises((ParameterError, TypeCheckError)) as caught:  # whichever looks first
             register_dataset(*given)
-        if isinstance(caught.value, TypeCheckError):
-            continue
-        assert said in str(caught.value) and "\n" not in str(caught.value), said
         assert "x" not in DATASETS
+        if isinstance(caught.value, ParameterError):
+            line = str(caught.value)
+            assert re.search(said, line) and "\n" not in line, line
     for names, said in ((["a", "b"], "labels from 0 to 1"), (["a", "a", "b"], "all different"), ("abcd", "of class 3")):
         with pytest.raises(ParameterError, match=said):
             register_dataset("x", train, train, class_names=list(names))
