@@ -7,10 +7,10 @@ from torch import nn
 
 from bdlib import ranges
 from bdlib.attacks.poisoning import Poisoned, Positions, draw_positions, poison_at
-from bdlib.checks import CheckedFields, checked
+from bdlib.checks import CheckedFields, ParameterError, checked
 from bdlib.data.images import ImageSet
 from bdlib.training.loop import Schedule, train
-from bdlib.types import MakeModel, OnEvent, Relabel, Trigger, ignore
+from bdlib.types import MakeModel, MovedModel, OnEvent, Relabel, Trigger, ignore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,8 @@ class Attack(CheckedFields):
         raise TypeError(f"{type(self).__name__} has a fixed trigger: there are no weights to load")
 
     @checked
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: int) -> Trigger:
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation,
+            seed: ranges.Seed) -> Trigger:  # fmt: skip
         """The trigger, made from clean images before any poisoning; a fixed one needs no images.
 
         `make_model` builds the attacker's own network, `augmentation` (pixels) is for its training.
@@ -62,7 +63,7 @@ class Attack(CheckedFields):
         """The training set as the attacker hands it over.
 
         `poison_rate` is a share of all images, for clean-label attacks of the target class. The images are drawn from
-        `seed`, unless a selection has found their positions, `ids`. Raises ValueError when there are too few.
+        `seed`, unless a selection has found their positions, `ids`. Raises ParameterError when there are too few.
         """
         if ids is None:
             rate = poison_rate if self.poisons else 0.0
@@ -71,7 +72,7 @@ class Attack(CheckedFields):
 
     @checked
     def train_victim(
-        self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
+        self, model: MovedModel, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
         poison_rate: ranges.Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
     ) -> Trigger:  # fmt: skip
         """Train `model` in place from the clean `data`, as the attack has it; in evaluation mode afterwards.
@@ -79,7 +80,8 @@ class Attack(CheckedFields):
         Returns the trigger; `trigger` is None where it is trained with the victim. `schedule.seed` also draws the
         images to poison. `on_event` and `compiled` are those of `bdlib.training.loop.train`.
         """
-        assert trigger is not None
+        if trigger is None:
+            raise ParameterError(f"trigger=None: must be a trigger; {type(self).__name__} makes none in training")
         poisoned = self.poison(data, trigger, relabel, poison_rate=poison_rate, seed=schedule.seed, ids=ids)
         train(model, poisoned.data, schedule, on_event=on_event, compiled=compiled)
         return trigger

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bdlib import ranges
-from bdlib.checks import checked
+from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet
 from bdlib.models import accuracy
 from bdlib.types import Images, Logits
@@ -28,15 +28,16 @@ def batch_norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
 
 
 def require_batch_norm(model: nn.Module) -> None:
-    """Raise ValueError for a network whose filters cannot be masked."""
+    """Raise ParameterError for a network whose filters cannot be masked."""
     if not batch_norms(model):
-        raise ValueError("filters are masked in BatchNorm2d layers with weights, and this network has none")
+        kind = type(model).__name__
+        raise ParameterError(f"model: filters are masked in BatchNorm2d layers with weights, and {kind} has none")
 
 
 class Masked(nn.Module):
     """`model` with a factor on every filter: `masks`, in the order of `names`, all one at the start.
 
-    The model is not copied. Its own weights are frozen, so that only the masks can be trained. Raises ValueError for a
+    The model is not copied. Its own weights are frozen, so that only the masks can be trained. Raises ParameterError for a
     network without BatchNorm2d layers.
     """
 

@@ -11,41 +11,49 @@ What differs between methods is the loss, and the optimizer, that they hand it. 
 needs nothing else.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import cos, isfinite, nan, pi
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from bdlib.data.images import ImageSet, batches, require_images
-from bdlib.types import Batch, Loss, LossFn, OnEvent, ignore
+from bdlib import ranges
+from bdlib.checks import CheckedFields, ParameterError, checked
+from bdlib.data.images import ImageSet, batches
+from bdlib.types import Batch, Loss, LossFn, MovedModel, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes what is trained
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Stochastic gradient descent: how long, how fast, and on what augmentation."""
+class Schedule(CheckedFields):
+    """Stochastic gradient descent: how long, how fast, and on what augmentation.
 
-    epochs: int
-    learning_rate: float  # the highest one
+    Raises ParameterError for a value out of its range. Example: `Schedule(10, 0.1, anneal="one_cycle", seed=1)`
+    """
+
+    epochs: Annotated[int, Field(ge=0, le=100_000)]
+    learning_rate: ranges.LearningRate  # the highest one
     anneal: Literal["constant", "cosine", "one_cycle"] = "cosine"
-    milestones: tuple[int, ...] = ()  # epochs from which the rate is a tenth of what it was
-    batch_size: int = 128
-    momentum: float = 0.9
+    milestones: Sequence[Annotated[int, Field(ge=0)]] = ()  # epochs from which the rate is a tenth of what it was
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    momentum: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.9
     nesterov: bool = False
-    weight_decay: float = 5e-4
-    augmentation: int | None = 4  # largest shift of the random crop, in pixels, with mirroring; None for neither
-    seed: int = 0  # of the shuffles and the augmentation
+    weight_decay: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 5e-4
+    augmentation: ranges.Augmentation = 4  # largest shift of the random crop, in pixels, with mirroring; or None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of the shuffles and the augmentation
     seed_per_epoch: bool = False  # a generator of its own for each epoch, seeded `seed * epochs + epoch`
 
     def sgd(self, parameters: Iterable[Tensor]) -> SGD:
         """The optimizer, at the highest learning rate."""
         tensors = list(parameters)
+        if not tensors:
+            raise ParameterError("model: has no weights to train")
         return SGD(tensors, self.learning_rate, momentum=self.momentum, nesterov=self.nesterov,
                    weight_decay=self.weight_decay, fused=tensors[0].is_cuda or None)  # fmt: skip
 
@@ -100,17 +108,17 @@ class Step:
         return loss
 
 
+@checked
 def steps(
-    model: nn.Module, data: ImageSet, schedule: Schedule, optimizer: Optimizer | None = None
+    model: MovedModel, data: ImageSet, schedule: Schedule, optimizer: Optimizer | None = None
 ) -> Iterator[tuple[Batch, Step]]:
     """Every batch of every epoch, and the step to be taken on it; `model` is in training mode at each epoch's start.
 
     The model is moved to the data's device, and left in evaluation mode when the loop ends, also by `break`. Without
     an `optimizer` it is SGD on all parameters. On a GPU that has bfloat16, losses are computed in it.
 
-    Raises ValueError when `data` is empty.
+    Raises ParameterError when `data` is empty, and for a network that does not fit it.
     """
-    require_images(data)
     device = data.labels.device
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = optimizer or schedule.sgd(model.parameters())
@@ -147,8 +155,9 @@ class Epoch(NamedTuple):
     model: nn.Module  # as it now is; it will be trained further
 
 
+@checked
 def train(
-    model: nn.Module,
+    model: MovedModel,
     data: ImageSet,
     schedule: Schedule,
     *,
@@ -163,7 +172,8 @@ def train(
     another to train only some of them, or to step differently. `on_event("epoch", Epoch(...))` is called after each
     epoch. `compiled` hands `loss_fn` the model through torch.compile, which pays on long GPU runs without layer taps.
 
-    Raises FloatingPointError after the first epoch whose mean loss is not finite.
+    Raises ParameterError for a network that does not fit the images and their labels, or has no weights to train;
+    FloatingPointError after the first epoch whose mean loss is not finite.
     """
     turns = steps(model, data, schedule, optimizer)
     forward = torch.compile(model) if compiled else model
