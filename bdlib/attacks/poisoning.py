@@ -1,6 +1,7 @@
 """Putting triggers into a stored training set."""
 
 from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Generator, Tensor

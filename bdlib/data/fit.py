@@ -6,10 +6,11 @@ from itertools import chain
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from bdlib.checks import ParameterError
-from bdlib.types import Labels, Logits, Pixels, Relabel
+from bdlib.types import Labels, Pixels, Relabel
 from bdlib.words import shown
 
 
@@ -57,7 +58,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def probe(model: nn.Module, images: Pixels, *, name: str = "model") -> Logits:
+def probe(model: nn.Module, images: Pixels, *, name: str = "model") -> Float[Tensor, "two k"]:
     """The logits of two images, or of one image twice, on the network's own device. Its mode stays as it is.
 
     Raises ParameterError, with `name` as the network's, unless it computes in float32, takes images of this shape, and

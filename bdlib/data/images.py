@@ -87,8 +87,10 @@ class ImageSet:
         return made
 
 
-def require_images(data: ImageSet, name: str = "data") -> None:
-    """Raise ParameterError for a set without images; `name` is the argument's."""
+def require_images(data: ImageSet, name: str = "data", *, least: int = 1) -> None:
+    """Raise ParameterError for a set of fewer than `least` images; `name` is the argument's."""
+    if 0 < len(data) < least:
+        raise ParameterError(f"{name}: must have {least} images, not {len(data)}")
     if not len(data):
         raise ParameterError(f"{name}: the set of images is empty")
 

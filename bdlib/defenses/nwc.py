@@ -151,14 +151,9 @@ def reinitialize(
 
 @checked
 def activeness_aware_fine_tune(
-    model: nn.Module,
-    clean: ImageSet,
-    schedule: Schedule,
-    *,
-    alpha: ranges.Weight,
-    rho: ranges.Radius,
-    on_event: OnEvent = ignore,
-) -> nn.Module:
+    model: nn.Module, clean: ImageSet, schedule: Schedule, *,
+    alpha: ranges.Weight, rho: ranges.Radius, on_event: OnEvent = ignore,
+) -> nn.Module:  # fmt: skip
     """A copy of `model` fine-tuned by (1 - alpha) g + alpha g', where g' is the gradient `rho` uphill in every tensor.
 
     To first order it descends ``CE + alpha rho ||grad CE||``. With `alpha` or `rho` zero it is plain fine-tuning.

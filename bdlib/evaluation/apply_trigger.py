@@ -13,7 +13,6 @@ from bdlib.data.images import ImageSet
 from bdlib.types import Images, Labels, Pixels, Relabel, Trigger
 from bdlib.words import shown
 
-
 TargetLabel = Annotated[int, Field(ge=0)]
 
 

@@ -10,16 +10,17 @@ from bdlib.types import Images
 
 LIMIT = 100.0  # decibels, of images that are equal
 WINDOW = 11  # pixels, of the structural similarity
+LARGEST = 10.0  # of a pixel's absolute values; what is beyond was meant as 0 to 255
 
 
 def require_pair(images: Images, changed: Images, least: int = 1) -> None:
-    """Raise ParameterError unless both are images in [0, 1], of one shape, at least `least` pixels high and wide."""
+    """Raise ParameterError unless both are finite images of one shape, at least `least` pixels high and wide."""
     if images.shape != changed.shape or min(images.shape) < 1 or min(images.shape[2:]) < least:
         shapes = f"{tuple(images.shape)} and {tuple(changed.shape)}"
         raise ParameterError(f"changed: must have the images' shape, from {least} pixels on; they have {shapes}")
     for name, each in (("images", images), ("changed", changed)):
-        if not (each.min() >= 0 and each.max() <= 1):  # false for NaN
-            raise ParameterError(f"{name}: must be in [0, 1], not from {each.min():g} to {each.max():g}")
+        if not each.abs().max() <= LARGEST:  # false for NaN
+            raise ParameterError(f"{name}: must be pixels in [0, 1], not up to {each.abs().max():g}")
 
 
 @checked

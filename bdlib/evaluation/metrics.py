@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+
 from torch import nn
 
 from bdlib import ranges

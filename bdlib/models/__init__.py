@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bdlib.checks import checked
 from bdlib.data.fit import evaluation_mode
 from bdlib.data.images import ImageSet, batches
-from bdlib.models.layers import default_layers, find_layer, readout_of, require_maps, tap
+from bdlib.models.layers import default_layers, find_layer, readout_of, require_convolution, require_maps, tap
 from bdlib.models.networks import (
     MODELS,
     Normalize,
@@ -36,6 +36,7 @@ __all__ = [
     "preact_resnet18",
     "predict",
     "readout_of",
+    "require_convolution",
     "require_maps",
     "resnet18",
     "sample_losses",

@@ -48,6 +48,12 @@ def readout_of(model: nn.Module) -> str:
     return linear[-1]
 
 
+def require_convolution(model: nn.Module) -> None:
+    """Raise ParameterError for a network without convolutions."""
+    if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        raise ParameterError(f"model: needs a convolution (torch.nn.Conv2d), {type(model).__name__} has none")
+
+
 def require_maps(
     model: nn.Module, images: Pixels, *layers: str, inputs: bool = False, parameter: str = "layers"
 ) -> list[tuple[int, ...]]:

@@ -37,8 +37,8 @@ def require_batch_norm(model: nn.Module) -> None:
 class Masked(nn.Module):
     """`model` with a factor on every filter: `masks`, in the order of `names`, all one at the start.
 
-    The model is not copied. Its own weights are frozen, so that only the masks can be trained. Raises ParameterError for a
-    network without BatchNorm2d layers.
+    The model is not copied. Its own weights are frozen, so that only the masks can be trained. Raises ParameterError
+    for a network without BatchNorm2d layers.
     """
 
     def __init__(self, model: nn.Module) -> None:
