@@ -12,7 +12,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
+from jaxtyping import jaxtyped
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 from torch import nn
 
@@ -124,16 +125,26 @@ def check_values(values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None
     for name, value in values.items():
         if name in ranges:
             try:
-                ranges[name].validate_python(value)
+                with jaxtyped("context"):  # a tensor's n is not that of the caller
+                    ranges[name].validate_python(value)
             except ValidationError:
                 raise ParameterError(f"{name}={shown(value)}: must be {in_words(ranges[name])}") from None
 
 
 def range_of(annotation: Any) -> Range:
     """The range that an annotation stands for. It is strict: True is no number, and neither is "1"."""
+    if get_origin(annotation) in (dict, Mapping):
+        annotation = get_origin(annotation)  # its items are not looked into
     if isinstance(_bare(annotation), type) and _bare(annotation) not in PLAIN:
-        return TypeAdapter(Annotated[annotation, InstanceOf()])
+        return TypeAdapter(Annotated[annotation, _Instance()])
     return TypeAdapter(annotation, config=STRICT)
+
+
+class _Instance:
+    """A range: the instances of a class, which are not looked into."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.is_instance_schema(source)
 
 
 class CheckedFields:

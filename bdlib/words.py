@@ -34,6 +34,8 @@ class _Schema(GenerateJsonSchema):
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
         if "cls" not in schema:
             return {"description": "a function"}
+        if schema["cls"] in (dict, Mapping):
+            return {"description": "a dictionary"}
         name = "network (torch.nn.Module)" if schema["cls"] is nn.Module else schema["cls"].__name__
         return {"description": f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"}
 
