@@ -15,7 +15,6 @@ from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin, get
 from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
-from torch import nn
 
 from bdlib.words import Range as Range
 from bdlib.words import in_words as in_words
@@ -38,8 +37,8 @@ class ParameterError(ValueError):
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """`function`, which now raises ParameterError for an argument that is not what the signature says.
 
-    Keywords come first, then positional arguments, then image sets: one must hold images, and fit every network and
-    the target label beside it (`ImageSet.check_use`).
+    Keywords come first, then positional arguments, then how image sets fit each other, the networks, the triggers and
+    the target label beside them (`ImageSet.check_use`).
     """
 
     @functools.wraps(function)
@@ -50,9 +49,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)  # Python says better what is missing, or unknown
         names = [*keywords(function), *(name for name in arguments if name not in keywords(function))]
         check_values({name: arguments[name] for name in names if name in arguments}, _hints_of(function)[0])
-        for name, value in arguments.items():
-            if hasattr(value, "check_use"):
-                value.check_use(name, arguments, _hints_of(function)[1])
+        sets = {name: value for name, value in arguments.items() if hasattr(value, "check_use")}
+        for value in [*sets.values()][:1]:
+            value.check_use(sets, arguments, _hints_of(function)[1])
         return function(*args, **kwargs)
 
     return call
@@ -99,13 +98,11 @@ def keywords(function: Callable[..., Any]) -> Mapping[str, Range]:
 
 @functools.cache
 def _hints_of(function: Callable[..., Any]) -> tuple[Mapping[str, Range], Mapping[str, Any]]:
-    """The range of each argument, and the annotations of those that are networks, both by name."""
+    """The range of each argument and its annotation, both by name."""
     hints, variable = get_type_hints(function, include_extras=True), ("VAR_POSITIONAL", "VAR_KEYWORD")
     parameters = inspect.signature(function).parameters.values()
     hints = {p.name: hints[p.name] for p in parameters if p.name in hints and p.kind.name not in variable}
-    networks = {name: hint for name, hint in hints.items()
-                if isinstance(_bare(hint), type) and issubclass(_bare(hint), nn.Module)}  # fmt: skip
-    return {name: range_of(hint) for name, hint in hints.items()}, networks
+    return {name: range_of(hint) for name, hint in hints.items()}, hints
 
 
 def _bare(hint: Any) -> Any:

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from toy_task import STATISTICS, toy  # says first that bdlib takes one thread
-
 import torch
 from torch import nn
+from toy_task import STATISTICS, toy  # says first that bdlib takes one thread
 
 from bdlib.attacks import ATTACKS, SELECTIONS
 from bdlib.attacks.badnets import BadNets
@@ -85,6 +84,90 @@ def right(name: str) -> dict[str, Any]:
     if name == "mechanisms.npd":
         values["defended"] = insert(network(), data, layer="layer3.0.conv1")
     return values
+
+
+class Changed(nn.Module):
+    """A network whose answers are changed by a function."""
+
+    def __init__(self, change: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.inner, self.change = network(), change
+
+    def forward(self, images: torch.Tensor) -> Any:
+        return self.change(self.inner(images))
+
+
+def broken() -> nn.Module:
+    """A network with a weight that is no number, as after training at too large a rate."""
+    model = network()
+    model.head.bias.data[0] = NAN
+    return model
+
+
+# What no function may take, by the kind of the argument. A trigger, a relabeling and a factory are functions.
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "of one channel": lambda: network(1),
+    "of fewer classes than the labels": lambda: network(classes=3),
+    "of one class": lambda: Changed(lambda logits: logits[:, :1]),
+    "in float64": lambda: network().double(),
+    "in bfloat16": lambda: network().bfloat16(),
+    "with logits in float64": lambda: Changed(lambda logits: logits.double()),
+    "with whole numbers": lambda: Changed(lambda logits: logits.argmax(1)),
+    "with more than logits": lambda: Changed(lambda logits: (logits, logits)),
+    "with logits as maps": lambda: Changed(lambda logits: logits[:, :, None, None]),
+    "with nothing": lambda: Changed(lambda logits: None),
+    "with an error": lambda: Changed(lambda logits: logits.nonsense),
+    "with nan": broken,
+    "on another device": lambda: network().to("meta"),
+}
+SETS: dict[str, Callable[[], Any]] = {
+    "without images": lambda: toy(4, 0)[:0],
+    "of one channel": lambda: ImageSet(toy(24, 0).images[:, :1], toy(24, 0).labels),
+    "with a label too many": lambda: ImageSet(toy(24, 0).images, toy(24, 0).labels + 2),
+}
+TRIGGERS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "that returns nothing": lambda images: None,
+    "for one image": lambda images: images[0],
+    "that drops a channel": lambda images: images[:, :1],
+    "of bytes": lambda images: (images * 255).byte(),
+    "of numbers to 255": lambda images: images * 255,
+    "with nan": lambda images: images * NAN,
+    "with an array": lambda images: images.numpy(),
+}
+RELABELINGS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "that returns nothing": lambda labels: None,
+    "to one number": lambda labels: 0,
+    "of floats": lambda labels: labels.float(),
+    "of negative labels": lambda labels: labels - 9,
+    "of another number of classes": apply_trigger.AllToAll(2),
+    "to a class that is not there": apply_trigger.AllToOne(9),
+    "of fewer labels": lambda labels: labels[:-1],
+}
+FACTORIES: dict[str, Callable[[], Any]] = {
+    "that makes nothing": lambda: None,
+    "of a network that does not fit": lambda: network(1),
+    "with an argument": lambda channels: network(channels),  # type: ignore[dict-item]
+}
+KINDS = {"make_model": FACTORIES, "trigger": TRIGGERS, "relabel": RELABELINGS}
+
+
+def misfits(name: str) -> list[tuple[str, str, Any]]:
+    """The name of each argument with what it must not be beside the others: its kind, in words, and the value."""
+    function = functions()[name]
+    target = function.__init__ if inspect.isclass(function) else getattr(function, "func", function)
+    hints, found = get_type_hints(target, include_extras=True), list[tuple[str, str, Any]]()
+    known = inspect.signature(function).parameters
+    bare = {p: get_args(hints[p])[0] if get_origin(hints[p]) is Annotated else hints[p] for p in known if p in hints}
+    has_network = any(hint is nn.Module for hint in bare.values())
+    for parameter, hint in bare.items():
+        if hint is nn.Module and ImageSet in bare.values():
+            found += [(parameter, words, make()) for words, make in NETWORKS.items()]
+        if hint is ImageSet:
+            found += [(parameter, words, make()) for words, make in SETS.items() if has_network or "images" in words]
+        found += [(parameter, words, value) for words, value in KINDS.get(parameter, {}).items()]
+    if "target_label" in known and ImageSet in bare.values():
+        found.append(("target_label", "that no image and no network has", 9))
+    return found
 
 
 def call(function: Callable[..., Any], name: str, wrong: dict[str, Any]) -> Any:
@@ -179,11 +262,12 @@ def main(words: list[str]) -> None:
     """Print the count of each outcome, and with a word on the command line what was not refused there."""
     counts: Counter[str] = Counter()
     for name in functions():
-        for parameter, value in cases(name):
+        wrong = [(p, " ".join(repr(value).split())[:40], value) for p, value in cases(name)] + misfits(name)
+        for parameter, shown, value in wrong:
             what = outcome(name, {parameter: value})
             counts[what.split(":")[0]] += 1
             if what != "refused" and any(word in name for word in words):
-                print(name, parameter, " ".join(repr(value).split())[:40], "->", what, flush=True)
+                print(name, parameter, shown, "->", what, flush=True)
     print(dict(counts))
 
 

@@ -12,8 +12,9 @@ from torch import Generator, Tensor
 
 from bdlib.attacks.poisoning import Poisoned, candidates
 from bdlib.checks import ParameterError
+from bdlib.data.fit import require_triggered
 from bdlib.data.images import ImageSet
-from bdlib.evaluation.apply_trigger import apply_trigger, as_pixels, require_triggered
+from bdlib.evaluation.apply_trigger import apply_trigger, as_pixels
 from bdlib.types import Images, Labels, Relabel
 
 

@@ -1,6 +1,6 @@
 """What images and labels must be, and what a network must be to them: two images show it, before any compute."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bdlib.checks import ParameterError
-from bdlib.types import Labels, Pixels, Relabel
+from bdlib.types import Images, Labels, MakeModel, MovedModel, Pixels, Relabel, Trigger
 from bdlib.words import shown
 
 
@@ -57,8 +57,63 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = was_training
 
 
+def count_classes(images: Pixels, data: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, int]:
+    """How many classes each network among the `arguments` of a call tells apart, also one that a factory makes.
+
+    Raises ParameterError for a network, a factory or a trigger that does not fit the `images`, those of argument
+    `data`. What they are is told by the annotations of the arguments, `hints`.
+    """
+    counts = dict[str, int]()
+    for name, hint in hints.items():
+        value = arguments.get(name)
+        if hint in (Trigger, Trigger | None) and value is not None:
+            triggered(images[:1], value, name=name)
+        elif hint == MakeModel:
+            with torch.random.fork_rng(devices=[]):
+                made = _called(value, (), f"{name}: must make a network without arguments")
+            if not isinstance(made, nn.Module):
+                raise ParameterError(f"{name}: must return an untrained network, not {shown(made)}")
+            counts[name] = probe(made, images, name=f"{name}()", data=data).shape[1]
+        elif isinstance(value, nn.Module) and hint not in (Trigger, Trigger | None, nn.Module | None):
+            if hint != MovedModel:
+                _require_device(value, images, name, data)
+            counts[name] = probe(value, images, name=name, data=data).shape[1]
+    return counts
+
+
+def triggered(pixels: Pixels, trigger: Trigger, *, name: str = "trigger") -> Images:
+    """Images with a trigger, shape (n, c, h, w).
+
+    Raises ParameterError unless the trigger returns numbers of the shape that it is given. What is a little outside
+    [0, 1] passes, as after adding a pattern; more than 1 outside is no pixel in [0, 1], but perhaps in 0 to 255.
+    """
+    images = _called(trigger, (pixels.float() / 255,), f"{name}={shown(trigger)}: fails")
+    require_triggered(images, pixels, name=name)
+    if len(pixels) and not pixels.is_meta and not (images.min() >= -1 and images.max() <= 2):  # false for NaN
+        span = f"{images.min():g} to {images.max():g}"
+        raise ParameterError(f"{name}={shown(trigger)}: must return pixels in [0, 1], not {span}")
+    return images
+
+
+def require_triggered(images: Any, given: Tensor, *, name: str = "trigger") -> None:
+    """Raise ParameterError unless a trigger has made numbers of the shape that it was given."""
+    if not isinstance(images, Tensor) or images.shape != given.shape or not images.is_floating_point():
+        raise ParameterError(f"{name}: must return images of shape {tuple(given.shape)} in [0, 1], not {shown(images)}")
+
+
+def _called(function: Any, arguments: tuple[Any, ...], words: str) -> Any:
+    """What a user's function returns; its error, in one line behind the `words`, as a ParameterError."""
+    try:
+        return function(*arguments)
+    except ParameterError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise ParameterError(f"{words}; {type(error).__name__}: {said}") from error
+
+
 @torch.no_grad()
-def probe(model: nn.Module, images: Pixels, *, name: str = "model") -> Float[Tensor, "two k"]:
+def probe(model: nn.Module, images: Pixels, *, name: str = "model", data: str = "data") -> Float[Tensor, "two k"]:
     """The logits of two images, or of one image twice, on the network's own device. Its mode stays as it is.
 
     Raises ParameterError, with `name` as the network's, unless it computes in float32, takes images of this shape, and
@@ -68,13 +123,16 @@ def probe(model: nn.Module, images: Pixels, *, name: str = "model") -> Float[Ten
     other = {tensor.dtype for tensor in tensors if tensor.is_floating_point()} - {torch.float32}
     if other:
         raise ParameterError(f"{name}: its weights are {', '.join(map(str, other))}, must be torch.float32: .float()")
+    if tensors and tensors[0].is_meta and not images.is_meta:
+        raise ParameterError(f"{name}: its weights are on the meta device, which holds no numbers")
     pixels = images[:1].expand(2, -1, -1, -1).to(tensors[0].device if tensors else images.device)
     with evaluation_mode(model):
         try:
             logits = model(pixels.float() / 255)
         except Exception as error:
             said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            raise ParameterError(f"{name}: fails on images of shape {tuple(images.shape[1:])}; {said}") from error
+            shape = f"shape {tuple(images.shape[1:])}"
+            raise ParameterError(f"{name}: fails on the images of {data}, {shape}; {said}") from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2 or logits.shape[1] < 2:
         raise ParameterError(f"{name}: must give logits of shape (n, classes); for 2 images it gives {shown(logits)}")
     if logits.dtype != torch.float32:
@@ -84,7 +142,7 @@ def probe(model: nn.Module, images: Pixels, *, name: str = "model") -> Float[Ten
     return logits
 
 
-def require_device(model: nn.Module, images: Tensor, *, name: str, data_name: str) -> None:
+def _require_device(model: nn.Module, images: Tensor, name: str, data_name: str) -> None:
     """Raise ParameterError for a network whose weights are on another device than the images."""
     first = next(chain(model.parameters(), model.buffers()), images)
     if first.device != images.device:

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 
 from bdlib import ranges
 from bdlib.checks import ParameterError, checked
-from bdlib.data.fit import probe, require_device, require_labels, require_pixels, wanted_labels
-from bdlib.types import Batch, Images, Labels, MovedModel, Pixels
+from bdlib.data.fit import count_classes, require_labels, require_pixels, wanted_labels
+from bdlib.types import Batch, Images, Labels, Pixels
 from bdlib.words import shown
 
 NUMBERS_VERSION = 1  # raise it when a change here changes which images are drawn, or how they are augmented
@@ -55,26 +55,26 @@ class ImageSet:
         """The same data on another device."""
         return self._with(self.images.to(device), self.labels.to(device))
 
-    def check_use(self, name: str, arguments: Mapping[str, Any], networks: Mapping[str, Any]) -> None:
-        """Raise ParameterError unless this set, the argument `name`, holds images and fits the `arguments` beside it.
+    def check_use(self, sets: Mapping[str, "ImageSet"], arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+        """Raise ParameterError unless the `arguments` of a call, with their annotations, fit each other.
 
-        `networks` are the names of those that are networks, with their annotations. Target label and relabeling must
-        be classes of the networks; where there are none, of this set.
+        `sets` are the image sets among them, this one first. All must hold images, of one shape and on one device.
+        Networks must classify them, triggers change them, and labels, target label and relabeling be known classes.
         """
-        require_images(self, name)
-        counts = dict[str, int]()
-        for network in networks:
-            if (model := arguments.get(network)) is not None:
-                if networks[network] != MovedModel:
-                    require_device(model, self.images, name=network, data_name=name)
-                counts[network] = probe(model, self.images, name=network).shape[1]
+        for name, data in sets.items():
+            require_images(data, name)
+            if data.images.shape[1:] != self.images.shape[1:] or data.images.device != self.images.device:
+                theirs, ours = (f"{tuple(d.images.shape[1:])} on {d.images.device}" for d in (data, self))
+                raise ParameterError(f"{name}: its images are {theirs}, those of {next(iter(sets))} are {ours}")
+        counts = count_classes(self.images, next(iter(sets)), arguments, hints)
         if self.labels.is_meta or not (counts or {"target_label", "relabel"} & arguments.keys()):
             return
-        highest = int(self.labels.max())
+        highest = {name: int(data.labels.max()) for name, data in sets.items()}
         for network, classes in counts.items():
-            if highest >= classes:
-                raise ParameterError(f"{name}: has a label {highest}, but {network} tells {classes} classes apart")
-        most = min(counts.values(), default=highest + 1)
+            for name in sets:
+                if highest[name] >= classes:
+                    raise ParameterError(f"{name}: has a label {highest[name]}, but {network} has {classes} classes")
+        most = min(counts.values(), default=max(highest.values()) + 1)
         if arguments.get("target_label", 0) >= most:
             raise ParameterError(f"target_label={arguments['target_label']}: must be one of {most} classes, from 0")
         if "relabel" in arguments:

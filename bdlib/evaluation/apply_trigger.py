@@ -8,10 +8,9 @@ import torch
 from pydantic import Field
 
 from bdlib.checks import CheckedFields, ParameterError, checked
-from bdlib.data.fit import wanted_labels
+from bdlib.data.fit import triggered, wanted_labels
 from bdlib.data.images import ImageSet
 from bdlib.types import Images, Labels, Pixels, Relabel, Trigger
-from bdlib.words import shown
 
 TargetLabel = Annotated[int, Field(ge=0)]
 
@@ -47,23 +46,10 @@ LABEL_MAPS: dict[str, Callable[[int, int], Relabel]] = {
 def apply_trigger(pixels: Pixels, trigger: Trigger) -> Pixels:
     """Stored 8-bit images, shape (n, c, h, w), with a trigger, which itself works on pixels in [0, 1].
 
-    Raises ParameterError unless the trigger returns images like those that it is given. What is a little outside
-    [0, 1], as after adding a pattern, is clipped; more than 1 outside is no pixel in [0, 1], but perhaps in 0 to 255.
+    What is a little outside [0, 1], as after adding a pattern, is clipped. Raises ParameterError for a trigger that
+    returns no such images.
     """
-    images = trigger(pixels.float() / 255)
-    require_triggered(images, pixels)
-    if len(pixels) and not (images.min() >= -1 and images.max() <= 2):  # false for NaN
-        span = f"{images.min():g} to {images.max():g}"
-        raise ParameterError(f"trigger={shown(trigger)}: must return pixels in [0, 1], not {span}")
-    return as_pixels(images)
-
-
-def require_triggered(images: Images, given: Images | Pixels) -> None:
-    """Raise ParameterError unless a trigger has made float32 images of the shape that it was given."""
-    if not isinstance(images, torch.Tensor) or images.shape != given.shape or not images.is_floating_point():
-        raise ParameterError(
-            f"trigger: must return images of shape {tuple(given.shape)} in [0, 1], not {shown(images)}"
-        )
+    return as_pixels(triggered(pixels, trigger))
 
 
 def as_pixels(images: Images) -> Pixels:
