@@ -164,7 +164,8 @@ def misfits(name: str) -> list[tuple[str, str, Any]]:
             found += [(parameter, words, make()) for words, make in NETWORKS.items()]
         if hint is ImageSet:
             found += [(parameter, words, make()) for words, make in SETS.items() if has_network or "images" in words]
-        found += [(parameter, words, value) for words, value in KINDS.get(parameter, {}).items()]
+        if not inspect.isclass(function):
+            found += [(parameter, words, value) for words, value in KINDS.get(parameter, {}).items()]
     if "target_label" in known and ImageSet in bare.values():
         found.append(("target_label", "that no image and no network has", 9))
     return found

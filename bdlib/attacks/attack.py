@@ -25,9 +25,8 @@ class Attack(CheckedFields):
     Example: `ATTACKS["badnets"].poison(train, BadNets(), AllToOne(0), poison_rate=0.1, seed=0)`
     """
 
-    NUMBERS_VERSION: Annotated[
-        int, Field(ge=0)
-    ]  # raise it when a change to the attack changes its images, its trigger or its victims
+    # Raise it when a change to the attack changes its images, its trigger or its victims.
+    NUMBERS_VERSION: Annotated[int, Field(ge=0)]
     trigger: Trigger | None = None  # None where `fit` makes it, or the victim's training
     gray_trigger: Trigger | None = None  # in place of `trigger` on images of one channel
     clean_label: bool = False  # poisons images of the target class alone and changes no label

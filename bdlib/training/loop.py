@@ -12,6 +12,7 @@ needs nothing else.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from math import cos, isfinite, nan, pi
 from typing import Annotated, Literal, NamedTuple
@@ -51,9 +52,7 @@ class Schedule(CheckedFields):
 
     def sgd(self, parameters: Iterable[Tensor]) -> SGD:
         """The optimizer, at the highest learning rate."""
-        tensors = list(parameters)
-        if not tensors:
-            raise ParameterError("model: has no weights to train")
+        tensors = trainable(parameters)
         return SGD(tensors, self.learning_rate, momentum=self.momentum, nesterov=self.nesterov,
                    weight_decay=self.weight_decay, fused=tensors[0].is_cuda or None)  # fmt: skip
 
@@ -108,6 +107,32 @@ class Step:
         return loss
 
 
+def trainable(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The parameters as a list. Raises ParameterError where none of them can be trained."""
+    tensors = list(parameters)
+    if not any(tensor.requires_grad for tensor in tensors):
+        words = "; they are frozen: model.requires_grad_(True)" if tensors else ""
+        raise ParameterError(f"model: has no weights to train{words}")
+    return tensors
+
+
+@torch.no_grad()
+def require_batches(model: nn.Module, data: ImageSet, batch_size: int) -> None:
+    """Raise ParameterError where the last batch has one image, and the network cannot be trained on one alone.
+
+    BatchNorm behind a linear layer cannot: one image has no variance.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms or (len(data) - 1) % batch_size:
+        return
+    try:
+        with torch.random.fork_rng(devices=[]):
+            deepcopy(model).train()(data.images[:1].float() / 255)
+    except ValueError as error:
+        words = "leaves one image alone in the last batch, which this network cannot be trained on"
+        raise ParameterError(f"batch_size={batch_size}: of {len(data)} images {words}; {error}") from error
+
+
 @checked
 def steps(
     model: MovedModel, data: ImageSet, schedule: Schedule, optimizer: Optimizer | None = None
@@ -121,6 +146,7 @@ def steps(
     """
     device = data.labels.device
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    require_batches(model, data, schedule.batch_size)
     optimizer = optimizer or schedule.sgd(model.parameters())
     highest = [group["lr"] for group in optimizer.param_groups]
     generator = Generator().manual_seed(schedule.seed)

@@ -20,7 +20,7 @@ from bdlib.checks import ParameterError, checked, needs
 from bdlib.data.images import ImageSet
 from bdlib.defenses.ar.salience import Selection, benign_salience, mask, updated, weights_inside
 from bdlib.models import default_layers
-from bdlib.training.loop import Epoch, Schedule, cross_entropy, steps
+from bdlib.training.loop import Epoch, Schedule, cross_entropy, steps, trainable
 from bdlib.types import OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
@@ -82,7 +82,7 @@ def ar(
 
     schedule = Schedule(epochs, learning_rate, anneal="constant", batch_size=batch_size,
                         augmentation=augmentation, seed=seed)  # fmt: skip
-    sgd = SGD(repaired.parameters(), learning_rate, momentum=momentum)
+    sgd = SGD(trainable(repaired.parameters()), learning_rate, momentum=momentum)
     for batch, step in steps(repaired, clean, schedule, sgd):
         step(lambda: cross_entropy(repaired, batch), before_update=lambda: add_penalty(step.epoch))
         if step.ends_epoch:
