@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -38,6 +39,7 @@ def network(channels: int = 3, classes: int = 4) -> nn.Module:
     return seeded(lambda: small_resnet(channels, classes, *statistics, width=4), seed=0).eval()
 
 
+@cache
 def functions() -> dict[str, Callable[..., Any]]:
     """Everything that a user calls, by name; new defenses, attacks, selections, mechanisms and networks come along."""
     found: dict[str, Callable[..., Any]] = {}
@@ -55,9 +57,12 @@ def functions() -> dict[str, Callable[..., Any]]:
               metrics.evaluate_attack, metrics.defense_effectiveness, metrics.robustness_improvement,
               metrics.broken_premises, image_quality.psnr, image_quality.ssim, image_quality.spectrum,
               intervals.seed_interval]  # fmt: skip
-    return found | {function.__name__: function for function in others}
+    found |= {function.__name__: function for function in others}
+    once = {getattr(f, "__func__", getattr(f, "func", f)): name for name, f in reversed(found.items())}
+    return {name: function for name, function in found.items() if name in once.values()}  # most attacks share methods
 
 
+@cache
 def right(name: str) -> dict[str, Any]:
     """A right value for every argument that may be there, by name; small, so that what is accepted ends soon."""
     data, scores = toy(24, seed=0), metrics.Scores(0.9, 1.0, 0.0, 0.9)
@@ -173,22 +178,11 @@ def misfits(name: str) -> list[tuple[str, str, Any]]:
 
 def call(function: Callable[..., Any], name: str, wrong: dict[str, Any]) -> Any:
     """`function` with right arguments but for the `wrong` ones; of an iterator the first item."""
-    known, given, positional = right(name), {}, []
+    known, given = {} if name == "VictimConfig" else right(name), {}
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        short = any(word in parameter.name for word in ("epochs", "steps", "rounds", "iterations"))
-        default = 1 if short and name != "VictimConfig" else parameter.default
-        if parameter.default is not parameter.empty and parameter.name in known and name == "VictimConfig":
-            value = parameter.default
-        else:
-            value = known.get(parameter.name, default)
-        value = wrong.get(parameter.name, value)
-        if parameter.kind == parameter.POSITIONAL_ONLY:
-            positional.append(value)
-        else:
-            given[parameter.name] = value
-    result = function(*positional, **given)
+        short = name != "VictimConfig" and any(word in parameter.name for word in ("epochs", "steps", "iterations"))
+        given[parameter.name] = known.get(parameter.name, 1 if short else parameter.default)
+    result = function(**given | wrong)
     return next(result) if isinstance(result, Iterator) else result
 
 
@@ -237,8 +231,8 @@ def cases(name: str) -> list[tuple[str, Any]]:
     return [(p, value) for p in known if p not in optional for value in wrong_values(hints[p])]
 
 
-def outcome(name: str, wrong: dict[str, Any], seconds: float = 3) -> str:
-    """refused (one line that names an argument), obscure (another error), or accepted."""
+def outcome(name: str, wrong: dict[str, Any], seconds: float = 0) -> str:
+    """refused (one line that names an argument), obscure (another error), or accepted, also after so many seconds."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError
@@ -265,7 +259,7 @@ def main(words: list[str]) -> None:
     for name in functions():
         wrong = [(p, " ".join(repr(value).split())[:40], value) for p, value in cases(name)] + misfits(name)
         for parameter, shown, value in wrong:
-            what = outcome(name, {parameter: value})
+            what = outcome(name, {parameter: value}, seconds=3)
             counts[what.split(":")[0]] += 1
             if what != "refused" and any(word in name for word in words):
                 print(name, parameter, shown, "->", what, flush=True)

@@ -17,6 +17,7 @@ from bdlib import ranges
 from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import find_layer
+from bdlib.training.loop import require_batches
 
 Kinds = tuple[type[nn.Module], ...]
 Selection = Literal["bottom", "top", "bottom_abs"]  # the least salient, the most, or those nearest to zero
@@ -51,6 +52,7 @@ def benign_salience(
     is not changed. Raises ParameterError for a layer that does not exist or takes no part in the forward pass, for a
     keyword out of range, and when `clean` is empty.
     """
+    require_batches(model, clean, batch_size)
     probe, generator = deepcopy(model).requires_grad_(True).train(), Generator().manual_seed(seed)
     weights = weights_inside(probe, layers, kinds)
     salience = {name: torch.zeros_like(weight, requires_grad=False) for name, weight in weights.items()}
