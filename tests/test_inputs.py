@@ -6,6 +6,7 @@ The arguments are computed from the registries and the annotations (`wrong_input
 import inspect
 from types import SimpleNamespace
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,14 @@ from bdlib.defenses import DEFENSES
 from bdlib.evaluation.metrics import evaluate
 from bdlib.models import Normalize, predict
 from bdlib.training.loop import Schedule, train
+from bdlib.words import _Schema
+
+
+@pytest.fixture(autouse=True)
+def plain_python(monkeypatch):
+    """What users have: the checks of the library, without the tests' type checker in front of them."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
 
 FAST = dict(teacher_epochs=1, student_epochs=1, epochs=1, mask_epochs=1, unlearning_epochs=1, recovery_epochs=1,
             warm_up_epochs=1, isolation_epochs=1, batch_size=8, isolation_rate=0.1, augmentation=None,
@@ -36,7 +45,7 @@ def test_a_wrong_argument_is_one_line_that_names_it(name):
 def test_the_ends_of_a_range_pass(name):
     function = getattr(functions()[name], "func", functions()[name])
     for allowed in keywords(function).values():
-        schema = allowed.json_schema()
+        schema = allowed.json_schema(schema_generator=_Schema)
         for end in ("minimum", "maximum"):
             if end in schema:
                 whole = schema["type"] == "integer"
