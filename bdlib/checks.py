@@ -44,7 +44,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            arguments = inspect.signature(function).bind(*args, **kwargs).arguments
+            arguments = _signature(function).bind(*args, **kwargs).arguments
         except TypeError:
             return function(*args, **kwargs)  # Python says better what is missing, or unknown
         names = [*keywords(function), *(name for name in arguments if name not in keywords(function))]
@@ -70,7 +70,7 @@ def needs(check: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            arguments = inspect.signature(function).bind(*args, **kwargs)
+            arguments = _signature(function).bind(*args, **kwargs)
             arguments.apply_defaults()
             check_needs(call, arguments.arguments)
             return function(*args, **kwargs)
@@ -85,6 +85,9 @@ def check_needs(function: Callable[..., Any], arguments: Mapping[str, Any]) -> N
     """Raise ParameterError unless `arguments` have what `function` needs beyond the ranges on its signature."""
     if check := getattr(function, "needs", None):
         check(**{name: arguments[name] for name in inspect.signature(check).parameters if name in arguments})
+
+
+_signature = functools.cache(inspect.signature)
 
 
 @functools.cache

@@ -49,7 +49,7 @@ class Attack(CheckedFields):
 
     @checked
     def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation,
-            seed: ranges.Seed) -> Trigger:  # fmt: skip
+            seed: ranges.DerivedSeed) -> Trigger:  # fmt: skip
         """The trigger, made from clean images before any poisoning; a fixed one needs no images.
 
         `make_model` builds the attacker's own network, `augmentation` (pixels) is for its training.

@@ -63,7 +63,7 @@ class LabelConsistent(Attack):
 
     @checked
     def fit(
-        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: ranges.Seed
+        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: ranges.DerivedSeed
     ) -> FittedCorners:
         network = brief_training(train, make_model, epochs=self.epochs, augmentation=augmentation, seed=seed)
         return FittedCorners(network, Corners(self.amplitude))

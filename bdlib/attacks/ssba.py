@@ -90,7 +90,7 @@ class SSBA(Attack):
 
     @checked
     def fit(
-        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: ranges.Seed
+        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: ranges.DerivedSeed
     ) -> Encoder:
         """The trained encoder with one random secret; it needs no classifier and no augmentation.
 

@@ -77,7 +77,7 @@ def nad(
         learning_rate=learning_rate, milestone=milestone, batch_size=batch_size, augmentation=augmentation
     )
     # The teacher has shuffles of its own, else the student would retrace its steps.
-    teacher = fine_tune(model, clean, epochs=teacher_epochs, seed=seed + 1, **tuning)
+    teacher = fine_tune(model, clean, epochs=teacher_epochs, seed=(seed + 1) % 2**31, **tuning)
     on_event("teacher", teacher)
     return distill(model, teacher, clean, layers=layers, beta=beta, power=power, variant=variant,
                    epochs=student_epochs, seed=seed, on_event=on_event, **tuning)  # fmt: skip

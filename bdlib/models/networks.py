@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 
 from bdlib import ranges
 from bdlib.checks import ParameterError, checked, needs
+from bdlib.types import MakeModel
 
 Statistics = Sequence[Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]]  # one number per channel
 Channels = Annotated[int, Field(ge=1, le=1000)]
@@ -208,7 +209,8 @@ def initialize(net: nn.Module) -> nn.Module:
     return net
 
 
-def seeded(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:
+@checked
+def seeded(build: MakeModel, *, seed: ranges.DerivedSeed) -> nn.Module:
     """Build a model with initial weights drawn from `seed`, leaving torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Generator().manual_seed(seed).initial_seed())

@@ -6,8 +6,10 @@ constant.
 
 from collections.abc import Mapping
 from copy import deepcopy
+from typing import Annotated
 
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -82,7 +84,10 @@ def choose_threshold(model: nn.Module, masks: Masks, clean: ImageSet, *, allowed
     return -1.0
 
 
-def prune(model: nn.Module, masks: Masks, threshold: float) -> nn.Module:
+@checked
+def prune(
+    model: nn.Module, masks: Masks, threshold: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+) -> nn.Module:
     """A copy of `model` in which every filter with a mask of at most `threshold` outputs its BatchNorm bias alone.
 
     The BatchNorm weight of such a filter is set to zero; nothing else changes. Raises KeyError for a name in `masks`

@@ -47,7 +47,7 @@ class Schedule(CheckedFields):
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 5e-4
     augmentation: ranges.Augmentation = 4  # largest shift of the random crop, in pixels, with mirroring; or None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # of the shuffles and the augmentation
+    seed: ranges.DerivedSeed = 0  # of the shuffles and the augmentation
     seed_per_epoch: bool = False  # a generator of its own for each epoch, seeded `seed * epochs + epoch`
 
     def sgd(self, parameters: Iterable[Tensor]) -> SGD:
