@@ -116,13 +116,10 @@ def _called(function: Any, arguments: tuple[Any, ...], words: str) -> Any:
 def probe(model: nn.Module, images: Pixels, *, name: str = "model", data: str = "data") -> Float[Tensor, "two k"]:
     """The logits of two images, or of one image twice, on the network's own device. Its mode stays as it is.
 
-    Raises ParameterError, with `name` as the network's, unless it computes in float32, takes images of this shape, and
-    gives out finite logits of shape (2, classes).
+    Raises ParameterError, with `name` as the network's, unless it takes images of this shape, in float32, and gives out
+    finite logits of shape (2, classes).
     """
     tensors = list(chain(model.parameters(), model.buffers()))
-    other = {tensor.dtype for tensor in tensors if tensor.is_floating_point()} - {torch.float32}
-    if other:
-        raise ParameterError(f"{name}: its weights are {', '.join(map(str, other))}, must be torch.float32: .float()")
     if tensors and tensors[0].is_meta and not images.is_meta:
         raise ParameterError(f"{name}: its weights are on the meta device, which holds no numbers")
     pixels = images[:1].expand(2, -1, -1, -1).to(tensors[0].device if tensors else images.device)
@@ -135,8 +132,8 @@ def probe(model: nn.Module, images: Pixels, *, name: str = "model", data: str = 
             raise ParameterError(f"{name}: fails on the images of {data}, {shape}; {said}") from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2 or logits.shape[1] < 2:
         raise ParameterError(f"{name}: must give logits of shape (n, classes); for 2 images it gives {shown(logits)}")
-    if logits.dtype != torch.float32:
-        raise ParameterError(f"{name}: must give logits of torch.float32, not {logits.dtype}")
+    if logits.dtype not in (torch.float32, torch.float64):
+        raise ParameterError(f"{name}: must give logits of torch.float32 or float64, not {logits.dtype}")
     if not logits.is_meta and not logits.isfinite().all():
         raise ParameterError(f"{name}: gives logits that are not finite, so its weights or its statistics are broken")
     return logits

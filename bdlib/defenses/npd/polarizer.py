@@ -80,4 +80,4 @@ def insert(model: nn.Module, clean: ImageSet, *, layer: str | None = None) -> Po
     """
     layer, width = filtered_layer(model, clean, layer)
     copy = deepcopy(model).requires_grad_(False).eval()
-    return Polarized(copy, layer, Polarizer(width).to(clean.images.device))
+    return Polarized(copy, layer, Polarizer(width).to(next(copy.parameters())))  # its device and precision

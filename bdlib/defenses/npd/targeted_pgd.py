@@ -28,7 +28,7 @@ def targeted_pgd(
     radius: ranges.Radius,
     step_size: ranges.PositiveFraction,
     inner_steps: ranges.Count,
-    enough: ranges.Fraction = 0.6,  # released code
+    enough: float = 0.6,  # released code
 ) -> Images:
     """`images` moved so that `network` takes them for `targets`, each by at most `radius` (L2); pixels stay in [0, 1].
 
