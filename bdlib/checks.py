@@ -1,25 +1,29 @@
-"""Parameters are checked against the ranges on the signature that takes them, before any compute.
+"""Arguments are checked against the signature that takes them, before any compute.
 
 A range is written once, as `alpha: Annotated[float, Field(ge=0, le=1)] = 0.2`, on a function's keyword or a dataclass's
 field. Python calls (by `@checked`), notebooks and the command line read it from there. A wrong value is one line that
-names the parameter, the value and what is allowed.
+names the parameter, the value and what is allowed. Image sets are checked together with the networks beside them, and
+what a method needs of both is a function of its own (`@needs`), which notebooks call as well.
 """
 
 import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeAlias, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
+from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 
+from bdlib.words import Range as Range
+from bdlib.words import in_words as in_words
+from bdlib.words import shown
+
 P = ParamSpec("P")
 R = TypeVar("R")
-Range: TypeAlias = (
-    Any  # a TypeAdapter, by which pydantic validates; the shape checks of the tests do not know that type
-)
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
+PLAIN = (object, int, float, str, bool, list, dict, tuple, type(None))
 
 
 class ParameterError(ValueError):
@@ -31,14 +35,59 @@ class ParameterError(ValueError):
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, which now raises ParameterError for a keyword-only argument outside the range on its signature."""
+    """`function`, which now raises ParameterError for an argument that is not what the signature says.
+
+    Keywords come first, then positional arguments, then how image sets fit each other, the networks, the triggers and
+    the target label beside them (`ImageSet.check_use`).
+    """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_values(kwargs, keywords(function))
+        try:
+            arguments = _signature(function).bind(*args, **kwargs).arguments
+        except TypeError:
+            return function(*args, **kwargs)  # Python says better what is missing, or unknown
+        names = [*keywords(function), *(name for name in arguments if name not in keywords(function))]
+        check_values({name: arguments[name] for name in names if name in arguments}, _hints_of(function)[0])
+        sets = {name: value for name, value in arguments.items() if hasattr(value, "check_use")}
+        for value in [*sets.values()][:1]:
+            value.check_use(sets, arguments, _hints_of(function)[1])
         return function(*args, **kwargs)
 
     return call
+
+
+def needs(check: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator, written below `checked`: `check` runs before the function, with those arguments that it names.
+
+    Example::
+
+        @checked
+        @needs(require_batch_norm)
+        def anp(model, clean, *, ...)
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            arguments = _signature(function).bind(*args, **kwargs)
+            arguments.apply_defaults()
+            check_needs(call, arguments.arguments)
+            return function(*args, **kwargs)
+
+        call.needs = check  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def check_needs(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Raise ParameterError unless `arguments` have what `function` needs beyond the ranges on its signature."""
+    if check := getattr(function, "needs", None):
+        check(**{name: arguments[name] for name in inspect.signature(check).parameters if name in arguments})
+
+
+_signature = functools.cache(inspect.signature)
 
 
 @functools.cache
@@ -46,8 +95,22 @@ def keywords(function: Callable[..., Any]) -> Mapping[str, Range]:
     """The range of each keyword-only argument of `function`, by name; callbacks and losses are left out."""
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters.values()
-    ranges = {p.name: hints.get(p.name, Any) for p in parameters if p.kind == p.KEYWORD_ONLY}
-    return {name: range_of(hint) for name, hint in ranges.items() if get_origin(hint) is not Callable}
+    kept = {p.name: hints.get(p.name, Any) for p in parameters if p.kind == p.KEYWORD_ONLY}
+    return {name: range_of(hint) for name, hint in kept.items() if get_origin(_bare(hint)) is not Callable}
+
+
+@functools.cache
+def _hints_of(function: Callable[..., Any]) -> tuple[Mapping[str, Range], Mapping[str, Any]]:
+    """The range of each argument and its annotation, both by name."""
+    hints, variable = get_type_hints(function, include_extras=True), ("VAR_POSITIONAL", "VAR_KEYWORD")
+    parameters = inspect.signature(function).parameters.values()
+    hints = {p.name: hints[p.name] for p in parameters if p.name in hints and p.kind.name not in variable}
+    return {name: range_of(hint) for name, hint in hints.items()}, hints
+
+
+def _bare(hint: Any) -> Any:
+    """An annotation without what `Annotated` adds to it."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 @functools.cache
@@ -62,14 +125,26 @@ def check_values(values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None
     for name, value in values.items():
         if name in ranges:
             try:
-                ranges[name].validate_python(value)
+                with jaxtyped("context"):  # a tensor's n is not that of the caller
+                    ranges[name].validate_python(value)
             except ValidationError:
-                raise ParameterError(f"{name}={value!r}: must be {in_words(ranges[name])}") from None
+                raise ParameterError(f"{name}={shown(value)}: must be {in_words(ranges[name])}") from None
 
 
 def range_of(annotation: Any) -> Range:
     """The range that an annotation stands for. It is strict: True is no number, and neither is "1"."""
+    if get_origin(annotation) in (dict, Mapping):
+        annotation = get_origin(annotation)  # its items are not looked into
+    if isinstance(_bare(annotation), type) and _bare(annotation) not in PLAIN:
+        return TypeAdapter(Annotated[annotation, _Instance()])
     return TypeAdapter(annotation, config=STRICT)
+
+
+class _Instance:
+    """A range: the instances of a class, which are not looked into."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.is_instance_schema(source)
 
 
 class CheckedFields:
@@ -95,36 +170,3 @@ class OneOf:
         if key not in self.registry:
             raise ValueError(key)
         return key
-
-
-def in_words(allowed: Range) -> str:
-    """What is allowed, as the end of a sentence: "a number from 0 to 1", "one of paper, released"."""
-    return _words(allowed.json_schema())
-
-
-def _words(schema: Mapping[str, Any]) -> str:
-    if "anyOf" in schema:
-        return ", or ".join(_words(part) for part in schema["anyOf"])
-    if "enum" in schema:
-        return "one of " + ", ".join(map(str, schema["enum"]))
-    if "const" in schema:
-        return str(schema["const"])
-    if schema.get("type") == "array":
-        return _words_for_list(schema)
-    simple = {"null": "None", "boolean": "True or False", "string": "text"}
-    return simple.get(schema.get("type", ""), "") or _words_for_number(schema)
-
-
-def _words_for_list(schema: Mapping[str, Any]) -> str:
-    items = schema.get("items") or (schema.get("prefixItems") or [{}])[0]
-    least, most = schema.get("minItems"), schema.get("maxItems")
-    count = f" of {least}" if least is not None and least == most else ""
-    return f"a list{count}, each item {_words(items)}"
-
-
-def _words_for_number(schema: Mapping[str, Any]) -> str:
-    noun = "a whole number" if schema.get("type") == "integer" else "a number"
-    low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
-    ends = [f" above {above:g}" if above is not None else "", f" from {low:g}" if low is not None else ""]
-    joint = ", at most" if above is not None else " to" if low is not None else " at most"
-    return noun + "".join(ends) + (f"{joint} {high:.10g}" if high is not None else "")

@@ -18,4 +18,5 @@ CountOrZero = Annotated[int, Field(ge=0, le=1000)]
 BatchSize = Annotated[int, Field(ge=2, le=4096)]
 Augmentation = Annotated[int, Field(ge=0, le=64)] | None  # largest shift of the random crop, in pixels, with mirroring
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+DerivedSeed = Annotated[int, Field(ge=0, lt=2**63)]  # of a generator; also a user's seed with something added
 Variant = Literal["paper", "released"]

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 from jaxtyping import Float, Int, UInt8
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 Images: TypeAlias = Float[Tensor, "n c h w"]  # pixels in [0, 1]; never normalized by mean and deviation
@@ -22,10 +23,26 @@ class Batch(NamedTuple):
     ids: Labels  # position of each image in its ImageSet, for methods that track examples
 
 
-Trigger: TypeAlias = Callable[[Images], Images]
-Relabel: TypeAlias = Callable[[Labels], Labels]  # the label that an attack wants in place of each true one
+def _no_network(value: Any) -> Any:
+    """A range: every function but a network, which can be called too."""
+    if isinstance(value, nn.Module):
+        raise ValueError(value)
+    return value
+
+
+Trigger: TypeAlias = Annotated[Callable[[Images], Images], Field(description="a function of images in [0, 1]")]
+# The label that an attack wants in place of each true one.
+Relabel: TypeAlias = Annotated[
+    Callable[[Labels], Labels], AfterValidator(_no_network), Field(description="a function of labels")
+]
 LossFn: TypeAlias = Callable[[nn.Module, Batch], Loss]
-MakeModel: TypeAlias = Callable[[], nn.Module]  # an untrained network on the CPU, the same one at every call
+# An untrained network on the CPU, the same one at every call.
+MakeModel: TypeAlias = Annotated[
+    Callable[[], nn.Module],
+    AfterValidator(_no_network),
+    Field(description="a function without arguments that returns an untrained network"),
+]
+MovedModel: TypeAlias = Annotated[nn.Module, "is moved to the device of the data"]
 OnEvent: TypeAlias = Callable[[str, Any], None]  # is told the name of what happened and what it made; changes nothing
 
 

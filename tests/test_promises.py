@@ -125,7 +125,7 @@ def test_what_is_allowed_is_said(key, bad, words):
 
 @pytest.mark.parametrize("key", [key for key in DEFENSES if asked(key) == ["model", "clean"]])
 def test_no_clean_images_is_one_line(key, backdoored, clean):
-    with pytest.raises(ValueError, match=r"\Athe set of images is empty\Z"):
+    with pytest.raises(ValueError, match=r"\Aclean: the set of images is empty\Z"):
         DEFENSES[key](backdoored, clean[clean.labels < 0], **FAST[key])
 
 

@@ -1,16 +1,17 @@
 """What every attack is: one object that answers all that the rest of the library asks about it."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import nn
 
 from bdlib import ranges
 from bdlib.attacks.poisoning import Poisoned, Positions, draw_positions, poison_at
-from bdlib.checks import CheckedFields, checked
+from bdlib.checks import CheckedFields, ParameterError, checked
 from bdlib.data.images import ImageSet
 from bdlib.training.loop import Schedule, train
-from bdlib.types import MakeModel, OnEvent, Relabel, Trigger, ignore
+from bdlib.types import MakeModel, MovedModel, OnEvent, Relabel, Trigger, ignore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,8 @@ class Attack(CheckedFields):
     Example: `ATTACKS["badnets"].poison(train, BadNets(), AllToOne(0), poison_rate=0.1, seed=0)`
     """
 
-    NUMBERS_VERSION: int  # raise it when a change to the attack changes its images, its trigger or its victims
+    # Raise it when a change to the attack changes its images, its trigger or its victims.
+    NUMBERS_VERSION: Annotated[int, Field(ge=0)]
     trigger: Trigger | None = None  # None where `fit` makes it, or the victim's training
     gray_trigger: Trigger | None = None  # in place of `trigger` on images of one channel
     clean_label: bool = False  # poisons images of the target class alone and changes no label
@@ -47,7 +49,8 @@ class Attack(CheckedFields):
         raise TypeError(f"{type(self).__name__} has a fixed trigger: there are no weights to load")
 
     @checked
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: int) -> Trigger:
+    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation,
+            seed: ranges.DerivedSeed) -> Trigger:  # fmt: skip
         """The trigger, made from clean images before any poisoning; a fixed one needs no images.
 
         `make_model` builds the attacker's own network, `augmentation` (pixels) is for its training.
@@ -63,7 +66,7 @@ class Attack(CheckedFields):
         """The training set as the attacker hands it over.
 
         `poison_rate` is a share of all images, for clean-label attacks of the target class. The images are drawn from
-        `seed`, unless a selection has found their positions, `ids`. Raises ValueError when there are too few.
+        `seed`, unless a selection has found their positions, `ids`. Raises ParameterError when there are too few.
         """
         if ids is None:
             rate = poison_rate if self.poisons else 0.0
@@ -72,7 +75,7 @@ class Attack(CheckedFields):
 
     @checked
     def train_victim(
-        self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
+        self, model: MovedModel, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
         poison_rate: ranges.Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
     ) -> Trigger:  # fmt: skip
         """Train `model` in place from the clean `data`, as the attack has it; in evaluation mode afterwards.
@@ -80,7 +83,8 @@ class Attack(CheckedFields):
         Returns the trigger; `trigger` is None where it is trained with the victim. `schedule.seed` also draws the
         images to poison. `on_event` and `compiled` are those of `bdlib.training.loop.train`.
         """
-        assert trigger is not None
+        if trigger is None:
+            raise ParameterError(f"trigger=None: must be a trigger; {type(self).__name__} makes none in training")
         poisoned = self.poison(data, trigger, relabel, poison_rate=poison_rate, seed=schedule.seed, ids=ids)
         train(model, poisoned.data, schedule, on_event=on_event, compiled=compiled)
         return trigger

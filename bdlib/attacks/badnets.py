@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bdlib import ranges
 from bdlib.attacks.attack import Attack
-from bdlib.checks import CheckedFields
+from bdlib.checks import CheckedFields, ParameterError
 from bdlib.types import Images
 
 
@@ -18,6 +18,8 @@ class BadNets(CheckedFields):
 
     def __call__(self, images: Images) -> Images:
         h, w = images.shape[-2:]
+        if self.size + self.margin > min(h, w):
+            raise ParameterError(f"size={self.size}: with margin={self.margin} it does not fit {h} x {w} pixels")
         bottom, right = h - self.margin, w - self.margin
         triggered = images.clone()
         triggered[..., bottom - self.size : bottom, right - self.size : right] = self.value

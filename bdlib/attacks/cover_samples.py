@@ -11,6 +11,8 @@ from jaxtyping import Bool
 from torch import Generator, Tensor
 
 from bdlib.attacks.poisoning import Poisoned, candidates
+from bdlib.checks import ParameterError
+from bdlib.data.fit import require_triggered
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import apply_trigger, as_pixels
 from bdlib.types import Images, Labels, Relabel
@@ -47,7 +49,9 @@ def mix(images: Images, labels: Labels, trigger: CoveredTrigger, relabel: Relabe
     images_out, labels_out = images.clone(), labels.clone()
     is_triggered, is_cover = torch.zeros_like(labels, dtype=torch.bool), torch.zeros_like(labels, dtype=torch.bool)
     if len(triggered):
-        images_out[triggered], labels_out[triggered] = trigger(images[triggered]), wanted[triggered]
+        changed = trigger(images[triggered])
+        require_triggered(changed, images[triggered])
+        images_out[triggered], labels_out[triggered] = changed, wanted[triggered]
         is_triggered[triggered] = True
     if len(cover):
         images_out[cover] = trigger.cover_sample(images[cover], images.roll(1, 0)[cover], generator)
@@ -71,15 +75,15 @@ def frozen_set(data: ImageSet, trigger: CoveredTrigger, relabel: Relabel, *, poi
     """One epoch of the attack as a stored set: triggered images, cover samples and clean images, in their old places.
 
     This is not the same attack. What training saw anew in every batch is one fixed set here, and usually weaker.
-    Defenses that train from scratch can face only such a set. Only triggered images are flagged. Raises ValueError
-    when there are too few images whose label the attack changes.
+    Defenses that train from scratch can face only such a set. Only triggered images are flagged. Raises
+    ParameterError when there are too few images whose label the attack changes.
     """
     generator = Generator().manual_seed(seed)
     pool = candidates(data.labels, relabel)
     pool = pool[torch.randperm(len(pool), generator=generator)].to(data.labels.device)
     count, cover_count = round(poison_rate * len(data)), round(cover_ratio * poison_rate * len(data))
     if count + cover_count > len(pool):
-        raise ValueError(f"poison_rate={poison_rate}: needs {count + cover_count} of {len(pool)} images")
+        raise ParameterError(f"poison_rate={poison_rate}: needs {count + cover_count} of {len(pool)} images")
     images, labels = data.images.clone(), data.labels.clone()
     is_poisoned = torch.zeros_like(labels, dtype=torch.bool)
     triggered, cover = pool[:count], pool[count : count + cover_count]

@@ -17,11 +17,11 @@ from torch import Generator, Tensor, nn
 from bdlib import ranges
 from bdlib.attacks.poisoning import Positions
 from bdlib.attacks.training_controlled import TrainingControlled
-from bdlib.checks import checked
+from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import seeded
 from bdlib.training.loop import Epoch, Schedule, steps
-from bdlib.types import Images, Loss, MakeModel, OnEvent, Relabel, Trigger, ignore
+from bdlib.types import Images, Loss, MakeModel, MovedModel, OnEvent, Relabel, Trigger, ignore
 
 _BETAS = (0.5, 0.9)  # Adam's, for both networks; BackdoorBench's
 
@@ -54,7 +54,9 @@ class InputAware(nn.Module):
 class InputAwareAttack(TrainingControlled):
     """The attack. Its settings are BackdoorBench's."""
 
-    mask_share: Annotated[float, Field(gt=0, le=10)] = 0.25  # the mask's epochs before, for each of the schedule's
+    mask_share: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = (
+        0.25  # the mask's epochs before, for each of the schedule's
+    )
     density: ranges.Fraction = 0.032  # of the mask
     mask_weight: ranges.Weight = 100.0  # of the density in the mask's loss
     learning_rate: ranges.LearningRate = 0.01  # of both networks
@@ -67,13 +69,16 @@ class InputAwareAttack(TrainingControlled):
 
     @checked
     def train_victim(
-        self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
+        self, model: MovedModel, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
         poison_rate: ranges.Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
     ) -> InputAware:  # fmt: skip
         """As `Attack.train_victim`; the trigger's two networks are made here.
 
         The pattern's gradients start at zero in every step; the benchmark's code lets them add up.
         """
+        if data.images.shape[2] % 4 or data.images.shape[3] % 4:
+            height, width = data.images.shape[2:]
+            raise ParameterError(f"data: input_aware needs image sides divisible by 4, not {height} x {width} pixels")
         made = self.masked_trigger(data, schedule)
         optimizer = torch.optim.Adam(made.pattern_net.parameters(), self.learning_rate, betas=_BETAS)
         generator = Generator().manual_seed(schedule.seed)

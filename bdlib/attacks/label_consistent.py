@@ -14,10 +14,11 @@ from bdlib import ranges
 from bdlib.attacks.attack import Attack
 from bdlib.attacks.poisoning import Poisoned, Positions
 from bdlib.attacks.surrogate import brief_training
-from bdlib.checks import CheckedFields, checked
+from bdlib.checks import CheckedFields, ParameterError, checked
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.types import Images, Labels, MakeModel, Relabel, Trigger
+from bdlib.words import shown
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class LabelConsistent(Attack):
 
     @checked
     def fit(
-        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: int
+        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: ranges.DerivedSeed
     ) -> FittedCorners:
         network = brief_training(train, make_model, epochs=self.epochs, augmentation=augmentation, seed=seed)
         return FittedCorners(network, Corners(self.amplitude))
@@ -71,7 +72,8 @@ class LabelConsistent(Attack):
     def poison(self, train: ImageSet, trigger: Trigger, relabel: Relabel, *, poison_rate: ranges.Fraction,
                seed: ranges.Seed, ids: Positions | None = None) -> Poisoned:  # fmt: skip
         """The training set with images of the target class perturbed, then triggered; all labels stay as they are."""
-        assert isinstance(trigger, FittedCorners)
+        if not isinstance(trigger, FittedCorners):
+            raise ParameterError(f"trigger={shown(trigger)}: must be the one that this attack's `fit` has made")
         plain = super().poison(train, trigger, relabel, poison_rate=poison_rate, seed=seed, ids=ids)
         images = train.images.clone()
         for some in plain.is_poisoned.nonzero().squeeze(1).split(500):

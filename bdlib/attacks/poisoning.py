@@ -1,17 +1,16 @@
 """Putting triggers into a stored training set."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Int
-from pydantic import Field
 from torch import Generator, Tensor
 
 from bdlib import ranges
-from bdlib.checks import checked
+from bdlib.checks import ParameterError, checked
+from bdlib.data.fit import wanted_labels
 from bdlib.data.images import ImageSet
-from bdlib.evaluation.apply_trigger import AllToOne, apply_trigger
+from bdlib.evaluation.apply_trigger import AllToOne, TargetLabel, apply_trigger
 from bdlib.types import Labels, Relabel, Trigger
 
 NUMBERS_VERSION = 1  # raise it when a change here, or in `apply_trigger`, changes a poisoned set
@@ -28,7 +27,7 @@ class Poisoned:
 
 
 @checked
-def poison(data: ImageSet, trigger: Trigger, *, target_label: Annotated[int, Field(ge=0)], poison_rate: ranges.Fraction,
+def poison(data: ImageSet, trigger: Trigger, *, target_label: TargetLabel, poison_rate: ranges.Fraction,
            seed: ranges.Seed, clean_label: bool = False) -> Poisoned:  # fmt: skip
     """`data` with the trigger on randomly drawn images, which are labeled as the target.
 
@@ -36,7 +35,7 @@ def poison(data: ImageSet, trigger: Trigger, *, target_label: Annotated[int, Fie
     `clean_label` it is a share of the target class, whose labels are right already. Triggered images are rounded to
     8 bits, as in a stored data set; augmentation later moves the trigger with the image.
 
-    Raises ParameterError when a keyword is out of its range, ValueError when there are too few images to poison.
+    Raises ParameterError when a keyword is out of its range, and when there are too few images to poison.
 
     Example: `poison(train, BadNets(), target_label=0, poison_rate=0.1, seed=0).data`
     """
@@ -51,7 +50,7 @@ def candidates(labels: Labels, relabel: Relabel, *, clean_label: bool = False) -
     They are those whose label the attack changes; for a clean-label attack, those that have the wanted label already.
     """
     labels = labels.cpu()
-    return ((relabel(labels) == labels) == clean_label).nonzero().squeeze(1)
+    return ((wanted_labels(labels, relabel) == labels) == clean_label).nonzero().squeeze(1)
 
 
 def draw_positions(
@@ -59,17 +58,19 @@ def draw_positions(
 ) -> Positions:
     """The positions of the images to poison, drawn at random from the `candidates`, in the order in which they came.
 
-    Raises ValueError when `poison_rate` asks for more images than there are.
+    Raises ParameterError when `poison_rate` asks for more images than there are.
     """
     pool = candidates(labels, relabel, clean_label=clean_label)
     count = round(poison_rate * (len(pool) if clean_label else len(labels)))
     if not 0 <= count <= len(pool):
-        raise ValueError(f"poison_rate={poison_rate}: needs {count} of {len(pool)} images")
+        raise ParameterError(f"poison_rate={poison_rate}: needs {count} of {len(pool)} images")
     return pool[torch.randperm(len(pool), generator=Generator().manual_seed(seed))[:count]]
 
 
 def poison_at(data: ImageSet, trigger: Trigger, relabel: Relabel, ids: Positions) -> Poisoned:
     """`data` with the trigger and the attack's labels on the images at positions `ids`; nothing else is changed."""
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(data):
+        raise ParameterError(f"ids: must be from 0 to {len(data) - 1}, not {int(ids.min())} to {int(ids.max())}")
     ids = ids.to(data.labels.device)
     images, labels = data.images.clone(), data.labels.clone()
     is_poisoned = torch.zeros_like(labels, dtype=torch.bool)

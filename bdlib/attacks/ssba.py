@@ -89,7 +89,9 @@ class SSBA(Attack):
         return Encoder(shape[0], shape[-1])
 
     @checked
-    def fit(self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: int) -> Encoder:
+    def fit(
+        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: ranges.DerivedSeed
+    ) -> Encoder:
         """The trained encoder with one random secret; it needs no classifier and no augmentation.
 
         Raises FitError where its decoder reads 95 % of the bits or fewer.

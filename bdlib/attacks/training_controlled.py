@@ -14,10 +14,11 @@ from bdlib import ranges
 from bdlib.attacks.attack import Attack
 from bdlib.attacks.cover_samples import CoveredTrigger, draw_counts, frozen_set, mix
 from bdlib.attacks.poisoning import Poisoned, Positions
-from bdlib.checks import checked
+from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet, augment
 from bdlib.training.loop import Epoch, Schedule, steps
-from bdlib.types import Batch, Loss, OnEvent, Relabel, Trigger, ignore
+from bdlib.types import Batch, Loss, MovedModel, OnEvent, Relabel, Trigger, ignore
+from bdlib.words import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class TrainingControlled(Attack):
 
     @checked
     def train_victim(
-        self, model: nn.Module, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
+        self, model: MovedModel, data: ImageSet, trigger: Trigger | None, relabel: Relabel, schedule: Schedule, *,
         poison_rate: ranges.Fraction, ids: Positions | None = None, on_event: OnEvent = ignore, compiled: bool = False,
     ) -> Trigger:  # fmt: skip
         """As `Attack.train_victim`; `poison_rate` is the share of every batch that is triggered."""
@@ -57,9 +58,9 @@ class TrainingControlled(Attack):
 
 
 def as_covered(trigger: Trigger | None, ids: Positions | None = None) -> CoveredTrigger:
-    """`trigger` itself. Raises ValueError when it has no cover samples, or when images were selected."""
+    """`trigger` itself. Raises ParameterError when it has no cover samples, or when images were selected."""
     if not isinstance(trigger, CoveredTrigger):
-        raise ValueError(f"trigger={trigger!r}: must have cover samples for a training-controlled attack")
+        raise ParameterError(f"trigger={shown(trigger)}: must have cover samples for a training-controlled attack")
     if ids is not None:
-        raise ValueError("ids: must be None for a training-controlled attack, which draws images in every batch")
+        raise ParameterError("ids: must be None for a training-controlled attack, which draws images in every batch")
     return trigger

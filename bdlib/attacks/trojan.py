@@ -48,7 +48,7 @@ class TrojanNN(Attack):
 
     @checked
     def fit(
-        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: int
+        self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: ranges.DerivedSeed
     ) -> AddedPattern:
         """A ring in the lower right quadrant, its pixels moved by signed steps until the neurons fire.
 

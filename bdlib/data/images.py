@@ -1,13 +1,19 @@
 """Labeled images held whole on one device, and the augmented batches drawn from them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Generator, Tensor
 
+from bdlib import ranges
+from bdlib.checks import ParameterError, checked
+from bdlib.data.fit import count_classes, require_labels, require_pixels, wanted_labels
 from bdlib.types import Batch, Images, Labels, Pixels
+from bdlib.words import shown
 
 NUMBERS_VERSION = 1  # raise it when a change here changes which images are drawn, or how they are augmented
 
@@ -16,7 +22,9 @@ NUMBERS_VERSION = 1  # raise it when a change here changes which images are draw
 class ImageSet:
     """A labeled data set as two tensors. Index it with a mask, an index tensor or a slice to get a subset.
 
-    Raises ValueError when there are not as many labels as images.
+    Pixels are of uint8, 0 to 255, shape (n, channels, height, width); labels of int64, counted from 0; both are on one
+    device. Raises ParameterError for everything else, with the words that convert it: numbers in [0, 1], as
+    torchvision's ToTensor gives them, are `(images * 255).round().to(torch.uint8)`.
 
     Example::
 
@@ -27,38 +35,77 @@ class ImageSet:
     labels: Labels
 
     def __post_init__(self) -> None:
+        require_pixels(self.images)
+        require_labels(self.labels)
         if len(self.images) != len(self.labels):
-            raise ValueError(f"{len(self.images)} images but {len(self.labels)} labels")
+            raise ParameterError(f"labels: {len(self.images)} images but {len(self.labels)} labels")
+        if self.images.device != self.labels.device:
+            raise ParameterError(f"labels: on {self.labels.device}, but the images are on {self.images.device}")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, keep: Tensor | slice) -> "ImageSet":
-        return ImageSet(self.images[keep], self.labels[keep])
+        is_index = isinstance(keep, Tensor) and keep.dim() == 1 and keep.dtype in (torch.bool, torch.int64)
+        if not is_index and not isinstance(keep, slice):
+            raise ParameterError(f"data[{shown(keep)}]: must be a mask, positions as an int64 tensor, or a slice")
+        return self._with(self.images[keep], self.labels[keep])
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """The same data on another device."""
-        return ImageSet(self.images.to(device), self.labels.to(device))
+        return self._with(self.images.to(device), self.labels.to(device))
+
+    def check_use(self, sets: Mapping[str, "ImageSet"], arguments: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+        """Raise ParameterError unless the `arguments` of a call, with their annotations, fit each other.
+
+        `sets` are the image sets among them, this one first. All must hold images, of one shape and on one device.
+        Networks must classify them, triggers change them, and labels, target label and relabeling be known classes.
+        """
+        for name, data in sets.items():
+            require_images(data, name)
+            if data.images.shape[1:] != self.images.shape[1:] or data.images.device != self.images.device:
+                theirs, ours = (f"{tuple(d.images.shape[1:])} on {d.images.device}" for d in (data, self))
+                raise ParameterError(f"{name}: its images are {theirs}, those of {next(iter(sets))} are {ours}")
+        counts = count_classes(self.images, next(iter(sets)), arguments, hints)
+        if self.labels.is_meta or not (counts or {"target_label", "relabel"} & arguments.keys()):
+            return
+        highest = {name: int(data.labels.max()) for name, data in sets.items()}
+        for network, classes in counts.items():
+            for name in sets:
+                if highest[name] >= classes:
+                    raise ParameterError(f"{name}: has a label {highest[name]}, but {network} has {classes} classes")
+        most = min(counts.values(), default=max(highest.values()) + 1)
+        if arguments.get("target_label", 0) >= most:
+            raise ParameterError(f"target_label={arguments['target_label']}: must be one of {most} classes, from 0")
+        if "relabel" in arguments:
+            wanted_labels(self.labels, arguments["relabel"], classes=most if counts else None)
+
+    def _with(self, images: Pixels, labels: Labels) -> "ImageSet":
+        """A set of tensors that come from a checked one; nothing is looked at again, as that would wait for a GPU."""
+        made = object.__new__(ImageSet)
+        vars(made).update(images=images, labels=labels)
+        return made
 
 
-def require_images(data: ImageSet) -> None:
-    """Raise ValueError for a set without images."""
+def require_images(data: ImageSet, name: str = "data", *, least: int = 1) -> None:
+    """Raise ParameterError for a set of fewer than `least` images; `name` is the argument's."""
+    if 0 < len(data) < least:
+        raise ParameterError(f"{name}: must have {least} images, not {len(data)}")
     if not len(data):
-        raise ValueError("the set of images is empty")
+        raise ParameterError(f"{name}: the set of images is empty")
 
 
-def split(data: ImageSet, fraction: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
+@checked
+def split(data: ImageSet, fraction: ranges.PositiveFraction, *, seed: ranges.Seed) -> tuple[ImageSet, ImageSet]:
     """Two disjoint parts of `data`: a random `fraction` of every class, and all other images.
 
-    Every class gives at least one image to the first part. The order of the images stays. Raises ValueError for a
-    fraction outside (0, 1].
+    Every class gives at least one image to the first part. The order of the images stays. Raises ParameterError for a
+    fraction outside (0, 1], and for an empty set.
 
     Example::
 
         clean, rest = split(train_set, 0.05, seed=0)
     """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction={fraction}: must be in (0, 1]")
     labels, generator = data.labels.cpu(), Generator().manual_seed(seed)
     in_first = torch.zeros(len(data), dtype=torch.bool)
     for label in labels.unique():
@@ -69,14 +116,17 @@ def split(data: ImageSet, fraction: float, *, seed: int) -> tuple[ImageSet, Imag
     return data[in_first], data[~in_first]
 
 
-def sample(data: ImageSet, count: int) -> ImageSet:
+@checked
+def sample(data: ImageSet, count: Annotated[int, Field(ge=1)]) -> ImageSet:
     """About `count` images, an equal share of every class; all of `data` when it has fewer."""
     return split(data, min(1.0, count / len(data)), seed=0)[0]
 
 
+@checked
 def batches(
-    data: ImageSet, size: int, *, augmentation: int | None = None, generator: Generator | None = None
-) -> Iterator[Batch]:
+    data: ImageSet, size: Annotated[int, Field(ge=1)], *, augmentation: ranges.Augmentation = None,
+    generator: Generator | None = None,
+) -> Iterator[Batch]:  # fmt: skip
     """One epoch of batches of `size` images, pixels in [0, 1]; shuffled if there is a `generator`, in order otherwise.
 
     With `augmentation`, every image is shifted by a random crop of up to that many pixels, and mirrored half of the

@@ -14,9 +14,9 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from bdlib import ranges
-from bdlib.checks import checked
+from bdlib.checks import checked, needs
 from bdlib.data.images import ImageSet
-from bdlib.training.filter_masks import Masked, PerFilter, batch_norms, choose_threshold, prune
+from bdlib.training.filter_masks import Masked, PerFilter, batch_norms, choose_threshold, prune, require_batch_norm
 from bdlib.training.loop import Schedule, cross_entropy, steps
 from bdlib.types import Batch, Images, Logits, Loss, OnEvent, ignore
 
@@ -24,6 +24,7 @@ NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 
 
 @checked
+@needs(require_batch_norm)
 def anp(
     model: nn.Module,
     clean: ImageSet,
@@ -49,7 +50,7 @@ def anp(
 
     `on_event` is told "mask_step" (the `Masked` model after each step), "masks" (by BatchNorm layer) and "threshold".
 
-    Raises ParameterError for a keyword out of range, ValueError for a network without BatchNorm2d layers.
+    Raises ParameterError for a keyword out of range, and for a network without BatchNorm2d layers.
     """
     schedule = Schedule(mask_epochs, mask_learning_rate, "constant", batch_size=batch_size, weight_decay=0.0,
                         augmentation=augmentation, seed=seed)  # fmt: skip

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bdlib import ranges
-from bdlib.checks import checked
-from bdlib.data.images import ImageSet, require_images
+from bdlib.checks import ParameterError, checked, needs
+from bdlib.data.fit import probe
+from bdlib.data.images import ImageSet, batches
 from bdlib.defenses.fine_tune import fine_tune
-from bdlib.models import default_layers, find_layer, predict, share
+from bdlib.models import default_layers, evaluation_mode, find_layer, share, tap
 from bdlib.training.filter_masks import PerFilter
 from bdlib.types import Batch, Loss, OnEvent, ignore
 
@@ -26,7 +27,21 @@ NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 FilterSet = Bool[Tensor, " c"]  # true for the filters that stay
 
 
+def require_readout(model: nn.Module, clean: ImageSet, readout: str | None) -> None:
+    """Raise ParameterError unless `readout` is the linear layer that gives the logits, from one vector for each image.
+
+    Pruning is judged by this layer's answers alone. None stands for the network's own head.
+    """
+    readout = readout or default_layers(model, "head", parameter="readout")[0]
+    _linear(model, readout)
+    with tap(model, readout, inputs=True) as entering, tap(model, readout) as leaving:
+        logits = probe(model, clean.images)
+    if readout not in entering or entering[readout].dim() != 2 or leaving[readout].shape != logits.shape:
+        raise ParameterError(f"readout={readout!r}: must give the network's logits from one vector for each image")
+
+
 @checked
+@needs(require_readout)
 def fine_prune(
     model: nn.Module,
     clean: ImageSet,
@@ -48,7 +63,7 @@ def fine_prune(
         repaired = fine_prune(victim, clean, allowed_drop=0.02, epochs=5)
 
     `on_event` is told "kept_filters" (a boolean for each filter) and "epoch" (`bdlib.training.loop.Epoch`) after each
-    epoch of fine-tuning. Raises ParameterError for a keyword out of range, and what `activations` raises.
+    epoch of fine-tuning. Raises ParameterError for a keyword out of range, and for a `readout` of another kind.
     """
     readout = readout or default_layers(model, "head", parameter="readout")[0]
     kept = choose_filters(model, clean, readout=readout, allowed_drop=allowed_drop)
@@ -58,18 +73,28 @@ def fine_prune(
                             on_event=on_event)  # fmt: skip
 
 
+@checked
+@torch.inference_mode()
 def activations(model: nn.Module, data: ImageSet, *, readout: str = "head") -> Float[Tensor, "n c"]:
     """What `readout` reads of each image: the mean over pixels of every filter of the last convolution, after ReLU.
 
-    Raises ValueError when `readout` is not linear or there are no images, ParameterError when there is no such layer.
+    Raises ParameterError when there are no images, or no such linear layer.
     """
-    require_images(data)
+    _linear(model, readout)
+    rows = list[Tensor]()
+    with evaluation_mode(model), tap(model, readout, inputs=True) as entering:
+        for batch in batches(data, 500):
+            model(batch.images)
+            rows.append(entering[readout])
+    return torch.cat(rows)
+
+
+def _linear(model: nn.Module, readout: str) -> None:
     if not isinstance(find_layer(model, readout, parameter="readout"), nn.Linear):
-        raise ValueError(f"readout={readout!r}: must be a linear layer behind the last convolution")
-    copy, inputs_read = deepcopy(model).eval(), list[Tensor]()
-    copy.get_submodule(readout).register_forward_pre_hook(lambda module, inputs: inputs_read.append(inputs[0]))
-    predict(copy, data)
-    return torch.cat(inputs_read)
+        linear = ", ".join(name for name, part in model.named_modules() if isinstance(part, nn.Linear)) or "none"
+        raise ParameterError(
+            f"readout={readout!r}: must be a linear layer behind the last convolution; it has {linear}"
+        )
 
 
 def dormancy(model: nn.Module, clean: ImageSet, *, readout: str = "head") -> PerFilter:

@@ -14,10 +14,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bdlib import ranges
-from bdlib.checks import ParameterError, checked
+from bdlib.checks import ParameterError, checked, needs
 from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_tune import fine_tune
-from bdlib.models import default_layers, find_layer, tap
+from bdlib.models import default_layers, require_maps, tap
 from bdlib.types import Batch, Loss, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
@@ -29,7 +29,22 @@ Betas = Sequence[Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]]  # 
 Power = Annotated[float, Field(ge=1, le=8, allow_inf_nan=False)]
 
 
+def attention_layers(model: nn.Module, clean: ImageSet, layers: Layers, beta: Betas) -> dict[str, float]:
+    """The weight of each layer's distance, by its name.
+
+    Raises ParameterError unless there is one for each layer, and all layers give out maps larger than one pixel.
+    """
+    names = layers or default_layers(model, "attention")
+    if len(names) != len(beta):
+        raise ParameterError(f"beta={list(beta)}: must have {len(names)} numbers, one for each of {', '.join(names)}")
+    for name, (*_, h, w) in zip(names, require_maps(model, clean.images, *names), strict=True):
+        if h * w == 1:
+            raise ParameterError(f"layers={name!r}: must give out maps larger than one pixel, or attention is constant")
+    return dict(zip(names, beta, strict=True))
+
+
 @checked
+@needs(attention_layers)
 def nad(
     model: nn.Module,
     clean: ImageSet,
@@ -55,15 +70,14 @@ def nad(
 
     `variant="released"`: attention terms without gradient, as until 2022. `on_event` is told "teacher" (a network) and
     "epoch" (`bdlib.training.loop.Epoch`) after each epoch of the student. Raises ParameterError for a layer that does
-    not exist, for a number of `beta` that is not that of `layers`, and for a keyword out of range; ValueError for
-    layers that give out no feature maps.
+    not exist or gives out no feature maps, for a number of `beta` that is not that of `layers`, and for a keyword out
+    of range.
     """
-    _weights(model, layers, beta)  # raises before the teacher is trained
     tuning: dict[str, Any] = dict(
         learning_rate=learning_rate, milestone=milestone, batch_size=batch_size, augmentation=augmentation
     )
     # The teacher has shuffles of its own, else the student would retrace its steps.
-    teacher = fine_tune(model, clean, epochs=teacher_epochs, seed=seed + 1, **tuning)
+    teacher = fine_tune(model, clean, epochs=teacher_epochs, seed=(seed + 1) % 2**31, **tuning)
     on_event("teacher", teacher)
     return distill(model, teacher, clean, layers=layers, beta=beta, power=power, variant=variant,
                    epochs=student_epochs, seed=seed, on_event=on_event, **tuning)  # fmt: skip
@@ -79,7 +93,7 @@ def distill(
 
     `fine_tuning` are keywords of `fine_tune`: `epochs`, `learning_rate` and so on.
     """
-    weights = _weights(model, layers, beta)
+    weights = attention_layers(model, clean, layers, beta)
 
     def loss_fn(student: nn.Module, batch: Batch) -> Loss:
         with tap(student, *weights) as student_maps:
@@ -113,13 +127,3 @@ def attention(features: Maps, power: float = 2.0) -> Float[Tensor, "n hw"]:
 def attention_distance(student: Maps, teacher: Maps, power: float = 2.0) -> Loss:
     """Mean squared difference of two attention maps over images and pixels; between 0 and 2 / (h w)."""
     return F.mse_loss(attention(student, power), attention(teacher, power))
-
-
-def _weights(model: nn.Module, layers: Layers, beta: Betas) -> dict[str, float]:
-    """The weight of each layer's distance, by its name."""
-    names = layers or default_layers(model, "attention")
-    for name in names:
-        find_layer(model, name)
-    if len(names) != len(beta):
-        raise ParameterError(f"beta={list(beta)}: must have {len(names)} numbers, one for each of {', '.join(names)}")
-    return dict(zip(names, beta, strict=True))

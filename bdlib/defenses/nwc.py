@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bdlib import ranges
-from bdlib.checks import checked
+from bdlib.checks import ParameterError, checked, needs
 from bdlib.data.images import ImageSet
 from bdlib.models import accuracy
 from bdlib.training.filter_masks import PerFilter
@@ -25,7 +25,14 @@ NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 Changes = dict[str, Tensor]  # by convolution: how far each weight moved, shape (o, i, h, w)
 
 
+def require_convolutions(model: nn.Module) -> None:
+    """Raise ParameterError for a network without convolutions, whose filters NWC ranks."""
+    if not convolutions(model):
+        raise ParameterError(f"model: NWC ranks the filters of Conv2d layers, and {type(model).__name__} has none")
+
+
 @checked
+@needs(require_convolutions)
 def nwc(
     model: nn.Module,
     clean: ImageSet,
@@ -144,14 +151,9 @@ def reinitialize(
 
 @checked
 def activeness_aware_fine_tune(
-    model: nn.Module,
-    clean: ImageSet,
-    schedule: Schedule,
-    *,
-    alpha: ranges.Weight,
-    rho: ranges.Radius,
-    on_event: OnEvent = ignore,
-) -> nn.Module:
+    model: nn.Module, clean: ImageSet, schedule: Schedule, *,
+    alpha: ranges.Weight, rho: ranges.Radius, on_event: OnEvent = ignore,
+) -> nn.Module:  # fmt: skip
     """A copy of `model` fine-tuned by (1 - alpha) g + alpha g', where g' is the gradient `rho` uphill in every tensor.
 
     To first order it descends ``CE + alpha rho ||grad CE||``. With `alpha` or `rho` zero it is plain fine-tuning.

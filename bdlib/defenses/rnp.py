@@ -11,7 +11,7 @@ from dataclasses import replace
 from torch import nn
 
 from bdlib import ranges
-from bdlib.checks import checked
+from bdlib.checks import checked, needs
 from bdlib.data.images import ImageSet
 from bdlib.models import accuracy
 from bdlib.training.filter_masks import Masked, PerFilter, choose_threshold, prune, require_batch_norm
@@ -23,6 +23,7 @@ NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 
 
 @checked
+@needs(require_batch_norm)
 def rnp(
     model: nn.Module,
     clean: ImageSet,
@@ -49,9 +50,8 @@ def rnp(
     `on_event` is told "unlearning_step" (the model after each step), "unlearned" (the model), "recovery_step" (the
     `Masked` model after each step), "masks" (by BatchNorm layer) and "threshold".
 
-    Raises ParameterError for a keyword out of range, ValueError for a network without BatchNorm2d layers.
+    Raises ParameterError for a keyword out of range, and for a network without BatchNorm2d layers.
     """
-    require_batch_norm(model)
     unlearning = Schedule(
         unlearning_epochs, unlearning_rate, "constant", batch_size=batch_size, augmentation=augmentation, seed=seed
     )

@@ -2,29 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 
+from bdlib.checks import CheckedFields, ParameterError, checked
+from bdlib.data.fit import triggered, wanted_labels
 from bdlib.data.images import ImageSet
 from bdlib.types import Images, Labels, Pixels, Relabel, Trigger
 
+TargetLabel = Annotated[int, Field(ge=0)]
+
 
 @dataclass(frozen=True)
-class AllToOne:
+class AllToOne(CheckedFields):
     """Relabeling to a single target class."""
 
-    target_label: int
+    target_label: TargetLabel
 
     def __call__(self, labels: Labels) -> Labels:
         return torch.full_like(labels, self.target_label)
 
 
 @dataclass(frozen=True)
-class AllToAll:
+class AllToAll(CheckedFields):
     """Relabeling of every class to the next: label y becomes (y + 1) mod K. There is no single target."""
 
-    num_classes: int
+    num_classes: Annotated[int, Field(ge=2)]
 
     def __call__(self, labels: Labels) -> Labels:
         return (labels + 1) % self.num_classes
@@ -37,9 +42,14 @@ LABEL_MAPS: dict[str, Callable[[int, int], Relabel]] = {
 }
 
 
+@checked
 def apply_trigger(pixels: Pixels, trigger: Trigger) -> Pixels:
-    """Stored 8-bit images, shape (n, c, h, w), with a trigger, which itself works on pixels in [0, 1]."""
-    return as_pixels(trigger(pixels.float() / 255))
+    """Stored 8-bit images, shape (n, c, h, w), with a trigger, which itself works on pixels in [0, 1].
+
+    What is a little outside [0, 1], as after adding a pattern, is clipped. Raises ParameterError for a trigger that
+    returns no such images.
+    """
+    return as_pixels(triggered(pixels, trigger))
 
 
 def as_pixels(images: Images) -> Pixels:
@@ -55,18 +65,24 @@ class AttackedSet(NamedTuple):
     wanted: Labels  # what the attacker wants them to be classified as
 
 
+@checked
 def attacked_set(test: ImageSet, trigger: Trigger, relabel: Relabel) -> AttackedSet:
     """The images of `test` that `relabel` gives another label, without and with the trigger.
 
+    Raises ParameterError where there are none, and for a trigger or a relabeling that is none.
+
     Example: `attacked_set(test, BadNets(), AllToAll(10)).triggered` holds every test image with the square.
     """
-    wanted = relabel(test.labels)
+    wanted = wanted_labels(test.labels, relabel)
     changes = wanted != test.labels
+    if not changes.any():
+        raise ParameterError("test: holds no image whose label the attack changes, so there is no attack success rate")
     clean = test[changes]
     return AttackedSet(clean, ImageSet(apply_trigger(clean.images, trigger), clean.labels), wanted[changes])
 
 
-def triggered_set(test: ImageSet, trigger: Trigger, *, target_label: int) -> ImageSet:
+@checked
+def triggered_set(test: ImageSet, trigger: Trigger, *, target_label: TargetLabel) -> ImageSet:
     """Every test image of another class than the target, with the trigger and its true label.
 
     Attack success (predicted as the target) and robust accuracy (predicted correctly) are both measured on it.

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from bdlib import ranges
+from bdlib.checks import checked
 from bdlib.evaluation.metrics import Scores
 from bdlib.training.loop import Epoch
 from bdlib.types import EventLog
@@ -24,7 +26,8 @@ class Course(EventLog):
     `seconds` is the time spent in `look`, to be subtracted from that of the run.
     """
 
-    def __init__(self, look: Callable[[nn.Module], Any], *names: str, every: int = 1) -> None:
+    @checked
+    def __init__(self, look: Callable[[nn.Module], Any], *names: str, every: ranges.Count = 1) -> None:
         super().__init__()
         self.look, self.every, self.seconds = look, every, 0.0
         self.looks: dict[str, dict[int, Any]] = {name: {} for name in names}

@@ -5,17 +5,34 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from bdlib.checks import ParameterError, checked, needs
 from bdlib.types import Images
 
 LIMIT = 100.0  # decibels, of images that are equal
+WINDOW = 11  # pixels, of the structural similarity
+LARGEST = 10.0  # of a pixel's absolute values; what is beyond was meant as 0 to 255
 
 
+def require_pair(images: Images, changed: Images, least: int = 1) -> None:
+    """Raise ParameterError unless both are finite images of one shape, at least `least` pixels high and wide."""
+    if images.shape != changed.shape or min(images.shape) < 1 or min(images.shape[2:]) < least:
+        shapes = f"{tuple(images.shape)} and {tuple(changed.shape)}"
+        raise ParameterError(f"changed: must have the images' shape, from {least} pixels on; they have {shapes}")
+    for name, each in (("images", images), ("changed", changed)):
+        if not each.abs().max() <= LARGEST:  # false for NaN
+            raise ParameterError(f"{name}: must be pixels in [0, 1], not up to {each.abs().max():g}")
+
+
+@checked
+@needs(require_pair)
 def psnr(images: Images, changed: Images) -> Float[Tensor, " n"]:
     """Peak signal-to-noise ratio of each image in decibels, higher for smaller changes; at most LIMIT."""
     error = (images - changed).double().square().mean((1, 2, 3))
     return (-10 * error.clamp(min=1e-10).log10()).clamp(max=LIMIT)
 
 
+@checked
+@needs(lambda images, changed: require_pair(images, changed, WINDOW))
 def ssim(images: Images, changed: Images) -> Float[Tensor, " n"]:
     """Mean structural similarity of each image, at most 1. Wang et al., IEEE Transactions on Image Processing 2004.
 
@@ -34,14 +51,15 @@ def ssim(images: Images, changed: Images) -> Float[Tensor, " n"]:
 
 def local_mean(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c _ _"]:
     """The Gaussian-weighted mean around every place whose window lies inside the image."""
-    offsets = torch.arange(11, dtype=images.dtype, device=images.device) - 5
+    offsets = torch.arange(WINDOW, dtype=images.dtype, device=images.device) - WINDOW // 2
     weights = torch.exp(-(offsets**2) / (2 * 1.5**2))
     weights = weights / weights.sum()
     flat = images.flatten(0, 1)[:, None]
-    smooth = F.conv2d(F.conv2d(flat, weights.view(1, 1, 11, 1)), weights.view(1, 1, 1, 11))
+    smooth = F.conv2d(F.conv2d(flat, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
     return smooth.unflatten(0, images.shape[:2])[:, :, 0]
 
 
+@checked
 def spectrum(residual: Images) -> Float[Tensor, "h w"]:
     """Mean magnitude of the Fourier transform of residuals over images and channels, frequency zero in the middle."""
     return torch.fft.fftshift(torch.fft.fft2(residual).abs().mean((0, 1)))

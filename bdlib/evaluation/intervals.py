@@ -1,17 +1,27 @@
 """How sure we are of a mean over seeds."""
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from bdlib.checks import ParameterError, checked
 
 
-def seed_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[float, float, float]:
+@checked
+def seed_interval(
+    values: Sequence[Annotated[float, Field(allow_inf_nan=False)]],
+    *,
+    level: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.95,
+) -> tuple[float, float, float]:
     """Mean, and the two ends of Student's t interval for the mean over seeds.
 
-    The ends are the mean where all values are equal. Raises ValueError for fewer than two values.
+    The ends are the mean where all values are equal. Raises ParameterError for fewer than two values.
 
     Example: ``seed_interval([0.1, 0.2, 0.3])`` gives about ``(0.2, -0.048, 0.448)``.
     """
     if len(values) < 2:
-        raise ValueError(f"values: {len(values)} seed(s) given, an interval needs at least 2")
+        raise ParameterError(f"values: {len(values)} seed(s) given, an interval needs at least 2")
     from scipy.stats import sem, t
 
     mean = sum(values) / len(values)

@@ -2,14 +2,13 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import Field
 from torch import nn
 
-from bdlib.checks import checked
+from bdlib import ranges
+from bdlib.checks import CheckedFields, checked
 from bdlib.data.images import ImageSet
-from bdlib.evaluation.apply_trigger import AllToOne, attacked_set
+from bdlib.evaluation.apply_trigger import AllToOne, TargetLabel, attacked_set
 from bdlib.models import predict, share
 from bdlib.types import Relabel, Trigger
 
@@ -17,16 +16,16 @@ NUMBERS_VERSION = 1  # raise it when a change here changes a score
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(CheckedFields):
     """Fractions in [0, 1]; multiply by 100 only when printing. T: the test images whose label the attack changes.
 
     With a single target these are the test images of all other classes.
     """
 
-    clean_accuracy: float  # ACC: share of the clean test images given their true label
-    asr: float  # attack success rate: share of T, triggered, given the label that the attack wants
-    robust_accuracy: float  # RA: share of T, triggered, given their true label
-    clean_accuracy_others: float  # clean accuracy on T alone, the convention of NAD's released code
+    clean_accuracy: ranges.Fraction  # ACC: share of the clean test images given their true label
+    asr: ranges.Fraction  # attack success rate: share of T, triggered, given the label that the attack wants
+    robust_accuracy: ranges.Fraction  # RA: share of T, triggered, given their true label
+    clean_accuracy_others: ranges.Fraction  # clean accuracy on T alone, the convention of NAD's released code
 
 
 class PremiseWarning(UserWarning):
@@ -34,18 +33,18 @@ class PremiseWarning(UserWarning):
 
 
 @checked
-def evaluate(
-    model: nn.Module, test: ImageSet, trigger: Trigger, *, target_label: Annotated[int, Field(ge=0)]
-) -> Scores:
+def evaluate(model: nn.Module, test: ImageSet, trigger: Trigger, *, target_label: TargetLabel) -> Scores:
     """The scores of `model` on clean and triggered test images, for an attack with a single target.
 
-    Images of the target class never count in the attack success rate. Raises ParameterError for a negative target.
+    Images of the target class never count in the attack success rate. Raises ParameterError for a target that is no
+    class of the network, and for a network, images and a trigger that do not fit each other.
 
     Example: `evaluate(model, test, BadNets(), target_label=0).asr`
     """
     return evaluate_attack(model, test, trigger, AllToOne(target_label))
 
 
+@checked
 def evaluate_attack(model: nn.Module, test: ImageSet, trigger: Trigger, relabel: Relabel) -> Scores:
     """As `evaluate`, for any relabeling: `AllToOne(target_label)`, or `AllToAll(num_classes)`."""
     attacked = attacked_set(test, trigger, relabel)
@@ -59,6 +58,7 @@ def evaluate_attack(model: nn.Module, test: ImageSet, trigger: Trigger, relabel:
     )
 
 
+@checked
 def defense_effectiveness(before: Scores, after: Scores) -> float:
     """DER in [0, 1]: half the sum of the ASR removed and one minus the accuracy lost; doing nothing scores 0.5.
 
@@ -69,6 +69,7 @@ def defense_effectiveness(before: Scores, after: Scores) -> float:
     return (removed - lost + 1) / 2
 
 
+@checked
 def robustness_improvement(before: Scores, after: Scores) -> float:
     """RIR in [0, 1]: as DER, with the gain in robust accuracy in place of the ASR removed."""
     gained = max(0.0, after.robust_accuracy - before.robust_accuracy)
@@ -76,6 +77,7 @@ def robustness_improvement(before: Scores, after: Scores) -> float:
     return (gained - lost + 1) / 2
 
 
+@checked
 def broken_premises(before: Scores, after: Scores) -> list[str]:
     """What is wrong with reading `after` as a defended backdoor, one sentence each.
 

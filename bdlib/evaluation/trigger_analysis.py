@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.models import evaluation_mode, tap
@@ -12,6 +13,7 @@ from bdlib.training.filter_masks import PerFilter
 from bdlib.types import Trigger
 
 
+@checked
 @torch.no_grad()
 def trigger_activated_change(
     model: nn.Module, images: ImageSet, trigger: Trigger, layers: Sequence[str]

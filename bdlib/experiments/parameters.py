@@ -8,6 +8,7 @@ not have, and runs on with the default.
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,8 +17,9 @@ from pydantic import Field
 from torch import nn
 
 from bdlib import ranges
-from bdlib.checks import OneOf, ParameterError, Range, check_values, field_ranges, keywords, range_of
+from bdlib.checks import OneOf, ParameterError, Range, check_needs, check_values, field_ranges, keywords, range_of
 from bdlib.data.datasets import DATASETS, DatasetFacts
+from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
 from bdlib.experiments.config import VictimConfig
@@ -92,7 +94,7 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
         settings(function, parameters)
     VictimConfig.from_parameters(parameters)
     check_layers(parameters)
-    check_defensive_trigger(parameters)
+    check_defense(paper, parameters)
     if record := parameters.get("record"):
         check_place("record", Path(record))
     return parameters
@@ -160,11 +162,25 @@ def _built(build: Callable[..., nn.Module], facts: DatasetFacts) -> nn.Module:
         return build(facts.channels, facts.num_classes, facts.mean, facts.std)
 
 
-def check_defensive_trigger(parameters: Mapping[str, Any]) -> None:
-    """Raise ParameterError for a defensive trigger that leaves nothing of the image."""
-    if "defensive_trigger" not in parameters:
+def check_defense(paper: str, parameters: Mapping[str, Any]) -> None:
+    """Raise ParameterError unless the network and the sets of a run are what its defense needs (`bdlib.checks.needs`).
+
+    Neither is there yet: shapes and counts alone decide, on torch's meta device, which holds no numbers.
+    """
+    defense = DEFENSES.get(parameters.get("defense", paper))
+    if defense is None:
         return
-    last = DATASETS[parameters["dataset"]].size - 1
-    last = {"frame": last // 2, "corner": last, "none": 64}[parameters["defensive_trigger"]]
-    if (size := parameters["defensive_trigger_size"]) > last:
-        raise ParameterError(f"defensive_trigger_size={size}: must be at most {last}, else the image is gone")
+    facts, reserved = DATASETS[parameters["dataset"]], parameters.get("clean_fraction", 0)
+    network = _network(parameters["model"], parameters["dataset"])
+    images = round(facts.counts[0] * parameters.get("data_fraction", 1))
+    clean = max(1, round(images * reserved))
+    poisoned = images - clean if "clean" in signature(defense).parameters else images
+    sets = {"clean": _blank_set(facts, clean), "poisoned": _blank_set(facts, poisoned)}
+    check_needs(defense, {"model": network, "make_model": lambda: network, **sets, **settings(defense, parameters)})
+
+
+def _blank_set(facts: DatasetFacts, count: int) -> ImageSet:
+    """As many images without pixels or labels."""
+    with torch.device("meta"):
+        pixels = torch.empty(count, facts.channels, facts.size, facts.size, dtype=torch.uint8)
+        return ImageSet(pixels, torch.empty(count, dtype=torch.int64))

@@ -10,9 +10,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from bdlib import ranges
 from bdlib.attacks.poisoning import Poisoned
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches, sample
 from bdlib.defenses.abl.isolation import Ids, Losses, divide, isolate
+from bdlib.evaluation.apply_trigger import TargetLabel
 from bdlib.evaluation.metrics import evaluate
 from bdlib.models import share
 from bdlib.training.filter_masks import batch_norms
@@ -24,6 +27,7 @@ RATES = (0.01, 0.05, 0.1, 0.2)  # isolation rates at which precision and recall 
 FIRST = 4  # epochs of stage 1 that are measured one by one, beside the last
 
 
+@checked
 def abl(
     defended: nn.Module,
     test: ImageSet,
@@ -31,8 +35,8 @@ def abl(
     truth: Poisoned,
     events: EventLog,
     *,
-    target_label: int,
-    isolation_rate: float = 0.01,
+    target_label: TargetLabel,
+    isolation_rate: ranges.PositiveFraction = 0.01,
 ) -> dict[str, float]:
     """Mean losses in nats; accuracies, success rates, precisions and recalls in [0, 1]; images and epochs counted.
 

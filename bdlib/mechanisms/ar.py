@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bdlib import ranges
+from bdlib.checks import checked, needs
 from bdlib.data.images import ImageSet
 from bdlib.defenses.ar.salience import benign_salience, mask, weights_inside
-from bdlib.evaluation.apply_trigger import apply_trigger
+from bdlib.evaluation.apply_trigger import TargetLabel, apply_trigger
 from bdlib.evaluation.trigger_analysis import precision_at, trigger_activated_change
-from bdlib.models import evaluation_mode, tap
+from bdlib.models import evaluation_mode, require_convolution, tap
 from bdlib.training.filter_masks import PerFilter
 from bdlib.types import Trigger
 
@@ -27,10 +29,12 @@ IMAGES = 500  # test images for the triggered change
 SHARE = 0.1  # of each layer that a detector names
 
 
+@checked
+@needs(require_convolution)
 def ar(
     model: nn.Module, defended: nn.Module, clean: ImageSet, test: ImageSet, trigger: Trigger, *,
-    target_label: int, layers: list[str], decay: float = 0.9, batch_size: int = 128, augmentation: int | None = 4,
-    seed: int = 0,
+    target_label: TargetLabel, layers: Sequence[str], decay: ranges.Fraction = 0.9, batch_size: ranges.BatchSize = 128,
+    augmentation: ranges.Augmentation = 4, seed: ranges.Seed = 0,
 ) -> dict[str, float]:  # fmt: skip
     """The precision of each detector at a tenth of every layer, chance, and the weights before and after.
 

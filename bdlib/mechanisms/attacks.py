@@ -1,12 +1,15 @@
 """What tells attacks apart beside their success: how visible they are, and what their cover samples do to the model."""
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, nn
 
 from bdlib.attacks.cover_samples import CoveredTrigger
-from bdlib.data.images import ImageSet
-from bdlib.evaluation.apply_trigger import LABEL_MAPS, as_pixels, attacked_set
+from bdlib.checks import OneOf, checked
+from bdlib.data.images import ImageSet, require_images
+from bdlib.evaluation.apply_trigger import LABEL_MAPS, TargetLabel, as_pixels, attacked_set
 from bdlib.evaluation.image_quality import psnr, ssim
 from bdlib.models import predict, share
 from bdlib.types import Images, Trigger
@@ -16,9 +19,11 @@ NUMBERS_VERSION = 1  # raise it when a change here changes what is measured
 IMAGES = 500  # of the test set that are looked at
 
 
+@checked
 def attacks(
-    model: nn.Module, test: ImageSet, trigger: Trigger, *, target_label: int, label_map: str = "all_to_one"
-) -> dict[str, float]:
+    model: nn.Module, test: ImageSet, trigger: Trigger, *,
+    target_label: TargetLabel, label_map: Annotated[str, OneOf(LABEL_MAPS)] = "all_to_one",
+) -> dict[str, float]:  # fmt: skip
     """How visible the trigger is, over the first test images whose label the attack changes.
 
     `psnr` is in decibels. `ssim` is at most 1. `changed` is the share of pixel values that differ. `alike` is the mean
@@ -28,6 +33,7 @@ def attacks(
     """
     relabel = LABEL_MAPS[label_map](target_label, int(test.labels.max()) + 1)
     some = test[relabel(test.labels) != test.labels][:IMAGES]
+    require_images(some, "test, without images whose label stays", least=2)
     attacked = attacked_set(some, trigger, relabel)
     clean, triggered = some.images.float() / 255, attacked.triggered.images.float() / 255
     measured = {

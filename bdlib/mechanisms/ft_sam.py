@@ -13,7 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
+from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet
+from bdlib.evaluation.apply_trigger import TargetLabel
 from bdlib.evaluation.trigger_analysis import rank_correlation, trigger_activated_change
 from bdlib.models import tap
 from bdlib.training.filter_masks import PerFilter, batch_norms
@@ -38,8 +40,15 @@ class Filters(NamedTuple):
     norms: PerFilter  # length of the folded ones
 
 
+@checked
 def ft_sam(
-    model: nn.Module, defended: nn.Module, clean: ImageSet, test: ImageSet, trigger: Trigger, *, target_label: int
+    model: nn.Module,
+    defended: nn.Module,
+    clean: ImageSet,
+    test: ImageSet,
+    trigger: Trigger,
+    *,
+    target_label: TargetLabel,
 ) -> dict[str, float]:
     """How filters and sharpness changed: ratios of defended to victim, rank correlations, rises of the loss.
 
@@ -90,6 +99,8 @@ def last_filters(model: nn.Module, images: ImageSet) -> Filters:
     Pre-activation networks have none there: the last convolution is added to its block's input.
     """
     convolutions = [name for name, m in model.named_modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1)]
+    if not convolutions:
+        raise ParameterError("model: its last convolution larger than 1x1 is measured, and it has none")
     name, layers = convolutions[-1], batch_norms(model)
     with tap(model, name) as outputs, tap(model, *layers, inputs=True) as entering:
         model(first(images, 1).images.float() / 255)

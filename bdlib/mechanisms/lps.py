@@ -6,15 +6,20 @@ class fill the set? And do the selected images stand out, so that a defender wou
 
 from itertools import pairwise
 from math import isfinite
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from bdlib import ranges
+from bdlib.attacks import SELECTIONS
 from bdlib.attacks.poisoning import Poisoned, Positions
 from bdlib.attacks.selection.ranking import Scores, clean_losses, poison_losses
+from bdlib.checks import OneOf, checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_prune import activations
+from bdlib.evaluation.apply_trigger import TargetLabel
 from bdlib.evaluation.trigger_analysis import rank_correlation
 from bdlib.models import readout_of
 from bdlib.types import Labels, Trigger
@@ -25,6 +30,7 @@ Rounds = Int[Tensor, "sets p"]  # the set before the first round and after each
 Losses = Float[Tensor, "scored n"]  # every image's poison loss after each of the last rounds
 
 
+@checked
 def lps(
     model: nn.Module,
     train: ImageSet,
@@ -32,12 +38,12 @@ def lps(
     truth: Poisoned,
     selected: dict[str, Tensor],
     *,
-    target_label: int,
-    selection: str,
-    rounds: int,
-    round_epochs: int,
-    iterations: int,
-    iteration_epochs: int,
+    target_label: TargetLabel,
+    selection: Annotated[str, OneOf(SELECTIONS)],
+    rounds: ranges.CountOrZero,
+    round_epochs: ranges.Count,
+    iterations: ranges.CountOrZero,
+    iteration_epochs: ranges.Count,
 ) -> dict[str, float]:
     """The measures by name: losses in nats, shares in [0, 1]; without poison only those that need none.
 

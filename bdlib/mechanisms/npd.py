@@ -6,11 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bdlib.data.images import ImageSet
+from bdlib.checks import checked
+from bdlib.data.images import ImageSet, require_images
 from bdlib.defenses.npd.method import SmallAttack
 from bdlib.defenses.npd.polarizer import Polarized
 from bdlib.defenses.npd.targeted_pgd import second_most_likely_class
-from bdlib.evaluation.apply_trigger import apply_trigger
+from bdlib.evaluation.apply_trigger import TargetLabel, apply_trigger
 from bdlib.evaluation.trigger_analysis import rank_correlation, trigger_activated_change
 from bdlib.models import accuracy, readout_of, share, tap
 from bdlib.types import EventLog, Images, Labels, Logits, Trigger
@@ -20,15 +21,19 @@ Features = Float[Tensor, "n d"]  # a row for each image
 PLACES = ("polarizer", "head")  # where features are read: behind the filter, and before the last linear layer
 
 
+@checked
 def npd(
     model: nn.Module, defended: Polarized, clean: ImageSet, test: ImageSet, trigger: Trigger, events: EventLog, *,
-    target_label: int,
+    target_label: TargetLabel,
 ) -> dict[str, float]:  # fmt: skip
     """Mostly shares in [0, 1]; also a number of parameters, changes of features and logits, and a rank correlation.
 
     `before` is the victim with a polarizer that does nothing yet, `after` the defended network. `events` are those of
-    the run that made it. What is not defined, such as the correlation on a model without a trigger, is left out.
+    the run that made it. What is not defined, such as the correlation on a model without a trigger, is left out. Empty
+    when no run was watched.
     """
+    if "warmed_up" not in events:
+        return {}
     start, warm = events["inserted"], events["warmed_up"]
     reference, probes = two_parts(test)
     probes = probes[probes.labels != target_label]
@@ -50,6 +55,7 @@ def npd(
 
 def two_parts(test: ImageSet, most: int = 500) -> tuple[ImageSet, ImageSet]:
     """Two disjoint parts of the test set, of at most `most` images each."""
+    require_images(test, "test", least=2)
     half = min(most, len(test) // 2)
     return test[:half], test[half : 2 * half]
 

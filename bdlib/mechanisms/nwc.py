@@ -11,9 +11,11 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
+from bdlib import ranges
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, sample
 from bdlib.defenses.nwc import Changes, convolutions, neuron_weight_change, unlearn, weight_change
-from bdlib.evaluation.apply_trigger import apply_trigger, triggered_set
+from bdlib.evaluation.apply_trigger import TargetLabel, apply_trigger, triggered_set
 from bdlib.evaluation.metrics import evaluate
 from bdlib.evaluation.trigger_analysis import joined, precision_at, rank_correlation, trigger_activated_change
 from bdlib.training.filter_masks import PerFilter
@@ -27,6 +29,7 @@ STOP_ASR = 0.05  # the attack success rate at which poison unlearning stops; rel
 TOP = 0.2  # the share of the last layer's filters compared with as many that the trigger changes most
 
 
+@checked
 def nwc(
     model: nn.Module,
     clean: ImageSet,
@@ -34,11 +37,11 @@ def nwc(
     trigger: Trigger,
     events: EventLog,
     *,
-    target_label: int,
-    unlearning_rate: float = 1e-4,
-    batch_size: int = 256,
-    augmentation: int | None = 4,
-    seed: int = 0,
+    target_label: TargetLabel,
+    unlearning_rate: ranges.LearningRate = 1e-4,
+    batch_size: ranges.BatchSize = 256,
+    augmentation: ranges.Augmentation = 4,
+    seed: ranges.Seed = 0,
 ) -> dict[str, float]:
     """Scores in [0, 1], rank correlations and gradient norms, of the run that `events` watched.
 

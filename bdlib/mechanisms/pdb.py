@@ -6,13 +6,15 @@ a wrong defensive trigger do? And how much of the attacker's trigger does the de
 
 from collections.abc import Iterator
 from copy import deepcopy
+from typing import Annotated
 
 import torch
 from torch import nn
 
+from bdlib.checks import OneOf, checked
 from bdlib.data.images import ImageSet, sample
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, Shape
-from bdlib.evaluation.apply_trigger import LABEL_MAPS, AttackedSet, attacked_set
+from bdlib.evaluation.apply_trigger import LABEL_MAPS, AttackedSet, TargetLabel, attacked_set
 from bdlib.models import accuracy, predict, share
 from bdlib.types import EventLog, Trigger
 
@@ -22,9 +24,10 @@ FEW = 500  # test images for those of every epoch
 OTHER_SHAPE: dict[Shape, tuple[Shape, int]] = {"frame": ("corner", 7), "corner": ("frame", 1)}  # released code's sizes
 
 
+@checked
 def pdb(
     defended: nn.Module, test: ImageSet, trigger: Trigger, events: EventLog, *,
-    target_label: int, label_map: str = "all_to_one",
+    target_label: TargetLabel, label_map: Annotated[str, OneOf(LABEL_MAPS)] = "all_to_one",
 ) -> dict[str, float]:  # fmt: skip
     """Shares in [0, 1]. On a model that was never poisoned, only what needs no trigger.
 

@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, sample
+from bdlib.evaluation.apply_trigger import TargetLabel
 from bdlib.evaluation.metrics import defense_effectiveness, evaluate
 from bdlib.evaluation.trigger_analysis import joined, trigger_activated_change
 from bdlib.models import predict, share
@@ -27,6 +29,7 @@ LOWEST = 0.05  # the share of all filters, lowest masks first, whose precision i
 TOP = 0.1  # the share of a layer's filters called backdoor filters
 
 
+@checked
 def rnp(
     model: nn.Module,
     defended: nn.Module,
@@ -35,7 +38,7 @@ def rnp(
     trigger: Trigger,
     events: EventLog,
     *,
-    target_label: int,
+    target_label: TargetLabel,
 ) -> dict[str, float]:
     """The outcome of each stage of the run that `events` watched; for a clean model, only what needs no backdoor.
 

@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.sau.adversarial import flips, jensen_shannon, shared_adversarial_examples
-from bdlib.evaluation.apply_trigger import triggered_set
+from bdlib.evaluation.apply_trigger import TargetLabel, triggered_set
 from bdlib.types import Images, Labels, Logits, Trigger
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
@@ -28,8 +29,15 @@ class Answers(NamedTuple):
     frozen_clean: Logits
 
 
+@checked
 def sau(
-    model: nn.Module, defended: nn.Module, clean: ImageSet, test: ImageSet, trigger: Trigger, *, target_label: int
+    model: nn.Module,
+    defended: nn.Module,
+    clean: ImageSet,
+    test: ImageSet,
+    trigger: Trigger,
+    *,
+    target_label: TargetLabel,
 ) -> dict[str, float]:
     """Shares of images in [0, 1], and mean divergences of the two models' answers in nats.
 

@@ -1,15 +1,17 @@
 """Networks, their layers by name, and their predictions."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
+from bdlib.checks import checked
+from bdlib.data.fit import evaluation_mode
 from bdlib.data.images import ImageSet, batches
-from bdlib.models.layers import default_layers, find_layer, readout_of, tap
+from bdlib.models.layers import default_layers, find_layer, readout_of, require_convolution, require_maps, tap
 from bdlib.models.networks import (
     MODELS,
     Normalize,
@@ -34,6 +36,8 @@ __all__ = [
     "preact_resnet18",
     "predict",
     "readout_of",
+    "require_convolution",
+    "require_maps",
     "resnet18",
     "sample_losses",
     "seeded",
@@ -45,28 +49,23 @@ __all__ = [
 ]
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
+PassSize = Annotated[int, Field(ge=1)]  # images of one forward pass; it changes no number
 
 
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Inside the block `model` is in evaluation mode; afterwards it has the mode that it had before."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
+@checked
 @torch.inference_mode()
-def predict(model: nn.Module, data: ImageSet, *, batch_size: int = 500) -> Labels:
-    """The predicted class of every image, `batch_size` images at a time; `model` is in evaluation mode meanwhile."""
+def predict(model: nn.Module, data: ImageSet, *, batch_size: PassSize = 500) -> Labels:
+    """The predicted class of every image, `batch_size` images at a time; `model` is in evaluation mode meanwhile.
+
+    Raises ParameterError for a set without images, and for a network that does not fit them or gives no logits.
+    """
     with evaluation_mode(model):
         return torch.cat([model(batch.images).argmax(1) for batch in batches(data, batch_size)])
 
 
+@checked
 @torch.no_grad()
-def sample_losses(model: nn.Module, data: ImageSet, *, batch_size: int = 500) -> Float[Tensor, " n"]:
+def sample_losses(model: nn.Module, data: ImageSet, *, batch_size: PassSize = 500) -> Float[Tensor, " n"]:
     """The cross-entropy of every image with its label, in nats, in the order of `data`; in evaluation mode."""
     with evaluation_mode(model):
         losses = [F.cross_entropy(model(b.images), b.labels, reduction="none") for b in batches(data, batch_size)]

@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from bdlib.checks import ParameterError
+from bdlib.data.fit import probe
+from bdlib.types import Pixels
+from bdlib.words import shown
 
 
 def default_layers(model: nn.Module, role: str, *, parameter: str = "layers") -> tuple[str, ...]:
@@ -37,8 +41,39 @@ def find_layer(model: nn.Module, layer: str, *, parameter: str = "layers") -> nn
 
 
 def readout_of(model: nn.Module) -> str:
-    """The name of the last linear layer, which reads the features of an image."""
-    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
+    """The name of the last linear layer, which reads the features of an image. ParameterError where there is none."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ParameterError(f"model: needs a linear layer (torch.nn.Linear), {type(model).__name__} has none")
+    return linear[-1]
+
+
+def require_convolution(model: nn.Module) -> None:
+    """Raise ParameterError for a network without convolutions."""
+    if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        raise ParameterError(f"model: needs a convolution (torch.nn.Conv2d), {type(model).__name__} has none")
+
+
+def require_maps(
+    model: nn.Module, images: Pixels, *layers: str, inputs: bool = False, parameter: str = "layers"
+) -> list[tuple[int, ...]]:
+    """The shapes (n, c, h, w) of what each of `layers` gives out, or with `inputs` takes, for two of the images.
+
+    Raises ParameterError, with `parameter` as the keyword that named them, for a layer that does not exist or has no
+    part in the forward pass, and for one whose activations are no feature maps, such as a transformer's tokens.
+    """
+    for layer in layers:
+        find_layer(model, layer, parameter=parameter)
+    with torch.no_grad(), tap(model, *layers, inputs=inputs) as tapped:
+        probe(model, images)
+    verb = "take" if inputs else "give out"
+    for layer in layers:
+        if layer not in tapped:
+            raise ParameterError(f"{parameter}={layer!r}: must be a layer that takes part in the forward pass")
+        if not isinstance(tapped[layer], Tensor) or tapped[layer].dim() != 4:
+            maps = f"must {verb} maps of shape (n, c, h, w)"
+            raise ParameterError(f"{parameter}={layer!r}: {maps}, not {shown(tapped[layer])}")
+    return [tuple(tapped[layer].shape) for layer in layers]
 
 
 def _beside(model: nn.Module, layer: str = "") -> str:

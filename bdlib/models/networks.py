@@ -1,12 +1,20 @@
 """The networks, with the normalization of their inputs inside, and what their layers are called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Generator, Tensor, nn
 
-Statistics = tuple[float, ...]  # one number per channel
+from bdlib import ranges
+from bdlib.checks import ParameterError, checked, needs
+from bdlib.types import MakeModel
+
+Statistics = Sequence[Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]]  # one number per channel
+Channels = Annotated[int, Field(ge=1, le=1000)]
+Classes = Annotated[int, Field(ge=2, le=100_000)]
 
 
 class Normalize(nn.Module):
@@ -21,7 +29,17 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std)[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-3] != len(self.mean):  # else one channel would be broadcast to three without a word
+            raise ParameterError(f"images: the network takes {len(self.mean)} channels, not {images.shape[-3]}")
         return (images - self.mean) / self.std
+
+
+def _statistics_for(channels: int, mean: Statistics, std: Statistics) -> None:
+    """Raise ParameterError unless there are as many means and deviations as channels, and no deviation is 0."""
+    if not len(mean) == len(std) == channels:
+        raise ParameterError(f"mean={mean}, std={std}: must have {channels} numbers each, one for each channel")
+    if min(std) <= 0:
+        raise ParameterError(f"std={std}: must be above 0")
 
 
 class _PreActBlock(nn.Module):
@@ -62,7 +80,11 @@ class _SmallBlock(nn.Module):
         return self.shortcut(active) + self.bn2(self.conv2(inner))
 
 
-def small_resnet(channels: int, num_classes: int, mean: Statistics, std: Statistics, *, width: int = 32) -> nn.Module:
+@checked
+@needs(_statistics_for)
+def small_resnet(
+    channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics, *, width: ranges.Count = 32
+) -> nn.Module:
     """Residual network for laptops: 0.3 M parameters, stages `layer1` to `layer3` of 32, 64 and 128 filters.
 
     `width` is the number of filters of the stem and of `layer1`. A stride-2 stem makes the stages' grids 14, 7 and 4
@@ -73,7 +95,9 @@ def small_resnet(channels: int, num_classes: int, mean: Statistics, std: Statist
     return _with_defaults(net, attention=("layer1", "layer2", "layer3"), polarizer="layer3.0.conv1", head="head")
 
 
-def wrn_16_1(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
+@checked
+@needs(_statistics_for)
+def wrn_16_1(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """Wide residual network of depth 16 and width 1, NAD's own. Zagoruyko & Komodakis 2016, arXiv:1605.07146.
 
     Stages `layer1` to `layer3` of 16, 32 and 64 channels: grids of 32, 16 and 8 pixels on 32-pixel images.
@@ -83,14 +107,18 @@ def wrn_16_1(channels: int, num_classes: int, mean: Statistics, std: Statistics)
     return _with_defaults(net, attention=("layer1", "layer2", "layer3"), polarizer="layer3.1.conv1", head="head")
 
 
-def preact_resnet18(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
+@checked
+@needs(_statistics_for)
+def preact_resnet18(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """Pre-activation ResNet-18 for 32-pixel images, stages `layer1` to `layer4`. He et al. 2016, arXiv:1603.05027."""
     net = _residual(_PreActBlock, channels, num_classes, mean, std, stem=(64, 1),
                     widths=(64, 128, 256, 512), strides=(1, 2, 2, 2), blocks=2)  # fmt: skip
     return _with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="head")
 
 
-def resnet18(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
+@checked
+@needs(_statistics_for)
+def resnet18(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """torchvision's ResNet-18 with the usual stem for 32-pixel images: one 3x3 convolution, no pooling."""
     from bdlib.data._torchvision import torchvision
 
@@ -100,7 +128,9 @@ def resnet18(channels: int, num_classes: int, mean: Statistics, std: Statistics)
     return _with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="fc")
 
 
-def vgg19_bn(channels: int, num_classes: int, mean: Statistics, std: Statistics) -> nn.Module:
+@checked
+@needs(_statistics_for)
+def vgg19_bn(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """torchvision's VGG-19 with BatchNorm and a single linear layer behind the pooled features."""
     from bdlib.data._torchvision import torchvision
 
@@ -179,7 +209,8 @@ def initialize(net: nn.Module) -> nn.Module:
     return net
 
 
-def seeded(build: Callable[[], nn.Module], *, seed: int) -> nn.Module:
+@checked
+def seeded(build: MakeModel, *, seed: ranges.DerivedSeed) -> nn.Module:
     """Build a model with initial weights drawn from `seed`, leaving torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Generator().manual_seed(seed).initial_seed())

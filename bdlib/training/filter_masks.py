@@ -6,13 +6,15 @@ constant.
 
 from collections.abc import Mapping
 from copy import deepcopy
+from typing import Annotated
 
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from bdlib import ranges
-from bdlib.checks import checked
+from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet
 from bdlib.models import accuracy
 from bdlib.types import Images, Logits
@@ -28,16 +30,17 @@ def batch_norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
 
 
 def require_batch_norm(model: nn.Module) -> None:
-    """Raise ValueError for a network whose filters cannot be masked."""
+    """Raise ParameterError for a network whose filters cannot be masked."""
     if not batch_norms(model):
-        raise ValueError("filters are masked in BatchNorm2d layers with weights, and this network has none")
+        kind = type(model).__name__
+        raise ParameterError(f"model: filters are masked in BatchNorm2d layers with weights, and {kind} has none")
 
 
 class Masked(nn.Module):
     """`model` with a factor on every filter: `masks`, in the order of `names`, all one at the start.
 
-    The model is not copied. Its own weights are frozen, so that only the masks can be trained. Raises ValueError for a
-    network without BatchNorm2d layers.
+    The model is not copied. Its own weights are frozen, so that only the masks can be trained. Raises ParameterError
+    for a network without BatchNorm2d layers.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -81,7 +84,10 @@ def choose_threshold(model: nn.Module, masks: Masks, clean: ImageSet, *, allowed
     return -1.0
 
 
-def prune(model: nn.Module, masks: Masks, threshold: float) -> nn.Module:
+@checked
+def prune(
+    model: nn.Module, masks: Masks, threshold: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+) -> nn.Module:
     """A copy of `model` in which every filter with a mask of at most `threshold` outputs its BatchNorm bias alone.
 
     The BatchNorm weight of such a filter is set to zero; nothing else changes. Raises KeyError for a name in `masks`

@@ -11,41 +11,48 @@ What differs between methods is the loss, and the optimizer, that they hand it. 
 needs nothing else.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from math import cos, isfinite, nan, pi
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from bdlib.data.images import ImageSet, batches, require_images
-from bdlib.types import Batch, Loss, LossFn, OnEvent, ignore
+from bdlib import ranges
+from bdlib.checks import CheckedFields, ParameterError, checked
+from bdlib.data.images import ImageSet, batches
+from bdlib.types import Batch, Loss, LossFn, MovedModel, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes what is trained
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Stochastic gradient descent: how long, how fast, and on what augmentation."""
+class Schedule(CheckedFields):
+    """Stochastic gradient descent: how long, how fast, and on what augmentation.
 
-    epochs: int
-    learning_rate: float  # the highest one
+    Raises ParameterError for a value out of its range. Example: `Schedule(10, 0.1, anneal="one_cycle", seed=1)`
+    """
+
+    epochs: Annotated[int, Field(ge=0, le=100_000)]
+    learning_rate: ranges.LearningRate  # the highest one
     anneal: Literal["constant", "cosine", "one_cycle"] = "cosine"
-    milestones: tuple[int, ...] = ()  # epochs from which the rate is a tenth of what it was
-    batch_size: int = 128
-    momentum: float = 0.9
+    milestones: Sequence[Annotated[int, Field(ge=0)]] = ()  # epochs from which the rate is a tenth of what it was
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    momentum: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.9
     nesterov: bool = False
-    weight_decay: float = 5e-4
-    augmentation: int | None = 4  # largest shift of the random crop, in pixels, with mirroring; None for neither
-    seed: int = 0  # of the shuffles and the augmentation
+    weight_decay: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 5e-4
+    augmentation: ranges.Augmentation = 4  # largest shift of the random crop, in pixels, with mirroring; or None
+    seed: ranges.DerivedSeed = 0  # of the shuffles and the augmentation
     seed_per_epoch: bool = False  # a generator of its own for each epoch, seeded `seed * epochs + epoch`
 
     def sgd(self, parameters: Iterable[Tensor]) -> SGD:
         """The optimizer, at the highest learning rate."""
-        tensors = list(parameters)
+        tensors = trainable(parameters)
         return SGD(tensors, self.learning_rate, momentum=self.momentum, nesterov=self.nesterov,
                    weight_decay=self.weight_decay, fused=tensors[0].is_cuda or None)  # fmt: skip
 
@@ -100,19 +107,46 @@ class Step:
         return loss
 
 
+def trainable(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """The parameters as a list. Raises ParameterError where none of them can be trained."""
+    tensors = list(parameters)
+    if not any(tensor.requires_grad for tensor in tensors):
+        words = "; they are frozen: model.requires_grad_(True)" if tensors else ""
+        raise ParameterError(f"model: has no weights to train{words}")
+    return tensors
+
+
+@torch.no_grad()
+def require_batches(model: nn.Module, data: ImageSet, batch_size: int) -> None:
+    """Raise ParameterError where the last batch has one image, and the network cannot be trained on one alone.
+
+    BatchNorm behind a linear layer cannot: one image has no variance.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms or (len(data) - 1) % batch_size:
+        return
+    try:
+        with torch.random.fork_rng(devices=[]):
+            deepcopy(model).train()(data.images[:1].float() / 255)
+    except ValueError as error:
+        words = "leaves one image alone in the last batch, which this network cannot be trained on"
+        raise ParameterError(f"batch_size={batch_size}: of {len(data)} images {words}; {error}") from error
+
+
+@checked
 def steps(
-    model: nn.Module, data: ImageSet, schedule: Schedule, optimizer: Optimizer | None = None
+    model: MovedModel, data: ImageSet, schedule: Schedule, optimizer: Optimizer | None = None
 ) -> Iterator[tuple[Batch, Step]]:
     """Every batch of every epoch, and the step to be taken on it; `model` is in training mode at each epoch's start.
 
     The model is moved to the data's device, and left in evaluation mode when the loop ends, also by `break`. Without
     an `optimizer` it is SGD on all parameters. On a GPU that has bfloat16, losses are computed in it.
 
-    Raises ValueError when `data` is empty.
+    Raises ParameterError when `data` is empty, and for a network that does not fit it.
     """
-    require_images(data)
     device = data.labels.device
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    require_batches(model, data, schedule.batch_size)
     optimizer = optimizer or schedule.sgd(model.parameters())
     highest = [group["lr"] for group in optimizer.param_groups]
     generator = Generator().manual_seed(schedule.seed)
@@ -147,8 +181,9 @@ class Epoch(NamedTuple):
     model: nn.Module  # as it now is; it will be trained further
 
 
+@checked
 def train(
-    model: nn.Module,
+    model: MovedModel,
     data: ImageSet,
     schedule: Schedule,
     *,
@@ -163,7 +198,8 @@ def train(
     another to train only some of them, or to step differently. `on_event("epoch", Epoch(...))` is called after each
     epoch. `compiled` hands `loss_fn` the model through torch.compile, which pays on long GPU runs without layer taps.
 
-    Raises FloatingPointError after the first epoch whose mean loss is not finite.
+    Raises ParameterError for a network that does not fit the images and their labels, or has no weights to train;
+    FloatingPointError after the first epoch whose mean loss is not finite.
     """
     turns = steps(model, data, schedule, optimizer)
     forward = torch.compile(model) if compiled else model

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bdlib import ranges
+from bdlib.checks import checked
+
 
 class SharpnessAware(Optimizer):
     """A `base` optimizer that steps from w by the gradient at w + e, mixed with the gradient at w.
@@ -27,15 +30,16 @@ class SharpnessAware(Optimizer):
         optimizer = SharpnessAware(model, schedule.sgd(model.parameters()), rho=0.05)
     """
 
+    @checked
     def __init__(
         self,
         model: nn.Module,
         base: Optimizer,
         *,
-        rho: float,
+        rho: ranges.Radius,
         adaptive: bool = False,
         per_tensor: bool = False,
-        mix: float = 1.0,
+        mix: ranges.Weight = 1.0,
     ) -> None:
         super().__init__([p for group in base.param_groups for p in group["params"]], {})
         self.param_groups = base.param_groups  # a learning rate set on either is set on both

@@ -192,5 +192,5 @@ def test_masks_are_in_range_after_every_step(backdoored, clean):
 
 def test_a_network_without_batch_norm_is_refused(clean):
     plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 4))
-    with pytest.raises(ValueError, match=r"^filters are masked in BatchNorm2d layers"):
+    with pytest.raises(ValueError, match=r"^model: filters are masked in BatchNorm2d layers"):
         anp(plain, clean)

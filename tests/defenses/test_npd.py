@@ -105,7 +105,9 @@ def test_a_layer_must_exist_and_take_maps(backdoored, clean):
         insert(backdoored, clean, layer="layer9.0")
     with pytest.raises(ParameterError, match=r"^layer='layer3.1.conv1': must be a layer; there are layer3.0$"):
         insert(backdoored, clean, layer="layer3.1.conv1")
-    with pytest.raises(ValueError, match=r"layer='head': must take maps of shape \(n, c, h, w\), it takes \(1, 128\)"):
+    with pytest.raises(
+        ParameterError, match=r"layer='head': must take maps of shape .*, not a Tensor of shape \(2, 128\)"
+    ):
         insert(backdoored, clean, layer="head")
     assert overridden("npd", {"layer": LAYER})
     with pytest.raises(ParameterError, match="layer4.1.conv1"):
@@ -134,7 +136,7 @@ def test_it_is_one_module(defended, backdoored, clean, test_set):
         copy.polarizer.norm.weight.zero_()
         assert not torch.equal(copy(images), expected) and torch.equal(defended(images), expected)
         assert torch.equal(defended(images), expected)  # not applied twice the second time
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ParameterError, match="takes 3 channels, not 2"):
         defended(images[:, :2])
     assert not any(module._forward_pre_hooks for module in defended.modules())
 

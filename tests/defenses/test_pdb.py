@@ -10,9 +10,10 @@ from torch.optim import SGD
 
 from bdlib.attacks.none import NoTrigger
 from bdlib.checks import ParameterError
+from bdlib.data.fit import probe
 from bdlib.data.images import ImageSet, augment, batches, shift_and_mirror
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, shifted_labels
-from bdlib.defenses.pdb.method import _count_classes, defensive_loss, defensive_set, pdb
+from bdlib.defenses.pdb.method import defensive_loss, defensive_set, pdb
 from bdlib.evaluation.apply_trigger import AllToAll, AllToOne, attacked_set
 from bdlib.evaluation.metrics import evaluate
 from bdlib.experiments.parameters import overridden
@@ -241,7 +242,7 @@ def test_the_snapshots_lead_to_the_weights_that_are_returned(defended, events):
 def test_the_number_of_classes_is_the_networks_not_the_images(make_model, clean):
     three = clean[clean.labels < 3]
     wide = seeded(lambda: small_resnet(3, 7, (0.5,) * 3, (0.25,) * 3), seed=0).train()
-    assert _count_classes(make_model(), three) == 4 and _count_classes(wide, three) == 7 and wide.training
+    assert probe(make_model(), three.images).shape[1] == 4 and probe(wide, three.images).shape[1] == 7 and wide.training
 
 
 # What is measured

@@ -240,6 +240,6 @@ def test_an_error_in_on_event_reaches_the_caller(backdoored, clean, name, error)
 
 def test_a_network_without_batch_norm_is_refused_before_any_training(clean):
     plain, told = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 4)), EventLog()
-    with pytest.raises(ValueError, match=r"^filters are masked in BatchNorm2d layers"):
+    with pytest.raises(ValueError, match=r"^model: filters are masked in BatchNorm2d layers"):
         rnp(plain, clean, on_event=told)
     assert not told

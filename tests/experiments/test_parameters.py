@@ -109,3 +109,20 @@ def test_every_parameter_of_a_page_is_taken_and_every_keyword_of_its_methods_is_
 
 def test_assigned_names():
     assert pages.assigned_names("# Parameters\na = 1\nb: int = 2\nc.d = 3\nprint(a)") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("paper", "changes", "words"),
+    [
+        ("nad", {"layers": ["layer1", "layer2", "head"]}, "layers='head': must give out maps"),
+        ("nad", {"layers": ["layer1", "layer2", "pool"]}, "layers='pool': must give out maps larger than one pixel"),
+        ("ar", {"layers": ["pool"]}, "layers='pool': must hold a convolution"),
+        ("abl", {"isolation_rate": 1e-9}, "isolation_rate=1e-09: isolates 0 of"),
+        ("pdb", {"label_shift": 10}, "label_shift=10: must be from 0 to 9, for 10 classes"),
+        ("pdb", {"defensive_trigger": "frame", "defensive_trigger_size": 14}, "defensive_trigger_size=14: nothing is"),
+        ("npd", {"layer": "head"}, "layer='head': must take maps"),
+    ],
+)
+def test_what_a_defense_cannot_do_is_said_before_the_victim_is_trained(paper, changes, words):
+    with pytest.raises(ParameterError, match=rf"\A{words}[^\n]*\Z"):
+        overridden(paper, changes)

@@ -60,5 +60,5 @@ def test_pruning_touches_the_chosen_weights_alone(model):
 
 
 def test_a_network_without_batch_norm_has_nothing_to_mask():
-    with pytest.raises(ValueError, match=r"^filters are masked in BatchNorm2d layers with weights"):
+    with pytest.raises(ValueError, match=r"^model: filters are masked in BatchNorm2d layers with weights"):
         Masked(torch.nn.Linear(3, 4))

@@ -117,7 +117,7 @@ def test_gradients_may_be_changed_before_the_update():
 
 
 def test_training_on_nothing_is_refused_in_one_line():
-    with pytest.raises(ValueError, match=r"^the set of images is empty$"):
+    with pytest.raises(ValueError, match=r"^data: the set of images is empty$"):
         train(fresh(), toy(0, 0), Schedule(1, 0.1))
 
 

@@ -5,12 +5,9 @@ So train a network on a random set, keep the half that was forgotten most often,
 dropped before, and begin again with a fresh network. Settings are those of the released code.
 """
 
-from typing import Annotated
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Int
-from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from bdlib import ranges
@@ -19,7 +16,7 @@ from bdlib.attacks.selection.random import random_selection
 from bdlib.attacks.selection.ranking import highest, poison_beside, poison_losses, surrogate_seed
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
-from bdlib.evaluation.apply_trigger import AllToOne
+from bdlib.evaluation.apply_trigger import AllToOne, TargetLabel
 from bdlib.training.loop import Schedule, steps
 from bdlib.types import Labels, Loss, MakeModel, OnEvent, Trigger, ignore
 
@@ -33,7 +30,7 @@ def fus(
     train: ImageSet,
     trigger: Trigger,
     *,
-    target_label: Annotated[int, Field(ge=0)],
+    target_label: TargetLabel,
     poison_rate: ranges.Fraction,
     make_model: MakeModel,
     iterations: ranges.CountOrZero = 10,  # released 10
@@ -52,7 +49,7 @@ def fus(
     `on_event` is told "rounds", the sets, shape (iterations + 1, p); "events", the forgetting events of each set's
     images, shape (iterations, p); and "losses", every image's poison loss under the last network, shape (1, n).
 
-    Raises ParameterError when a keyword is out of its range, ValueError when there are too few images to poison.
+    Raises ParameterError when a keyword is out of its range, and when there are too few images to poison.
     """
     relabel = AllToOne(target_label)
     ids = random_selection(train, trigger, target_label=target_label, poison_rate=poison_rate, make_model=make_model,

@@ -8,10 +8,9 @@ The paper's equations and settings could not be read and no code was published. 
 min over the surrogate, max over the set of  sum of clean losses + sum of poison losses of the set.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 
 from bdlib import ranges
 from bdlib.attacks.poisoning import Positions, poison_at
@@ -26,7 +25,7 @@ from bdlib.attacks.selection.ranking import (
 )
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
-from bdlib.evaluation.apply_trigger import AllToOne
+from bdlib.evaluation.apply_trigger import AllToOne, TargetLabel
 from bdlib.training.loop import Schedule
 from bdlib.training.loop import train as fit
 from bdlib.types import MakeModel, OnEvent, Trigger, ignore
@@ -39,7 +38,7 @@ def lps(
     train: ImageSet,
     trigger: Trigger,
     *,
-    target_label: Annotated[int, Field(ge=0)],
+    target_label: TargetLabel,
     poison_rate: ranges.Fraction,
     make_model: MakeModel,
     rounds: ranges.CountOrZero = 5,  # T; its value was not seen
@@ -60,7 +59,7 @@ def lps(
     The surrogate goes on from round to round; in each, its learning rate rises and falls once. `on_event` is told
     "rounds", the sets, shape (rounds + 1, p), and "losses", every image's poison loss after each round, (rounds, n).
 
-    Raises ParameterError when a keyword is out of its range, ValueError when there are too few images to poison.
+    Raises ParameterError when a keyword is out of its range, and when there are too few images to poison.
 
     Example: `lps(train, BadNets(), target_label=0, poison_rate=0.002, make_model=make_model, seed=1)`
     """

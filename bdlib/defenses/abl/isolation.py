@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from bdlib.checks import checked
+from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import sample_losses as sample_losses  # what `isolate` takes
 from bdlib.training.loop import Schedule, cross_entropy, train
@@ -62,7 +62,7 @@ def train_with_loss_threshold(
 def isolate(losses: Losses, isolation_rate: float) -> Ids:
     """The positions of the floor(`isolation_rate` n) lowest losses, the lowest first; ties keep their order.
 
-    Raises ValueError when that is no image, or more than there are.
+    Raises ParameterError when that is no image, or more than there are.
     """
     return losses.argsort(stable=True)[: _isolated_count(len(losses), isolation_rate)]
 
@@ -75,10 +75,16 @@ def random_ids(count: int, isolation_rate: float, *, seed: int) -> Ids:
 def _isolated_count(count: int, isolation_rate: float) -> int:
     isolated = int(isolation_rate * count + 1e-9)  # rounded down, but 0.29 * 100 is 29
     if not 1 <= isolated <= count:
-        raise ValueError(f"isolation_rate={isolation_rate}: isolates {isolated} of {count} images")
+        raise ParameterError(f"isolation_rate={isolation_rate}: isolates {isolated} of {count} images")
     return isolated
 
 
+def require_isolated(poisoned: ImageSet, isolation_rate: float) -> None:
+    """Raise ParameterError for a rate at which no image is isolated, or more than there are."""
+    _isolated_count(len(poisoned), isolation_rate)
+
+
+@checked
 def divide(data: ImageSet, ids: Ids) -> tuple[ImageSet, ImageSet]:
     """The images at the positions `ids`, and all others, both in the order of `data`."""
     inside = torch.zeros_like(data.labels, dtype=torch.bool)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bdlib import ranges
-from bdlib.checks import checked
+from bdlib.checks import checked, needs
 from bdlib.data.images import ImageSet
 from bdlib.defenses.abl.isolation import (
     Losses,
@@ -23,6 +23,7 @@ from bdlib.defenses.abl.isolation import (
     divide,
     isolate,
     random_ids,
+    require_isolated,
     sample_losses,
     train_with_loss_threshold,
 )
@@ -35,6 +36,7 @@ NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 
 
 @checked
+@needs(require_isolated)
 def abl(
     make_model: MakeModel,
     poisoned: ImageSet,
@@ -70,7 +72,7 @@ def abl(
     positions), "trained" (the model before the ascent), "ascent_epoch" (the model after each epoch of ascent) and
     "ascent" (the accuracy on the isolated images after each of these, a list).
 
-    Raises ParameterError for a keyword out of range, ValueError when no image would be isolated.
+    Raises ParameterError for a keyword out of range, and when no image would be isolated.
     """
     released, losses = variant == "released", list[Losses]()
     first = Schedule(isolation_epochs, learning_rate, anneal="constant", batch_size=batch_size, nesterov=True,

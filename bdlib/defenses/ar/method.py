@@ -16,17 +16,25 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from bdlib import ranges
-from bdlib.checks import checked
+from bdlib.checks import ParameterError, checked, needs
 from bdlib.data.images import ImageSet
 from bdlib.defenses.ar.salience import Selection, benign_salience, mask, updated, weights_inside
 from bdlib.models import default_layers
-from bdlib.training.loop import Epoch, Schedule, cross_entropy, steps
+from bdlib.training.loop import Epoch, Schedule, cross_entropy, steps, trainable
 from bdlib.types import OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
 
 
+def require_weights(model: nn.Module, layers: Sequence[str] | None) -> None:
+    """Raise ParameterError unless each of `layers`, or the network's head, holds weights that can be purified."""
+    for layer in layers or default_layers(model, "head"):
+        if not weights_inside(model, [layer]):
+            raise ParameterError(f"layers={layer!r}: must hold a convolution (Conv2d) or a linear layer")
+
+
 @checked
+@needs(require_weights)
 def ar(
     model: nn.Module,
     clean: ImageSet,
@@ -56,7 +64,7 @@ def ar(
 
     `variant="released"` has the code's marks (top), penalty and score, whatever `select` and `regularizer` say.
     `on_event` is told "epoch" (`bdlib.training.loop.Epoch`) after each epoch. Raises ParameterError for a layer that
-    does not exist, and for a keyword out of range.
+    does not exist or holds no weights, and for a keyword out of range.
     """
     layers = layers or default_layers(model, "head")
     salience = benign_salience(model, clean, layers=layers, decay=decay, batch_size=batch_size,
@@ -74,7 +82,7 @@ def ar(
 
     schedule = Schedule(epochs, learning_rate, anneal="constant", batch_size=batch_size,
                         augmentation=augmentation, seed=seed)  # fmt: skip
-    sgd = SGD(repaired.parameters(), learning_rate, momentum=momentum)
+    sgd = SGD(trainable(repaired.parameters()), learning_rate, momentum=momentum)
     for batch, step in steps(repaired, clean, schedule, sgd):
         step(lambda: cross_entropy(repaired, batch), before_update=lambda: add_penalty(step.epoch))
         if step.ends_epoch:

@@ -14,9 +14,10 @@ from jaxtyping import Bool
 from torch import Generator, Tensor, nn
 
 from bdlib import ranges
-from bdlib.checks import checked
-from bdlib.data.images import ImageSet, batches, require_images
+from bdlib.checks import ParameterError, checked
+from bdlib.data.images import ImageSet, batches
 from bdlib.models import find_layer
+from bdlib.training.loop import require_batches
 
 Kinds = tuple[type[nn.Module], ...]
 Selection = Literal["bottom", "top", "bottom_abs"]  # the least salient, the most, or those nearest to zero
@@ -48,16 +49,18 @@ def benign_salience(
     """The salience of every weight inside `layers`, shaped like the weight, from one pass over `clean` without a step.
 
     It is positive where removing the weight would raise the clean loss. BatchNorm uses the batch's statistics. `model`
-    is not changed. Raises ParameterError for a layer that does not exist, and for a keyword out of range; ValueError
-    when `clean` is empty.
+    is not changed. Raises ParameterError for a layer that does not exist or takes no part in the forward pass, for a
+    keyword out of range, and when `clean` is empty.
     """
-    require_images(clean)
+    require_batches(model, clean, batch_size)
     probe, generator = deepcopy(model).requires_grad_(True).train(), Generator().manual_seed(seed)
     weights = weights_inside(probe, layers, kinds)
     salience = {name: torch.zeros_like(weight, requires_grad=False) for name, weight in weights.items()}
     for batch in batches(clean, batch_size, augmentation=augmentation, generator=generator):
         loss = F.cross_entropy(probe(batch.images), batch.labels)
-        gradients = torch.autograd.grad(loss, list(weights.values()))
+        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        if unused := [name for name, gradient in zip(weights, gradients, strict=True) if gradient is None]:
+            raise ParameterError(f"layers={list(layers)}: {unused[0]} takes no part in the forward pass")
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
             salience[name] = updated(salience[name], gradient, weight, decay)
     return salience

@@ -18,9 +18,9 @@ from pydantic import Field
 from torch import nn
 
 from bdlib import ranges
-from bdlib.checks import checked
+from bdlib.checks import checked, needs
 from bdlib.data.images import ImageSet
-from bdlib.defenses.npd.polarizer import Polarized, insert
+from bdlib.defenses.npd.polarizer import Polarized, filtered_layer, insert
 from bdlib.defenses.npd.targeted_pgd import second_most_likely_class, targeted_pgd
 from bdlib.training.loop import Schedule, train
 from bdlib.types import Batch, Images, Labels, Logits, Loss, OnEvent, ignore
@@ -37,6 +37,7 @@ MASKS = {"paper": -inf, "released": -1e-10}
 
 
 @checked
+@needs(filtered_layer)
 def npd(
     model: nn.Module,
     clean: ImageSet,

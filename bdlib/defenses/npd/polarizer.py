@@ -5,12 +5,12 @@ Zhu et al., NeurIPS 2023, arXiv:2306.16697. The layer and its initial values are
 
 from copy import deepcopy
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet
-from bdlib.models import default_layers, find_layer, tap
+from bdlib.models import default_layers, require_maps
 from bdlib.types import Images, Logits
 
 Maps = Float[Tensor, "n c h w"]  # the activations that enter one layer
@@ -61,19 +61,23 @@ class Polarized(nn.Module):
         return self
 
 
-def insert(model: nn.Module, clean: ImageSet, *, layer: str | None = None) -> Polarized:
-    """A frozen copy of `model` with a new polarizer at the input of `layer`, or of the network's own default layer.
+def filtered_layer(model: nn.Module, clean: ImageSet, layer: str | None) -> tuple[str, int]:
+    """The layer whose input is filtered, `layer` or the network's own default, and how many channels enter it.
 
-    One image of `clean` tells how many channels enter the layer. Raises ParameterError for a layer that does not exist,
-    or when None is named and the network has no default, and ValueError for a layer that takes no feature maps.
+    Raises ParameterError for a layer that does not exist or takes no feature maps, and when None is named and the
+    network has no default.
     """
     if layer is None:
         (layer,) = default_layers(model, "polarizer", parameter="layer")
+    return layer, require_maps(model, clean.images, layer, inputs=True, parameter="layer")[0][1]
+
+
+@checked
+def insert(model: nn.Module, clean: ImageSet, *, layer: str | None = None) -> Polarized:
+    """A frozen copy of `model` with a new polarizer at the input of `layer`, or of the network's own default layer.
+
+    An image of `clean` tells how many channels enter the layer. Raises what `filtered_layer` raises.
+    """
+    layer, width = filtered_layer(model, clean, layer)
     copy = deepcopy(model).requires_grad_(False).eval()
-    find_layer(copy, layer, parameter="layer")
-    with torch.no_grad(), tap(copy, layer, inputs=True) as entering:
-        copy(clean.images[:1].float() / 255)
-    features = entering[layer]
-    if features.dim() != 4:
-        raise ValueError(f"layer={layer!r}: must take maps of shape (n, c, h, w), it takes {tuple(features.shape)}")
-    return Polarized(copy, layer, Polarizer(features.shape[1]).to(features))
+    return Polarized(copy, layer, Polarizer(width).to(next(copy.parameters())))  # its device and precision

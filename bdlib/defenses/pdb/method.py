@@ -15,7 +15,8 @@ from pydantic import Field
 from torch import Generator, nn
 
 from bdlib import ranges
-from bdlib.checks import checked
+from bdlib.checks import ParameterError, checked, needs
+from bdlib.data.fit import probe
 from bdlib.data.images import ImageSet, augment
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, Shape, shifted_labels
 from bdlib.training.loop import Schedule, steps
@@ -24,7 +25,21 @@ from bdlib.types import Batch, Labels, Loss, LossFn, MakeModel, OnEvent, ignore
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
 
 
+def require_defense(
+    make_model: MakeModel, clean: ImageSet, defensive_trigger: Shape, defensive_trigger_size: int, label_shift: int
+) -> None:
+    """Raise ParameterError for a defensive trigger that covers the image, and a shift of as many classes as there are.
+
+    A shift of 0 is allowed, as a control.
+    """
+    DefensiveTrigger(defensive_trigger, defensive_trigger_size, 0.0).mask(*clean.images.shape[-2:])
+    classes = probe(make_model(), clean.images, name="make_model()").shape[1]
+    if label_shift >= classes:
+        raise ParameterError(f"label_shift={label_shift}: must be from 0 to {classes - 1}, for {classes} classes")
+
+
 @checked
+@needs(require_defense)
 def pdb(
     make_model: MakeModel,
     poisoned: ImageSet,
@@ -52,12 +67,12 @@ def pdb(
 
     `clean` should share no image with `poisoned`. `defensive_trigger="none"` is the control: the same images, steps and
     schedule, without trigger or moved label. `on_event` is told "snapshots": the weights after at most ten epochs, by
-    the epoch's number. Raises ParameterError for a keyword out of range, and ValueError for a trigger that covers all.
+    the epoch's number. Raises ParameterError for a keyword out of range, and what `require_defense` raises.
     """
     network = make_model()
     own_trigger = DefensiveTrigger(defensive_trigger, defensive_trigger_size, defensive_trigger_value)
     shift = label_shift if defensive_trigger != "none" else 0
-    relabel = shifted_labels(_count_classes(network, clean), shift).to(clean.labels.device)
+    relabel = shifted_labels(probe(network, clean.images).shape[1], shift).to(clean.labels.device)
     added = defensive_set(clean, relabel, sampling_frequency)
     both = ImageSet(torch.cat([poisoned.images, added.images]), torch.cat([poisoned.labels, added.labels]))
     loss_fn = defensive_loss(own_trigger, len(poisoned), defensive_trigger_moves=defensive_trigger_moves,
@@ -94,9 +109,3 @@ def defensive_loss(
         return F.cross_entropy(network(images), batch.labels)
 
     return loss_fn
-
-
-def _count_classes(network: nn.Module, data: ImageSet) -> int:
-    """How many classes a network tells apart."""
-    with torch.no_grad():
-        return deepcopy(network).to(data.labels.device).eval()(data.images[:1].float() / 255).shape[1]

@@ -17,7 +17,7 @@ from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.sau.adversarial import shared_adversarial_examples
-from bdlib.training.loop import Schedule, cross_entropy, train
+from bdlib.training.loop import Schedule, cross_entropy, train, trainable
 from bdlib.types import Batch, Images, Labels, Logits, Loss, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
@@ -68,7 +68,7 @@ def sau(
         return unlearning_loss(network, frozen, batch, shift, lambda_2=lambda_2, lambda_3=lambda_3, variant=variant)
 
     schedule = Schedule(epochs, learning_rate, anneal="constant", batch_size=batch_size, augmentation=None, seed=seed)
-    adam = torch.optim.Adam(student.parameters(), learning_rate, amsgrad=True)
+    adam = torch.optim.Adam(trainable(student.parameters()), learning_rate, amsgrad=True)
     return train(student, clean, schedule, loss_fn=loss_fn, optimizer=adam, on_event=on_event)
 
 
