@@ -6,7 +6,6 @@ Only what has the published checksum is ever read. An archive stays one file; it
 import errno
 import hashlib
 import io
-import os
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from bdlib.data._files import DataError, in_one_line
+from bdlib.folders import chosen, user_folder
 
 WAITS = (1.0, 2.0, 5.0)  # seconds before each new try; a try that brought bytes starts the list again
 TIMEOUT = 30.0  # seconds without a byte
@@ -130,8 +130,5 @@ def _wrong(content: bytes, archive: Archive) -> str:
 
 
 def downloads_folder() -> Path:
-    """Where downloads are kept: $BDLIB_DOWNLOADS, or else ~/.cache/bdlib. Raises DataError where there is no home."""
-    folder = os.environ.get("BDLIB_DOWNLOADS") or os.path.expanduser("~/.cache/bdlib")
-    if folder.startswith("~"):
-        raise DataError("there is no home folder for downloads; set BDLIB_DOWNLOADS to a folder")
-    return Path(folder)
+    """Where downloads are kept: $BDLIB_DOWNLOADS, or else the user's cache folder."""
+    return chosen("BDLIB_DOWNLOADS", user_folder())

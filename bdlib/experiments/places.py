@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bdlib.checks import ParameterError
-from bdlib.folders import ROOT
+from bdlib.folders import RUNS
 from bdlib.runtime import draft_of, own_name, remove, sweep, write_whole
 
 LONGEST = 60  # bytes of a folder's path; the system allows 107 for a socket's, and 46 are what follows
@@ -34,13 +34,13 @@ def check_place(name: str, path: Path) -> None:
 def write_or_rescue(path: Path, content: bytes) -> Path:
     """Write a finished result, whole; returns where it is.
 
-    Where `path` cannot be written, that is build/runs/rescued in the repository, or else the temporary folder, and a
-    warning says so. Raises OSError where that fails too.
+    Where `path` cannot be written, that is the folder `rescued` beside the records of single runs, or else the
+    temporary folder, and a warning says so. Raises OSError where that fails too.
     """
     try:
         return write_whole(path, content)
     except (OSError, ValueError) as error:
-        for folder in (ROOT / "build" / "runs" / "rescued", Path(tempfile.gettempdir())):
+        for folder in (RUNS / "rescued", Path(tempfile.gettempdir())):
             try:
                 place = write_whole(folder / path.name.replace("\0", ""), content)
             except (OSError, ValueError):

@@ -140,10 +140,6 @@ def test_a_folder_that_takes_no_files_is_named(tmp_path, serve, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="file/downloads: cannot keep a.tar.gz there"):
         fetch(serve("fine").archive, tmp_path / "file" / "downloads")
-    monkeypatch.setattr(_download.os.path, "expanduser", lambda path: path)
-    monkeypatch.delenv("BDLIB_DOWNLOADS", raising=False)
-    with pytest.raises(DataError, match="set BDLIB_DOWNLOADS"):
-        _download.downloads_folder()
 
 
 def test_a_full_disk_is_no_reason_to_try_again(serve, tmp_path, monkeypatch):

@@ -108,10 +108,10 @@ def test_a_finished_run_whose_place_has_vanished_is_rescued_and_fails_by_name(tm
         return stand_in(paper, parameters)
 
     monkeypatch.setattr(experiments, "run", vanish)
-    monkeypatch.setattr(places, "ROOT", tmp_path)
+    monkeypatch.setattr(places, "RUNS", tmp_path)
     with pytest.warns(UserWarning, match="cannot be written"):
         line = make(run)
-    rescued = tmp_path / "build" / "runs" / "rescued" / run.path.name
+    rescued = tmp_path / "rescued" / run.path.name
     assert line.startswith("FAILED ") and line.endswith(f"the record is in {rescued}")
     assert records.read(rescued).parameters == run.parameters
 

@@ -56,10 +56,10 @@ def test_a_kernel_runs_under_a_long_temporary_folder_and_a_vanished_place_loses_
     temporary, tmp_path, monkeypatch
 ):
     folder, out = temporary(tmp_path / ("lang ä " * 18)), tmp_path / "results" / "out.ipynb"
-    monkeypatch.setattr(places, "ROOT", tmp_path)
+    monkeypatch.setattr(places, "RUNS", tmp_path)
     vanish = f"import shutil, pathlib; shutil.rmtree({str(out.parent)!r}); pathlib.Path({str(out.parent)!r}).touch()"
     place = execute(page(tmp_path / "in.ipynb", vanish), out, {"seed": 1})
-    assert place == tmp_path / "build" / "runs" / "rescued" / "out.ipynb"
+    assert place == tmp_path / "rescued" / "out.ipynb"
     assert nbformat.read(place, as_version=4).metadata.papermill.output_path == str(out)
     assert not list(folder.iterdir())
 
@@ -92,7 +92,7 @@ with places.kernel_folder() as (folder, _):
 
 def test_a_result_that_can_be_written_nowhere_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(places, "ROOT", tmp_path / "file")
+    monkeypatch.setattr(places, "RUNS", tmp_path / "file")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
     with pytest.raises(OSError, match=str(tmp_path / "file" / "x")):
         write_or_rescue(tmp_path / "file" / "x", b"")
