@@ -16,7 +16,7 @@ from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import sample_losses as sample_losses  # what `isolate` takes
 from bdlib.training.loop import Schedule, cross_entropy, train
-from bdlib.types import Batch, Loss, OnEvent, ignore
+from bdlib.types import Batch, Loss, MovedModel, OnEvent, ignore
 
 LossThreshold = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]  # nats
 ThresholdRule = Literal["lga", "flooding", "none"]
@@ -37,7 +37,7 @@ def thresholded_loss(loss: Loss, *, gamma: float, threshold_rule: ThresholdRule 
 
 @checked
 def train_with_loss_threshold(
-    model: nn.Module,
+    model: MovedModel,
     data: ImageSet,
     schedule: Schedule,
     *,
