@@ -73,6 +73,8 @@ def _refuse_ambiguity(claim: Claim, reading: Reading, groups: Any) -> None:
     """A method has one run for each group and seed. A victim has as many as there were defenses, all of one config."""
     config = {field.name for field in fields(VictimConfig)}
     for key, group in groups:
+        if len(group) == 1:
+            continue
         names = [name for name in _parameters(group) if name in config or reading.method != "victim"]
         differ = [name for name in names if group[name].astype(str).nunique() > 1]
         if differ or (len(group) > 1 and reading.method != "victim"):

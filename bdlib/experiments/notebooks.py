@@ -8,6 +8,8 @@ does what plain papermill does, and stops before starting a kernel when a parame
 output appears only when the whole notebook ran; after a failure it is left as out.failed.ipynb.
 """
 
+import copy
+import functools
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from typing import Any
 import nbformat
 
 from bdlib.checks import ParameterError
+from bdlib.experiments import pages
 from bdlib.experiments.pages import (
     NOTEBOOKS,
     PROFILES,
@@ -48,6 +51,12 @@ def study(paper: str, profile: str, name: str) -> list[tuple[str, dict[str, Any]
     Studies are listed in params/<profile>/<paper>.records.yaml; a line there means all combinations of its lists.
     Raises FileError or ParameterError, which names the file.
     """
+    return copy.deepcopy(_study(paper, profile, name, pages.changed(paper)))
+
+
+@functools.lru_cache
+def _study(paper: str, profile: str, name: str, changed: tuple[int, ...]) -> list[tuple[str, dict[str, Any]]]:
+    """As `study`; made again when a file's time of change is another, since claims ask for each study many times."""
     base = parameters(paper, profile)
     runs = []
     for line in study_lines(paper, profile).get(name, []):

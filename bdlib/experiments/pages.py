@@ -33,6 +33,12 @@ def profile_file(paper: str, profile: str, kind: str = "") -> Path:
     return NOTEBOOKS / "params" / profile / f"{paper}{kind}.yaml"
 
 
+def changed(paper: str) -> tuple[int, ...]:
+    """When the files of a paper were last changed, in nanoseconds: its notebook, and what each profile says of it."""
+    files = [profile_file(paper, profile, kind) for profile in PROFILES for kind in ("", ".records")]
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in (notebook(paper), *files))
+
+
 def study_lines(paper: str, profile: str) -> dict[str, list[dict[str, Any]]]:
     """The lines of each study of a paper at a profile; a line stands for all combinations of its lists.
 

@@ -120,9 +120,13 @@ def settings(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dic
 
 def ranges_of(paper: str) -> list[Mapping[str, Range]]:
     """The ranges of what a page may have as parameters: its victim's, its run's, its functions', its defenses."""
-    defense = Annotated[str, OneOf(dict.fromkeys(["none", *defenses_of(paper)]))]
     own = [field_ranges(VictimConfig), field_ranges(RunConfig), *map(keywords, functions_of(paper))]
-    return [*own, {"defense": range_of(defense)}]
+    return [*own, {"defense": _one_of("none", *defenses_of(paper))}]
+
+
+@functools.lru_cache
+def _one_of(*names: str) -> Range:
+    return range_of(Annotated[str, OneOf(dict.fromkeys(names))])
 
 
 def functions_of(paper: str) -> list[Callable[..., Any]]:
@@ -132,9 +136,14 @@ def functions_of(paper: str) -> list[Callable[..., Any]]:
 
 def defenses_of(paper: str) -> list[str]:
     """The keys of the defenses that a page can run: the paper's own, and those that its studies name."""
+    return [key for key in _named_defenses(paper, pages.changed(paper)) if key in DEFENSES]
+
+
+@functools.lru_cache
+def _named_defenses(paper: str, changed: tuple[int, ...]) -> list[str]:
+    """The paper's own key, and those that its studies name; read again when a file's time of change is another."""
     lines = [line for profile in pages.PROFILES for part in pages.study_lines(paper, profile).values() for line in part]
-    named = [key for line in lines for key in line.get("defense", [])]
-    return [key for key in dict.fromkeys([paper, *named]) if key in DEFENSES]
+    return [*dict.fromkeys([paper, *(key for line in lines for key in line.get("defense", []))])]
 
 
 def check_layers(parameters: Mapping[str, Any]) -> None:
