@@ -21,8 +21,8 @@ from bdlib.runtime import write_whole
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
-ROOMS = """types ranges checks folders runtime tensor_files data models training evaluation attacks defenses mechanisms
-    experiments claims report""".split()  # in the order in which they may import each other
+ROOMS = """types ranges words checks folders runtime tensor_files data models training evaluation attacks defenses
+    mechanisms experiments claims report""".split()  # in the order in which they may import each other
 
 
 def stage(profile: str) -> None:

@@ -155,17 +155,17 @@ def test_a_run_whose_place_vanishes_prints_where_its_record_is(monkeypatch, tmp_
         return Record(paper, parameters, Scores(0.9, 1.0, 0.0, 0.9), Scores(0.8, 0.25, 0.7, 0.8), None)
 
     monkeypatch.setattr(experiments, "run", vanish)
-    monkeypatch.setattr("bdlib.experiments.places.ROOT", tmp_path)
+    monkeypatch.setattr("bdlib.experiments.places.RUNS", tmp_path)
     with pytest.warns(UserWarning, match="cannot be written"):
         done = call("run", "nad", "--out", str(out))
-    rescued = tmp_path / "build" / "runs" / "rescued" / "one.json"
+    rescued = tmp_path / "rescued" / "one.json"
     assert done.exit_code == 1 and f"Record: {rescued}" in done.stdout and rescued.is_file()
 
 
 @pytest.mark.parametrize("settings, words, culprit", [
     ({"BDLIB_THREADS": "two"}, ["show", "nad"], "FileError: BDLIB_THREADS='two': must be a whole number from 1 to 256"),
-    ({"BDLIB_CACHE": "/dev/null/x"}, ["victims", "-p", "data_fraction=0.01"], "NotADirectoryError: "),
-    ({"BDLIB_RESULTS": "/dev/null"}, ["manifest", "--profile", "smoke"], "NotADirectoryError: "),
+    ({"BDLIB_CACHE": "/dev/null/x"}, ["victims", "-p", "data_fraction=0.01"], "ParameterError: BDLIB_CACHE='/dev/null/x"),
+    ({"BDLIB_RESULTS": "/dev/null"}, ["manifest", "--profile", "smoke"], "ParameterError: BDLIB_RESULTS='/dev/null'"),
 ])  # fmt: skip
 def test_a_setting_that_cannot_be_used_is_one_line(settings, words, culprit):
     done = subprocess.run([sys.executable, "-m", "bdlib.cli", *words], env=os.environ | settings, text=True,

@@ -46,7 +46,8 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
     for premise in record.premises:
         click.echo(f"Caution: {premise}")
     click.echo(f"Record: {path}")
-    sys.exit(out is not None and path != out)
+    if out is not None and path != out:
+        sys.exit(1)
 
 
 @click.command()

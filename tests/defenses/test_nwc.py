@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import SGD
 
 from bdlib.attacks.none import NoTrigger
+from bdlib.checks import ParameterError
 from bdlib.data.images import batches
 from bdlib.defenses.nwc import (
     activeness_aware_fine_tune,
@@ -71,17 +72,17 @@ def test_unlearning_stops_at_the_first_epoch_that_is_low_enough(backdoored, clea
 @pytest.mark.filterwarnings("ignore")
 def test_unlearning_that_runs_away_or_takes_too_long_is_an_error(backdoored, clean):
     with pytest.raises(FloatingPointError, match="finite|nan|inf"):
-        unlearn(backdoored, clean, replace(ASCENT, learning_rate=1e12), stop_accuracy=0.0)
+        unlearn(backdoored, clean, replace(ASCENT, learning_rate=10, epochs=200), stop_accuracy=0.0)
     with pytest.raises(RuntimeError, match=r"stop_accuracy=0.25: not reached in 1 epochs"):
         unlearn(backdoored, clean, replace(ASCENT, epochs=1, learning_rate=1e-7), stop_accuracy=0.25)
 
 
-def test_weights_that_broke_in_the_last_step_are_noticed(backdoored, clean):
-    """The losses of the epoch are all finite, and accuracy reads as chance: only the weights tell."""
+def test_broken_weights_are_noticed(backdoored, clean):
+    """Its losses are all finite, and accuracy reads as chance: only the weights tell."""
     broken = deepcopy(backdoored)
     broken.get_submodule("head").bias.data[0] = torch.inf
     one = clean[clean.labels == 0]
-    with pytest.raises(FloatingPointError, match="finite|nan|inf"):
+    with pytest.raises(ParameterError, match="model: gives logits that are not finite"):
         unlearn(broken, one, ASCENT, stop_accuracy=0.25)
 
 

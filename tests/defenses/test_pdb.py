@@ -66,7 +66,7 @@ def test_a_defensive_trigger_that_leaves_nothing_is_refused():
     with pytest.raises((ValueError, TypeCheckError), match="circle"):  # whichever looks first
         DefensiveTrigger("circle", 1, 2.0).mask(16, 16)
     for own, size in (("frame", 14), ("corner", 28)):
-        with pytest.raises(ParameterError, match=f"defensive_trigger_size={size}: must be at most {size - 1}"):
+        with pytest.raises(ParameterError, match=f"defensive_trigger_size={size}: nothing is left of 28 x 28 pixels"):
             overridden("pdb", {"defensive_trigger": own, "defensive_trigger_size": size})
         overridden("pdb", {"defensive_trigger": own, "defensive_trigger_size": size - 1})
 
@@ -138,7 +138,7 @@ def test_an_epoch_sees_every_poisoned_image_once_and_every_clean_one_r_times(fre
 
     settings = FAST | {"epochs": 2, "learning_rate": 1e-3, "augmentation": 2, "defensive_trigger_moves": False}
     pdb(make, poisoned.data, clean, **settings, sampling_frequency=frequency)
-    assert networks[0].own == 2 * frequency * len(clean) and networks[0].plain == 2 * len(poisoned.data)
+    assert networks[-1].own == 2 * frequency * len(clean) and networks[-1].plain == 2 * len(poisoned.data)
 
 
 @pytest.mark.parametrize("defensive_trigger_moves", [True, False])

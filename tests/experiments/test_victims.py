@@ -68,7 +68,7 @@ def test_a_damaged_cache_file_is_said_and_made_anew():
     config = VictimConfig(**TINY)
     first, path = load_victim(config), victim_path(config)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.warns(UserWarning, match="cannot be read"):
+    with pytest.warns(UserWarning, match="is not used"):
         again = load_victim(config)
     assert equal(first, again) and equal(first, load_victim(config))
 
@@ -276,7 +276,7 @@ def test_the_selected_images_are_kept_and_found_again(key):
     assert load_selection(config).keys() == selected.keys() and path.stat().st_mtime_ns == written
     assert torch.equal(poisoned_set(config).is_poisoned.nonzero().squeeze(1), load_file(path)["ids"])
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.warns(UserWarning, match="cannot be read .* it is made again"):
+    with pytest.warns(UserWarning, match="is not used .* it is made anew"):
         assert torch.equal(load_selection(config)["ids"], selected["ids"])
 
 

@@ -80,4 +80,6 @@ def insert(model: nn.Module, clean: ImageSet, *, layer: str | None = None) -> Po
     """
     layer, width = filtered_layer(model, clean, layer)
     copy = deepcopy(model).requires_grad_(False).eval()
-    return Polarized(copy, layer, Polarizer(width).to(next(copy.parameters())))  # its device and precision
+    polarizer = Polarizer(width)
+    like = next(copy.parameters(), polarizer.conv.weight)  # has the network's device and precision
+    return Polarized(copy, layer, polarizer.to(like))

@@ -49,7 +49,11 @@ def test_every_iteration_starts_from_a_fresh_network(clean, trigger, make_model)
     shown, built = {}, []
     fus(clean, trigger, make_model=lambda: built.append(make_model()) or built[-1], iterations=2, iteration_epochs=2,
         learning_rate=0.05, on_event=shown.__setitem__, seed=1, **ATTACK)  # fmt: skip
-    assert len(built) == 2 and shown["rounds"].shape == (3, 12) and shown["events"].shape == (2, 12)
+    assert (
+        len({id(network) for network in built}) == len(built)
+        and shown["rounds"].shape == (3, 12)
+        and shown["events"].shape == (2, 12)
+    )
     for old, events, new in zip(shown["rounds"][:-1], shown["events"], shown["rounds"][1:], strict=True):
         stay = torch.isin(old, new)
         assert stay.sum() == 6 and events[stay].min() >= events[~stay].max()
