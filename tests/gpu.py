@@ -173,6 +173,7 @@ def pretended() -> Iterator[None]:
         for name, fact in facts.items():
             stack.enter_context(patch.object(torch.cuda, name, telling(fact)))
         stack.enter_context(patch.object(torch, "compile", lambda model, **_: model))
+        stack.callback(parameters._built.cache_clear)  # its networks would pretend outside as well
         stack.enter_context(patch.object(parameters, "check_defense", telling(None)))  # needs a meta device of its own
         stack.enter_context(Calls())
         stack.enter_context(Operations())
