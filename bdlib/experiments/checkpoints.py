@@ -1,6 +1,7 @@
 """Weights in the cache: files with a checksum (`bdlib.tensor_files`), made by one process at a time."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from bdlib.folders import check_can_write
+from bdlib.folders import can_write, check_can_write
 from bdlib.tensor_files import load_tensors, save_tensors, set_aside
 
 LEARNED = "trigger."  # what the names of a trigger's tensors begin with in the file of the victim it was trained with
@@ -19,9 +20,12 @@ LEARNED = "trigger."  # what the names of a trigger's tensors begin with in the 
 def locked(path: Path) -> Iterator[None]:
     """Inside the block no other process is inside one for the same path; the path's folder is made.
 
-    Locks that nobody holds are removed from the folder. Raises ParameterError, before any compute, where the folder
-    cannot be written to.
+    Locks that nobody holds are removed from the folder. A file that is there can be read without a lock from a folder
+    that cannot be written to. Raises ParameterError, before any compute, where such a folder lacks the file.
     """
+    if path.is_file() and not can_write(path.parent):
+        yield
+        return
     check_can_write(path.parent, "BDLIB_CACHE")
     lock = path.with_suffix(".lock")
     for other in path.parent.glob("*.lock"):
@@ -54,5 +58,11 @@ def load_checkpoint(module: nn.Module, path: Path, prefix: str = "") -> bool:
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors to a file, with `facts` about their making beside them."""
-    save_tensors(path, tensors, {key: json.dumps(value) for key, value in facts.items()})
+    """Write tensors to a file, with `facts` about their making beside them; a warning says where that is not possible.
+
+    What was trained is worth more than its copy in the cache: a full disk does not end the run.
+    """
+    try:
+        save_tensors(path, tensors, {key: json.dumps(value) for key, value in facts.items()})
+    except OSError as error:
+        warnings.warn(f"{path} cannot be written ({error.strerror}); it is made again next time", stacklevel=3)

@@ -1,5 +1,6 @@
 """Files of tensors: read back as saved, or named, set aside and made anew; locks and drafts do not pile up."""
 
+import errno
 import random
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from filelock import FileLock
 from safetensors.torch import save_file
 from torch import nn
 
+from bdlib import folders, tensor_files
+from bdlib.checks import ParameterError
+from bdlib.experiments import checkpoints
 from bdlib.experiments.checkpoints import load_checkpoint, locked, save_checkpoint
 from bdlib.runtime import write_whole
 from bdlib.tensor_files import load_tensors
@@ -82,6 +86,25 @@ def test_a_folder_or_a_link_in_its_place_is_set_aside(tmp_path):
         assert load_tensors(path)
 
 
+def test_a_folder_that_cannot_be_written_to_gives_the_files_it_has(path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "can_write", lambda folder: False)
+    monkeypatch.setattr(folders, "can_write", lambda folder: False)
+    with locked(path):
+        assert load_tensors(path).keys() == TENSORS.keys()
+    assert [*path.parent.iterdir()] == [path]
+    with pytest.raises(ParameterError, match="^BDLIB_CACHE="), locked(path.with_name("other.safetensors")):
+        pass
+
+
+def test_a_full_disk_does_not_end_the_run_that_has_trained(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(tensor_files, "write_whole", full)
+    with pytest.warns(UserWarning, match=r"a.safetensors cannot be written \(No space left on device\)"):
+        save_checkpoint(tmp_path / "a.safetensors", TENSORS, {})
+
+
 def test_weights_that_do_not_fit_are_set_aside(path):
     with pytest.warns(UserWarning, match="is not used"):
         assert not load_checkpoint(nn.Linear(4, 4), path)
@@ -106,6 +129,9 @@ def count(file):
 ALONE = f"""
 import sys, time
 from pathlib import Path
+from bdlib import folders, tensor_files
+from bdlib.checks import ParameterError
+from bdlib.experiments import checkpoints
 from bdlib.experiments.checkpoints import locked
 {COUNT}
 print("ready", flush=True)
