@@ -16,7 +16,7 @@ BUNDLE = PACKAGE / "_book"  # in a wheel only: notebooks/, results/ and book/cla
 ROOT = BUNDLE if BUNDLE.is_dir() else PACKAGE.parent
 
 
-def chosen(variable: str, default: Path) -> Path:
+def folder_of(variable: str, default: Path) -> Path:
     """The folder that the environment variable names; `default` where it is unset or empty."""
     return Path(os.environ.get(variable) or default).expanduser().absolute()
 
@@ -61,7 +61,7 @@ def user_folder() -> Path:
 
 
 IN_PLACE = can_write(ROOT)  # a checkout of one's own
-RESULTS = chosen("BDLIB_RESULTS", ROOT / "results")
-CACHE = chosen("BDLIB_CACHE", ROOT / "build" / "cache" if IN_PLACE else user_folder())
+RESULTS = folder_of("BDLIB_RESULTS", ROOT / "results")
+CACHE = folder_of("BDLIB_CACHE", ROOT / "build" / "cache" if IN_PLACE else user_folder())
 RUNS = ROOT / "build" / "runs" if IN_PLACE else Path("bdlib-runs")  # records of single runs
 REPORTED = ROOT / "results" / "reported"  # the published numbers

@@ -109,8 +109,8 @@ def sweep(folder: Path, pattern: str = "*.part") -> None:
     """Remove the drafts of this pattern, files or folders, that killed processes of this machine have left."""
     machine = own_name().partition("-")[0]
     for path in folder.glob(pattern):
-        found = DRAFT.search(path.name)
-        if found and found[1] in (None, machine) and not _is_alive(int(found[2])):
+        writer = DRAFT.search(path.name)
+        if writer and writer[1] in (None, machine) and not _is_alive(int(writer[2])):
             remove(path)
 
 

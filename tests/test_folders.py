@@ -18,7 +18,7 @@ from bdlib import cli, folders
 from bdlib.checks import ParameterError
 from bdlib.cli import runs
 from bdlib.experiments.checkpoints import locked
-from bdlib.folders import can_write, check_can_write, chosen, user_folder
+from bdlib.folders import can_write, check_can_write, folder_of, user_folder
 from bdlib.runtime import best_device
 
 ROOT = Path(__file__).parents[1]
@@ -56,9 +56,9 @@ def run(command, folder, **settings):
 
 def test_an_empty_variable_is_no_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("BDLIB_CACHE", "")
-    assert chosen("BDLIB_CACHE", tmp_path) == tmp_path
+    assert folder_of("BDLIB_CACHE", tmp_path) == tmp_path
     monkeypatch.setenv("BDLIB_CACHE", "~/mine")
-    assert chosen("BDLIB_CACHE", tmp_path) == Path.home() / "mine"
+    assert folder_of("BDLIB_CACHE", tmp_path) == Path.home() / "mine"
 
 
 def test_a_folder_that_is_not_there_yet_can_be_written_to_where_it_can_be_made(tmp_path, file):

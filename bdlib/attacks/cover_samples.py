@@ -43,15 +43,15 @@ def mix(images: Images, labels: Labels, trigger: CoveredTrigger, relabel: Relabe
     They are the first images whose label the attack changes, so the batch must be in random order. A cover sample may
     take what it needs of another image from the one before it in the batch.
     """
-    wanted = relabel(labels)
-    pool = (wanted != labels).nonzero().squeeze(1)
+    relabeled = relabel(labels)
+    pool = (relabeled != labels).nonzero().squeeze(1)
     triggered, cover = pool[: counts[0]], pool[counts[0] : sum(counts)]
     images_out, labels_out = images.clone(), labels.clone()
     is_triggered, is_cover = torch.zeros_like(labels, dtype=torch.bool), torch.zeros_like(labels, dtype=torch.bool)
     if len(triggered):
         changed = trigger(images[triggered])
         require_triggered(changed, images[triggered])
-        images_out[triggered], labels_out[triggered] = changed, wanted[triggered]
+        images_out[triggered], labels_out[triggered] = changed, relabeled[triggered]
         is_triggered[triggered] = True
     if len(cover):
         images_out[cover] = trigger.cover_sample(images[cover], images.roll(1, 0)[cover], generator)

@@ -18,7 +18,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from bdlib.data._files import DataError, in_one_line
-from bdlib.folders import chosen, user_folder
+from bdlib.folders import folder_of, user_folder
 
 WAITS = (1.0, 2.0, 5.0)  # seconds before each new try; a try that brought bytes starts the list again
 TIMEOUT = 30.0  # seconds without a byte
@@ -131,4 +131,4 @@ def _wrong(content: bytes, archive: Archive) -> str:
 
 def downloads_folder() -> Path:
     """Where downloads are kept: $BDLIB_DOWNLOADS, or else the user's cache folder."""
-    return chosen("BDLIB_DOWNLOADS", user_folder())
+    return folder_of("BDLIB_DOWNLOADS", user_folder())

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import torch
 
+from bdlib.data._cached import cached
 from bdlib.data._files import DataError, decode, in_one_line, read_sums, read_verified, stack
-from bdlib.data._kept import kept
 from bdlib.data.images import ImageSet
 from bdlib.runtime import digest
 
@@ -32,7 +32,7 @@ def read_parquet(folder: Path, part: str, version: int = 1) -> ImageSet:
     known = known_sums(folder)
     contents = {path: read_verified(path, known) for path in paths}
     key = digest([known[path.name] for path in paths], version)
-    return kept(f"{folder.name}-{part}-{key}", lambda: (_decoded(contents),))[0]
+    return cached(f"{folder.name}-{part}-{key}", lambda: (_decoded(contents),))[0]
 
 
 def known_sums(folder: Path) -> dict[str, str]:
@@ -80,10 +80,10 @@ def read_rows(content: bytes, where: str) -> Rows:
 
 
 def _column(table: pa.Table, names: tuple[str, ...], where: str) -> str:
-    found = [name for name in names if table.column_names.count(name) == 1]
-    if not found:
+    columns = [name for name in names if table.column_names.count(name) == 1]
+    if not columns:
         raise DataError(f"{where}: no column {names[0]}; it has {', '.join(table.column_names) or 'none'}")
-    return found[0]
+    return columns[0]
 
 
 def _encoded(column: pa.ChunkedArray, where: str) -> list[bytes]:

@@ -38,21 +38,21 @@ def folders_of(folder: Path, class_names: Sequence[str] | None) -> tuple[tuple[s
     Raises DataError, which names the file or folder, for anything that is neither.
     """
     entries = _entries(folder)
-    found = [path.name for path in entries if path.is_dir()]
+    folders = [path.name for path in entries if path.is_dir()]
     for path in entries:
         if path.suffix.lower() in Image.registered_extensions() and not path.is_dir():
             raise DataError(f"{path} is in no folder of a class")
-    names = tuple(found if class_names is None else class_names)
-    if strange := [name for name in found if name not in names or not name.isprintable()]:
+    names = tuple(folders if class_names is None else class_names)
+    if strange := [name for name in folders if name not in names or not name.isprintable()]:
         raise DataError(f"{folder / strange[0]}: is no class in class_names" if class_names else
                         f"{folder}: the name of the folder {strange[0]!r} cannot be printed")  # fmt: skip
-    if len(names) < 2 or not found:
-        raise DataError(f"{folder}: must hold two folders or more, one for each class; it has {len(found)}")
+    if len(names) < 2 or not folders:
+        raise DataError(f"{folder}: must hold two folders or more, one for each class; it has {len(folders)}")
     if all(name.isdecimal() for name in names) and [int(name) for name in names] != [*range(len(names))]:
         first = next(label for label, name in enumerate(names) if int(name) != label)
         warnings.warn(f"{folder}: labels count the folders by name, so the folder {names[first]} is label {first}",
                       stacklevel=4)  # fmt: skip
-    return names, [(path, names.index(name)) for name in found for path in _files(folder / name)]
+    return names, [(path, names.index(name)) for name in folders for path in _files(folder / name)]
 
 
 def _files(folder: Path) -> list[Path]:

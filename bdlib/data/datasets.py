@@ -17,9 +17,9 @@ import torch
 
 from bdlib.checks import ParameterError
 from bdlib.data._archives import ARCHIVES, read_archives
+from bdlib.data._cached import cached
 from bdlib.data._download import downloads_folder, fetch
 from bdlib.data._files import DataError, read_verified
-from bdlib.data._kept import kept
 from bdlib.data._parquet import ASSETS, known_sums, read_parquet
 from bdlib.data.images import ImageSet
 from bdlib.runtime import added_field, digest
@@ -128,7 +128,7 @@ def load_archives(name: str) -> tuple[ImageSet, ImageSet]:
             f"{name}/test*.parquet"
         ) from error
     key = digest([archive.md5 for archive in ARCHIVES[name]], NUMBERS_VERSION)
-    parts = kept(f"{name}-{key}", lambda: read_archives(name, contents, DATASETS[name].size))
+    parts = cached(f"{name}-{key}", lambda: read_archives(name, contents, DATASETS[name].size))
     return parts[0], parts[1]
 
 

@@ -16,31 +16,31 @@ from bdlib.words import shown
 
 def require_pixels(images: Any) -> None:
     """Raise ParameterError, with the words that convert them, unless `images` are stored pixels."""
-    found = f"images={shown(images)}: must be a uint8 tensor of shape (n, channels, height, width)"
+    rule = f"images={shown(images)}: must be a uint8 tensor of shape (n, channels, height, width)"
     if not isinstance(images, Tensor):
-        raise ParameterError(f"{found}; torch.as_tensor(images) makes a tensor of an array")
+        raise ParameterError(f"{rule}; torch.as_tensor(images) makes a tensor of an array")
     if images.dtype != torch.uint8:
         words = "(images * 255).round().to(torch.uint8)" if images.is_floating_point() else "images.to(torch.uint8)"
         known = "numbers in [0, 1]" if images.is_floating_point() else "whole numbers from 0 to 255"
-        raise ParameterError(f"{found}; of {known} it is {words}")
+        raise ParameterError(f"{rule}; of {known} it is {words}")
     if images.dim() == 3:
-        raise ParameterError(f"{found}; images[:, None] adds one channel")
+        raise ParameterError(f"{rule}; images[:, None] adds one channel")
     if images.dim() == 4 and images.shape[3] <= 4 < images.shape[1]:
-        raise ParameterError(f"{found}; images.permute(0, 3, 1, 2) puts the channels first")
+        raise ParameterError(f"{rule}; images.permute(0, 3, 1, 2) puts the channels first")
     if images.dim() != 4 or 0 in images.shape[1:]:
-        raise ParameterError(found)
+        raise ParameterError(rule)
 
 
 def require_labels(labels: Any) -> None:
     """Raise ParameterError, with the words that convert them, unless `labels` are class numbers from 0."""
-    found = f"labels={shown(labels)}: must be an int64 tensor of shape (n,)"
+    rule = f"labels={shown(labels)}: must be an int64 tensor of shape (n,)"
     if not isinstance(labels, Tensor):
-        raise ParameterError(f"{found}; torch.as_tensor(labels) makes a tensor of a list or an array")
+        raise ParameterError(f"{rule}; torch.as_tensor(labels) makes a tensor of a list or an array")
     if labels.dim() != 1:
         words = "; labels.argmax(1) reads one-hot rows, labels.flatten() a column" if labels.dim() == 2 else ""
-        raise ParameterError(found + words)
+        raise ParameterError(rule + words)
     if labels.dtype != torch.int64:
-        raise ParameterError(f"{found}; labels.long() converts class numbers")
+        raise ParameterError(f"{rule}; labels.long() converts class numbers")
     if len(labels) and not labels.is_meta and labels.min() < 0:
         raise ParameterError(f"labels: the lowest is {int(labels.min())}; classes are counted from 0")
 
@@ -70,10 +70,10 @@ def count_classes(images: Pixels, data: str, arguments: Mapping[str, Any], hints
             triggered(images[:1], value, name=name)
         elif hint == MakeModel:
             with torch.random.fork_rng(devices=[]):
-                made = _called(value, (), f"{name}: must make a network without arguments")
-            if not isinstance(made, nn.Module):
-                raise ParameterError(f"{name}: must return an untrained network, not {shown(made)}")
-            counts[name] = probe(made, images, name=f"{name}()", data=data).shape[1]
+                network = _called(value, (), f"{name}: must make a network without arguments")
+            if not isinstance(network, nn.Module):
+                raise ParameterError(f"{name}: must return an untrained network, not {shown(network)}")
+            counts[name] = probe(network, images, name=f"{name}()", data=data).shape[1]
         elif isinstance(value, nn.Module) and hint not in (Trigger, Trigger | None, nn.Module | None):
             if hint != MovedModel:
                 _require_device(value, images, name, data)
@@ -108,8 +108,8 @@ def _called(function: Any, arguments: tuple[Any, ...], words: str) -> Any:
     except ParameterError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
-        raise ParameterError(f"{words}; {type(error).__name__}: {said}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ParameterError(f"{words}; {type(error).__name__}: {reason}") from error
 
 
 @torch.no_grad()
@@ -127,9 +127,9 @@ def probe(model: nn.Module, images: Pixels, *, name: str = "model", data: str = 
         try:
             logits = model(pixels.float() / 255)
         except Exception as error:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             shape = f"shape {tuple(images.shape[1:])}"
-            raise ParameterError(f"{name}: fails on the images of {data}, {shape}; {said}") from error
+            raise ParameterError(f"{name}: fails on the images of {data}, {shape}; {reason}") from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2 or logits.shape[1] < 2:
         raise ParameterError(f"{name}: must give logits of shape (n, classes); for 2 images it gives {shown(logits)}")
     if logits.dtype not in (torch.float32, torch.float64):
@@ -152,18 +152,18 @@ def wanted_labels(labels: Labels, relabel: Relabel, *, classes: int | None = Non
 
     Raises ParameterError for a relabeling of another kind, or for another number of classes.
     """
-    wanted = relabel(labels)
-    if not isinstance(wanted, Tensor) or wanted.shape != labels.shape or wanted.dtype != torch.int64:
-        raise ParameterError(f"relabel: must return labels like those that it is given, not {shown(wanted)}")
+    relabeled = relabel(labels)
+    if not isinstance(relabeled, Tensor) or relabeled.shape != labels.shape or relabeled.dtype != torch.int64:
+        raise ParameterError(f"relabel: must return labels like those that it is given, not {shown(relabeled)}")
     if not len(labels) or labels.is_meta:
-        return wanted
-    if wanted.min() < 0 or (classes and wanted.max() >= classes):
+        return relabeled
+    if relabeled.min() < 0 or (classes and relabeled.max() >= classes):
         range_ = f"from 0 to {classes - 1}" if classes else "from 0"
-        raise ParameterError(f"relabel={shown(relabel)}: must return labels {range_}, not {_span(wanted)}")
+        raise ParameterError(f"relabel={shown(relabel)}: must return labels {range_}, not {_span(relabeled)}")
     highest = int(labels.max())
     if getattr(relabel, "target_label", 0) > highest or getattr(relabel, "num_classes", highest + 1) <= highest:
         raise ParameterError(f"relabel={shown(relabel)}: does not fit labels of which the highest is {highest}")
-    return wanted
+    return relabeled
 
 
 def _span(labels: Labels) -> str:

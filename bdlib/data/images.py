@@ -82,9 +82,9 @@ class ImageSet:
 
     def _with(self, images: Pixels, labels: Labels) -> "ImageSet":
         """A set of tensors that come from a checked one; nothing is looked at again, as that would wait for a GPU."""
-        made = object.__new__(ImageSet)
-        vars(made).update(images=images, labels=labels)
-        return made
+        subset = object.__new__(ImageSet)
+        vars(subset).update(images=images, labels=labels)
+        return subset
 
 
 def require_images(data: ImageSet, name: str = "data", *, least: int = 1) -> None:

@@ -52,12 +52,12 @@ def _common(config: VictimConfig) -> list[Any]:
 
 def own_versions(config: VictimConfig) -> dict[str, int]:
     """Digests of own data and of an own network: two of the same name are told apart by them, in keys and records."""
-    build, found = MODELS[config.model], {}
+    build, digests = MODELS[config.model], {}
     if config.facts.content:
-        found["own_data"] = int(config.facts.content[:8], 16)
+        digests["own_data"] = int(config.facts.content[:8], 16)
     if isinstance(build, OwnNetwork):
-        found["own_network"] = int(fingerprint(build, config.facts), 16)
-    return found
+        digests["own_network"] = int(fingerprint(build, config.facts), 16)
+    return digests
 
 
 def _attack(config: VictimConfig) -> list[Any]:

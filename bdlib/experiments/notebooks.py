@@ -121,8 +121,8 @@ def execute(path: Path, out: Path, changes: dict[str, Any], *, prepare_only: boo
                 progress_bar=False, log_output=True, kernel_name="python3",
             )  # fmt: skip
         except Exception as error:
-            said = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
-            raise NotebookError(f"{path.name}: {said.splitlines()[0]}{_kept(draft, out)}") from error
+            reason = f"{getattr(error, 'ename', type(error).__name__)}: {getattr(error, 'evalue', error)}"
+            raise NotebookError(f"{path.name}: {reason.splitlines()[0]}{_kept(draft, out)}") from error
         except BaseException:  # it was interrupted
             _kept(draft, out)
             raise

@@ -146,5 +146,5 @@ def _yaml(path: Path, changed: int) -> Any:
 
 def _line_of(error: Exception) -> str:
     """Where a YAML file's fault is, and what it is, in one line."""
-    mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-    return (f", line {mark.line + 1}" if mark else "") + f": it is no YAML: {' '.join(said.split())}"
+    mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    return (f", line {mark.line + 1}" if mark else "") + f": it is no YAML: {' '.join(reason.split())}"

@@ -98,14 +98,14 @@ def parse(text: str) -> Record:
 
 def read_present(paths: Iterable[Path]) -> dict[Path, Record]:
     """The records that are here, by file. One that is damaged is warned about, by name, and counts as missing."""
-    found = {}
+    present = {}
     for path in paths:
         if path.exists() or path.is_symlink():
             try:
-                found[path] = _read_in_folder(path)
+                present[path] = _read_in_folder(path)
             except RecordError as error:
                 warnings.warn(f"{error}; it counts as missing", stacklevel=1)  # the same line once in a process
-    return found
+    return present
 
 
 def damage(path: Path) -> str | None:

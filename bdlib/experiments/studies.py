@@ -14,8 +14,8 @@ def load_study(paper: str, profile: str, name: str) -> pd.DataFrame:
     Example: `load_study("nad", "quick", "headline")`
     """
     planned = [(records.path(paper, profile, point), method) for method, point in notebooks.study(paper, profile, name)]
-    found = records.read_present(dict(planned))
-    runs = [(found[path], method) for path, method in planned if path in found]
+    present = records.read_present(dict(planned))
+    runs = [(present[path], method) for path, method in planned if path in present]
     table = records.table([run for run, _ in runs])
     if not runs:
         table = records.no_runs(decisive(notebooks.parameters(paper, profile)))

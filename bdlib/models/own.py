@@ -91,19 +91,19 @@ def fingerprint(network: OwnNetwork, facts: DatasetFacts) -> str:
     Raises ParameterError, in one line, when it cannot be made or does not give logits.
     """
     size = f"{facts.channels} x {facts.size} x {facts.size}"
-    made = f"model={network.name!r}: must take {size} images of {facts.num_classes} classes"
+    rule = f"model={network.name!r}: must take {size} images of {facts.num_classes} classes"
     try:
         net = seeded(lambda: network.fitted(facts), seed=0)
         logits = _logits(net, facts)
     except ParameterError:
         raise
     except Exception as error:  # from the code of its author
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ParameterError(f"{made}, and fails ({said})") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ParameterError(f"{rule}, and fails ({reason})") from error
     if not isinstance(logits, Tensor) or logits.shape != (2, facts.num_classes) or not logits.is_floating_point():
         gives = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise ParameterError(f"{made}, and gives {gives} for two of them, not (2, {facts.num_classes})")
+        raise ParameterError(f"{rule}, and gives {gives} for two of them, not (2, {facts.num_classes})")
     if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(2), atol=1e-4):
-        raise ParameterError(f"{made}, and gives probabilities; leave out its softmax")
+        raise ParameterError(f"{rule}, and gives probabilities; leave out its softmax")
     weights = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in net.state_dict().items()]
     return digest(str(net), weights, [f"{value:.3g}" for value in logits.flatten().tolist()])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bdlib.data import _archives, _kept, datasets
+from bdlib.data import _archives, _cached, datasets
 from bdlib.data._archives import CIFAR, members_of, read_archives
 from bdlib.data._files import DataError
 from bdlib.data.datasets import DATASETS, load_archives
@@ -143,7 +143,7 @@ def test_a_path_that_leads_out_is_refused(path):
 def test_what_was_decoded_is_kept_and_its_archive_is_still_verified(tmp_path, monkeypatch):
     members, _, _ = cifar("cifar10")
     asked = []
-    monkeypatch.setattr(_kept, "CACHE", tmp_path)
+    monkeypatch.setattr(_cached, "CACHE", tmp_path)
     monkeypatch.setattr(datasets, "fetch", lambda archive, folder: asked.append(archive.name) or tar(members))
     first, _ = load_archives("cifar10")
     monkeypatch.setattr(_archives, "_cifar", None)  # from here on nothing can be decoded

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bdlib.data import _kept, _parquet, datasets
+from bdlib.data import _cached, _parquet, datasets
 from bdlib.data._files import DataError
 from bdlib.data.datasets import ASSETS, DATASETS, load_dataset, load_embedded, read_parquet, source_of
 
@@ -19,7 +19,7 @@ SHARED = Path(os.environ.get("BDLIB_DATA", Path(__file__).parents[2] / "shared" 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(_kept, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(_cached, "CACHE", tmp_path / "cache")
     datasets._built_in.cache_clear()
 
 
@@ -110,7 +110,7 @@ def test_no_altered_byte_of_the_cache_is_ever_used(tmp_path):
 
 def test_a_cache_that_cannot_be_written_costs_no_data(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr(_kept, "CACHE", tmp_path / "file")
+    monkeypatch.setattr(_cached, "CACHE", tmp_path / "file")
     write_parquet(tmp_path / "toy", [10, 20])
     with pytest.warns(UserWarning, match="cannot be written"):
         assert read_parquet(tmp_path / "toy", "train").labels.tolist() == [0, 1]

@@ -9,16 +9,16 @@ from bdlib.folders import CACHE
 from bdlib.tensor_files import load_tensors, save_tensors
 
 
-def kept(name: str, make: Callable[[], tuple[ImageSet, ...]]) -> tuple[ImageSet, ...]:
+def cached(name: str, make: Callable[[], tuple[ImageSet, ...]]) -> tuple[ImageSet, ...]:
     """Image sets from the cache, where they are verified, or else as `make` makes them, which are then kept there."""
     path = CACHE / "datasets" / f"{name}.safetensors"
     tensors = load_tensors(path)
     if tensors is not None:
         return tuple(ImageSet(tensors[f"images{i}"], tensors[f"labels{i}"]) for i in range(len(tensors) // 2))
-    made = make()
-    tensors = {f"{kind}{i}": getattr(part, kind) for i, part in enumerate(made) for kind in ("images", "labels")}
+    parts = make()
+    tensors = {f"{kind}{i}": getattr(part, kind) for i, part in enumerate(parts) for kind in ("images", "labels")}
     try:
         save_tensors(path, tensors)
     except OSError as error:
         warnings.warn(f"{path} cannot be written ({in_one_line(error)}); it is decoded again next time", stacklevel=2)
-    return made
+    return parts
