@@ -10,6 +10,13 @@ from bdlib.attacks.poisoning import poison
 from bdlib.models import seeded, small_resnet
 from bdlib.training.loop import Schedule, train
 
+SLOWEST = ("test_notebooks.py", "test_gpu.py", "test_reliability.py", "test_golden.py")  # begun first, in this order
+
+
+def pytest_collection_modifyitems(items):
+    """Two processes share the files: the longest go first, so that neither waits for the other at the end."""
+    items.sort(key=lambda item: [*SLOWEST, item.path.name].index(item.path.name))
+
 
 @pytest.fixture(scope="session")
 def trigger():
