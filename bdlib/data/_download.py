@@ -15,7 +15,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from bdlib.data._files import DataError, in_one_line
 from bdlib.folders import folder_of, user_folder
