@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from numbers import Number
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from jaxtyping import jaxtyped
@@ -131,6 +132,16 @@ def check_values(values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None
                 raise ParameterError(f"{name}={shown(value)}: must be {in_words(ranges[name])}") from None
 
 
+def require_plain(values: Mapping[str, Any]) -> None:
+    """Raise ParameterError for a number or text that is not Python's own, such as NumPy's: it has no place in JSON."""
+    for name, value in values.items():
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            kind = f"{type(item).__module__}.{type(item).__name__}"
+            scalar = isinstance(item, (Number, str)) or kind.startswith("numpy.") or kind == "torch.Tensor"
+            if scalar and type(item) not in (int, float, bool, str):
+                raise ParameterError(f"{name}={item!r}: must be a number or text of Python's own, not {kind}")
+
+
 def range_of(annotation: Any) -> Range:
     """The range that an annotation stands for. It is strict: True is no number, and neither is "1"."""
     if get_origin(annotation) in (dict, Mapping):
@@ -152,6 +163,7 @@ class CheckedFields:
 
     def __post_init__(self) -> None:
         check_values(vars(self), field_ranges(type(self)))  # type: ignore[arg-type]
+        require_plain(vars(self))
 
 
 class OneOf:

@@ -1,5 +1,8 @@
 """An own network, and own data: attacked, defended, scored and cached as the built-in ones are."""
 
+from decimal import Decimal
+
+import numpy as np
 import pytest
 import torch
 from jaxtyping import TypeCheckError
@@ -167,3 +170,54 @@ def test_images_of_a_size_that_an_attack_cannot_take_are_refused_before_training
         ParameterError, match="attack='input_aware': must have images of a multiple of 4 pixels, toy has 15"
     ):
         VictimConfig(dataset="toy", attack="input_aware")
+
+
+class Dropping(nn.Module):
+    """Networks that differ in training mode alone."""
+
+    def __init__(self, channels, classes, share):
+        super().__init__()
+        self.head, self.trigger, self.share = nn.LazyLinear(classes), nn.LazyLinear(classes), share
+
+    def forward(self, images):
+        pixels = nn.functional.dropout(images.flatten(1), self.share, self.training)
+        return self.head(pixels) + self.trigger(pixels)
+
+
+def test_networks_that_differ_in_training_alone_or_by_what_their_factory_reads_are_told_apart():
+    paths = []
+    for share in (0.0, 0.5):
+        register_model("dropping", lambda channels, classes: Dropping(channels, classes, share))
+        paths.append(victim_path(VictimConfig(model="dropping")))
+    assert paths[0] != paths[1]
+
+
+def test_a_layer_of_any_name_is_cached_and_found(recwarn):
+    register_dataset("toy", toy(40, seed=0), toy(40, seed=1))
+    register_model("dropping", lambda channels, classes: Dropping(channels, classes, 0.0))
+    config = VictimConfig(dataset="toy", model="dropping", victim_epochs=1, victim_batch_size=20)
+    first, written = load_victim(config), victim_path(config).stat().st_mtime_ns
+    again = load_victim(config)
+    assert victim_path(config).stat().st_mtime_ns == written and not recwarn.list
+    assert torch.equal(first.get_parameter("trigger.weight"), again.get_parameter("trigger.weight"))
+
+
+def test_a_factory_that_shares_layers_between_networks_is_refused():
+    shared = nn.Linear(784, 10)
+    register_model("shared", lambda channels, classes: nn.Sequential(nn.Flatten(), shared))
+    with pytest.raises(ParameterError, match="must make new layers at every call"):
+        VictimConfig(model="shared")
+
+
+def test_who_changes_loaded_images_does_not_change_the_data_set():
+    register_dataset("toy", toy(40, seed=0), toy(40, seed=1))
+    for name in ("toy", "fashion"):
+        config = VictimConfig(dataset=name)
+        load_data(config)[0].images.zero_()
+        assert load_data(config)[0].images.any()
+
+
+@pytest.mark.parametrize("value", [np.float32(0.1), np.float64(0.1), torch.tensor(0.1), Decimal("0.1")])
+def test_numbers_that_are_not_pythons_own_are_refused(value):
+    with pytest.raises((ParameterError, TypeCheckError), match="poison_rate"):  # whichever looks first
+        VictimConfig(poison_rate=value)

@@ -40,6 +40,8 @@ def folders_of(folder: Path, class_names: Sequence[str] | None) -> tuple[tuple[s
     entries = _entries(folder)
     folders = [path.name for path in entries if path.is_dir()]
     for path in entries:
+        if not path.exists():
+            raise DataError(f"{path}: is a link to nothing")
         if path.suffix.lower() in Image.registered_extensions() and not path.is_dir():
             raise DataError(f"{path} is in no folder of a class")
     names = tuple(folders if class_names is None else class_names)

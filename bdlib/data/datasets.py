@@ -75,7 +75,13 @@ def load_dataset(name: str) -> tuple[ImageSet, ImageSet]:
     if name not in DATASETS:
         own = "; own data is there once `bdlib.register_dataset` was called in this process"
         raise ParameterError(f"dataset={name!r}: must be one of {', '.join(DATASETS)}{own}")
-    return OWN[name] if name in OWN else _built_in(name, parquet_folder(name))
+    train, test = OWN[name] if name in OWN else _built_in(name, parquet_folder(name))
+    return _copy(train), _copy(test)
+
+
+def _copy(data: ImageSet) -> ImageSet:
+    """The same images in tensors of their own: who changes them does not change the data set."""
+    return ImageSet(data.images.clone(), data.labels.clone())
 
 
 @cache

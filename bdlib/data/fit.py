@@ -13,12 +13,16 @@ from bdlib.checks import ParameterError
 from bdlib.types import Images, Labels, MakeModel, MovedModel, Pixels, Relabel, Trigger
 from bdlib.words import shown
 
+MOST_CLASSES = 1_000_000
+
 
 def require_pixels(images: Any) -> None:
     """Raise ParameterError, with the words that convert them, unless `images` are stored pixels."""
     rule = f"images={shown(images)}: must be a uint8 tensor of shape (n, channels, height, width)"
     if not isinstance(images, Tensor):
         raise ParameterError(f"{rule}; torch.as_tensor(images) makes a tensor of an array")
+    if images.layout != torch.strided or images.is_nested:
+        raise ParameterError(f"{rule}; images.to_dense() makes one of a sparse tensor")
     if images.dtype != torch.uint8:
         words = "(images * 255).round().to(torch.uint8)" if images.is_floating_point() else "images.to(torch.uint8)"
         known = "numbers in [0, 1]" if images.is_floating_point() else "whole numbers from 0 to 255"
@@ -36,13 +40,16 @@ def require_labels(labels: Any) -> None:
     rule = f"labels={shown(labels)}: must be an int64 tensor of shape (n,)"
     if not isinstance(labels, Tensor):
         raise ParameterError(f"{rule}; torch.as_tensor(labels) makes a tensor of a list or an array")
+    if labels.layout != torch.strided or labels.is_nested:
+        raise ParameterError(f"{rule}; labels.to_dense() makes one of a sparse tensor")
     if labels.dim() != 1:
         words = "; labels.argmax(1) reads one-hot rows, labels.flatten() a column" if labels.dim() == 2 else ""
         raise ParameterError(rule + words)
     if labels.dtype != torch.int64:
         raise ParameterError(f"{rule}; labels.long() converts class numbers")
-    if len(labels) and not labels.is_meta and labels.min() < 0:
-        raise ParameterError(f"labels: the lowest is {int(labels.min())}; classes are counted from 0")
+    if len(labels) and not labels.is_meta and (labels.min() < 0 or labels.max() >= MOST_CLASSES):
+        span = f"{int(labels.min())} to {int(labels.max())}"
+        raise ParameterError(f"labels: they are {span}; classes are counted from 0, to at most {MOST_CLASSES - 1}")
 
 
 @contextmanager
@@ -152,7 +159,7 @@ def wanted_labels(labels: Labels, relabel: Relabel, *, classes: int | None = Non
 
     Raises ParameterError for a relabeling of another kind, or for another number of classes.
     """
-    relabeled = relabel(labels)
+    relabeled = _called(relabel, (labels,), f"relabel={shown(relabel)}: fails")
     if not isinstance(relabeled, Tensor) or relabeled.shape != labels.shape or relabeled.dtype != torch.int64:
         raise ParameterError(f"relabel: must return labels like those that it is given, not {shown(relabeled)}")
     if not len(labels) or labels.is_meta:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bdlib.folders import can_write, check_can_write
 from bdlib.tensor_files import load_tensors, save_tensors, set_aside
 
-LEARNED = "trigger."  # what the names of a trigger's tensors begin with in the file of the victim it was trained with
+LEARNED = "the trigger / "  # what the names of its tensors begin with in the file of the victim trained with it
 
 
 @contextmanager

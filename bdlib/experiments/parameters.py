@@ -17,7 +17,17 @@ from pydantic import Field
 from torch import nn
 
 from bdlib import ranges
-from bdlib.checks import OneOf, ParameterError, Range, check_needs, check_values, field_ranges, keywords, range_of
+from bdlib.checks import (
+    OneOf,
+    ParameterError,
+    Range,
+    check_needs,
+    check_values,
+    field_ranges,
+    keywords,
+    range_of,
+    require_plain,
+)
 from bdlib.data.datasets import DATASETS, DatasetFacts
 from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
@@ -91,6 +101,7 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
             raise ParameterError(f"{name}: nothing that the page {paper} runs takes it; it runs {names}")
     for part in allowed:
         check_values(parameters, part)
+    require_plain(parameters)
     for function in functions:
         settings(function, parameters)
     VictimConfig.from_parameters(parameters)

@@ -6,7 +6,6 @@ Example::
     victim = load_victim(VictimConfig(model="mine"))
 """
 
-import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,8 +55,25 @@ class OwnNetwork:
 @torch.no_grad()
 def _logits(network: nn.Module, facts: DatasetFacts) -> Any:
     """What a network gives, in evaluation mode, for two images of noise, always the same."""
+    return network.eval()(_noise(facts))
+
+
+@torch.enable_grad()
+def _gradients(network: nn.Module, facts: DatasetFacts) -> list[float]:
+    """The lengths of the weights' gradients in training mode, for the same two images; 0 where there is none."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        logits = network.train()(_noise(facts))
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"in training mode it gives {type(logits).__name__}")
+    if logits.requires_grad:
+        logits.square().sum().backward()
+    return [0.0 if weight.grad is None else float(weight.grad.norm()) for weight in network.parameters()]
+
+
+def _noise(facts: DatasetFacts) -> Tensor:
     shape, generator = (2, facts.channels, facts.size, facts.size), torch.Generator().manual_seed(0)
-    return network.eval()(torch.rand(shape, generator=generator))
+    return torch.rand(shape, generator=generator)
 
 
 def _normalize(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
@@ -77,16 +93,17 @@ def register_model(name: str, factory: Callable[[int, int], nn.Module]) -> None:
 
     Example: ``register_model("tiny", lambda channels, classes: nn.Sequential(nn.Flatten(), nn.LazyLinear(classes)))``
     """
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,40}", str(name)) or name in BUILT_IN:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_]{1,40}", name) or name in BUILT_IN:
         raise ParameterError(f"name={name!r}: must be letters, digits and _, and none of {', '.join(sorted(BUILT_IN))}")
     if not callable(factory) or isinstance(factory, nn.Module):
         raise ParameterError(f"factory={type(factory).__name__}: must be a function that makes a network")
     MODELS[name] = OwnNetwork(name, factory)
 
 
-@functools.lru_cache
 def fingerprint(network: OwnNetwork, facts: DatasetFacts) -> str:
-    """A digest of an own network for such data: its layers, its weights' shapes, and what it computes from one seed.
+    """A digest of an own network for such data: its layers, its weights' shapes, and what it computes from one seed:
+    logits in evaluation mode, and in training mode the gradients, which show dropout and what is detached. It is made
+    anew at each call, since what a factory reads may change.
 
     Raises ParameterError, in one line, when it cannot be made or does not give logits.
     """
@@ -95,6 +112,8 @@ def fingerprint(network: OwnNetwork, facts: DatasetFacts) -> str:
     try:
         net = seeded(lambda: network.fitted(facts), seed=0)
         logits = _logits(net, facts)
+        gradients = _gradients(net, facts) if isinstance(logits, Tensor) else []
+        second = {id(weight) for weight in seeded(lambda: network.fitted(facts), seed=0).parameters()}
     except ParameterError:
         raise
     except Exception as error:  # from the code of its author
@@ -103,7 +122,9 @@ def fingerprint(network: OwnNetwork, facts: DatasetFacts) -> str:
     if not isinstance(logits, Tensor) or logits.shape != (2, facts.num_classes) or not logits.is_floating_point():
         gives = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise ParameterError(f"{rule}, and gives {gives} for two of them, not (2, {facts.num_classes})")
+    if any(id(weight) in second for weight in net.parameters()):
+        raise ParameterError(f"model={network.name!r}: its factory must make new layers at every call, two share one")
     if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(2), atol=1e-4):
         raise ParameterError(f"{rule}, and gives probabilities; leave out its softmax")
     weights = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in net.state_dict().items()]
-    return digest(str(net), weights, [f"{value:.3g}" for value in logits.flatten().tolist()])
+    return digest(str(net), weights, [f"{value:.3g}" for value in [*logits.flatten().tolist(), *gradients]])

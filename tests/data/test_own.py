@@ -330,3 +330,11 @@ def test_very_many_classes(tmp_path):
         (tmp_path / f"{number:03}" / "a.png").write_bytes(encoded("L", (8, 8), color=number % 256))
     data = load_folder(tmp_path, size=8, channels=1)
     assert register_dataset("mine", data, data).num_classes == 300
+
+
+def test_a_class_that_is_a_link_to_nothing_is_named(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "c").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(DataError, match="c: is a link to nothing"):
+        load_folder(tmp_path, size=8)
