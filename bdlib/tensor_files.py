@@ -72,9 +72,9 @@ def verified_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
 def set_aside(path: Path, why: str) -> None:
     """Warn in one line that a file cannot be used, and rename it to `<name>.damaged`, over one of that name."""
     line = f"{path} is not used ({' '.join(why.split())}); it is made anew, the old one is now {path.name}.damaged"
-    warnings.warn(line, stacklevel=4)
     with suppress(OSError):
         runtime.set_aside(path)
+    warnings.warn(line, stacklevel=4)
 
 
 def _label(path: Path) -> str:
