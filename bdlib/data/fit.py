@@ -19,10 +19,7 @@ MOST_CLASSES = 1_000_000
 def require_pixels(images: Any) -> None:
     """Raise ParameterError, with the words that convert them, unless `images` are stored pixels."""
     rule = f"images={shown(images)}: must be a uint8 tensor of shape (n, channels, height, width)"
-    if not isinstance(images, Tensor):
-        raise ParameterError(f"{rule}; torch.as_tensor(images) makes a tensor of an array")
-    if images.layout != torch.strided or images.is_nested:
-        raise ParameterError(f"{rule}; images.to_dense() makes one of a sparse tensor")
+    _require_dense("images", images, rule)
     if images.dtype != torch.uint8:
         words = "(images * 255).round().to(torch.uint8)" if images.is_floating_point() else "images.to(torch.uint8)"
         known = "numbers in [0, 1]" if images.is_floating_point() else "whole numbers from 0 to 255"
@@ -38,10 +35,7 @@ def require_pixels(images: Any) -> None:
 def require_labels(labels: Any) -> None:
     """Raise ParameterError, with the words that convert them, unless `labels` are class numbers from 0."""
     rule = f"labels={shown(labels)}: must be an int64 tensor of shape (n,)"
-    if not isinstance(labels, Tensor):
-        raise ParameterError(f"{rule}; torch.as_tensor(labels) makes a tensor of a list or an array")
-    if labels.layout != torch.strided or labels.is_nested:
-        raise ParameterError(f"{rule}; labels.to_dense() makes one of a sparse tensor")
+    _require_dense("labels", labels, rule)
     if labels.dim() != 1:
         words = "; labels.argmax(1) reads one-hot rows, labels.flatten() a column" if labels.dim() == 2 else ""
         raise ParameterError(rule + words)
@@ -50,6 +44,13 @@ def require_labels(labels: Any) -> None:
     if len(labels) and not labels.is_meta and (labels.min() < 0 or labels.max() >= MOST_CLASSES):
         span = f"{int(labels.min())} to {int(labels.max())}"
         raise ParameterError(f"labels: they are {span}; classes are counted from 0, to at most {MOST_CLASSES - 1}")
+
+
+def _require_dense(name: str, value: Any, rule: str) -> None:
+    if not isinstance(value, Tensor):
+        raise ParameterError(f"{rule}; torch.as_tensor({name}) makes a tensor of a list or an array")
+    if value.layout != torch.strided or value.is_nested:
+        raise ParameterError(f"{rule}; {name}.to_dense() makes one of a sparse tensor")
 
 
 @contextmanager
