@@ -32,8 +32,9 @@ from bdlib.evaluation.metrics import Scores
 from bdlib.experiments import notebooks
 from bdlib.experiments import run as experiments
 from bdlib.experiments.victims import VictimConfig, evaluate_victim, load_data, load_victim, poisoned_set
+from bdlib.files import write_whole
 from bdlib.report.tables import method_name
-from bdlib.runtime import runtime_facts, write_whole
+from bdlib.runtime import runtime_facts
 from bdlib.training.loop import train
 
 

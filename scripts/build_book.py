@@ -16,12 +16,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import bdlib
+from bdlib.files import write_whole
 from bdlib.report.book_files import generated_files
-from bdlib.runtime import write_whole
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
-ROOMS = """types ranges words checks folders runtime tensor_files data models training evaluation attacks defenses
+ROOMS = """types ranges words checks files folders runtime data models training evaluation attacks defenses
     mechanisms experiments claims report""".split()  # in the order in which they may import each other
 
 

@@ -6,8 +6,8 @@ git checkout fd56d70 -- results/quick && python scripts/seal_records.py
 import json
 
 from bdlib.experiments.record_file import write_content
+from bdlib.files import write_whole
 from bdlib.folders import RESULTS
-from bdlib.runtime import write_whole
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from bdlib.claims import schema
 from bdlib.claims.schema import SCALES, Claim, Scale
 from bdlib.claims.values import check_claim
 from bdlib.claims.verdicts import VERDICTS, judge
-from bdlib.runtime import FileError, read_text, write_whole
+from bdlib.files import FileError, read_text, write_whole
 
 NOT_ASKED = "not asked"  # at this scale
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from bdlib.data._files import in_one_line
 from bdlib.data.images import ImageSet
+from bdlib.data.tensor_files import load_tensors, save_tensors
 from bdlib.folders import CACHE
-from bdlib.tensor_files import load_tensors, save_tensors
 
 
 def cached(name: str, make: Callable[[], tuple[ImageSet, ...]]) -> tuple[ImageSet, ...]:

@@ -1,4 +1,4 @@
-"""Weights in the cache: files with a checksum (`bdlib.tensor_files`), made by one process at a time."""
+"""Weights in the cache: files with a checksum (`bdlib.data.tensor_files`), made by one process at a time."""
 
 import json
 import warnings
@@ -10,8 +10,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from bdlib.data.tensor_files import load_tensors, save_tensors, set_aside
 from bdlib.folders import can_write, check_can_write
-from bdlib.tensor_files import load_tensors, save_tensors, set_aside
 
 LEARNED = "the trigger / "  # what the names of its tensors begin with in the file of the victim trained with it
 

@@ -17,8 +17,8 @@ import pandas as pd
 from bdlib.experiments import notebooks, records
 from bdlib.experiments import run as experiments
 from bdlib.experiments.victims import VictimConfig, victim_path
+from bdlib.files import FileError, set_aside, write_whole
 from bdlib.folders import RESULTS
-from bdlib.runtime import FileError, set_aside, write_whole
 
 COLUMNS = ["paper", "study", "method", "dataset", "attack", "seed", "record", "victim", "state"]
 STARTED = "The run was started and has not ended. It is running, or it was killed, for instance for lack of memory."

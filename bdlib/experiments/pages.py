@@ -10,8 +10,8 @@ import nbformat
 import yaml
 
 from bdlib.checks import ParameterError
+from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
-from bdlib.runtime import FileError, read_text
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ("smoke", "quick", "paper")

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bdlib.checks import ParameterError
+from bdlib.files import draft_of, own_name, remove, sweep, write_whole
 from bdlib.folders import RUNS
-from bdlib.runtime import draft_of, own_name, remove, sweep, write_whole
 
 LONGEST = 60  # bytes of a folder's path; the system allows 107 for a socket's, and 46 are what follows
 

@@ -16,8 +16,9 @@ from bdlib.experiments.places import write_or_rescue
 from bdlib.experiments.record_file import RecordError, read_content, write_content
 from bdlib.experiments.reported import answers, reported
 from bdlib.experiments.versions import defense_of, versions
+from bdlib.files import FileError, read_text
 from bdlib.folders import RESULTS
-from bdlib.runtime import FileError, digest, read_text
+from bdlib.runtime import digest
 
 __all__ = ["Record", "RecordError", "answers", "cell", "damage", "file_name", "load", "no_runs", "over_seeds", "parse",
            "path", "read", "read_present", "reported", "table"]  # fmt: skip

@@ -14,8 +14,8 @@ from bdlib.checks import OneOf
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments.versions import defense_of
+from bdlib.files import FileError, read_text
 from bdlib.models import MODELS
-from bdlib.runtime import FileError, read_text
 
 Text: TypeAlias = Annotated[str, Field(pattern=r"\S")]
 _BLANK = BeforeValidator(lambda cell: cell or None)  # an empty cell: not stated

@@ -21,6 +21,7 @@ from bdlib.attacks.poisoning import Poisoned
 from bdlib.attacks.selection.ranking import surrogate_seed
 from bdlib.data.datasets import load_dataset, source_of
 from bdlib.data.images import ImageSet, split
+from bdlib.data.tensor_files import load_tensors
 from bdlib.evaluation.metrics import Scores, evaluate_attack
 from bdlib.experiments.checkpoints import LEARNED, load_checkpoint, locked, save_checkpoint
 from bdlib.experiments.config import VictimConfig
@@ -28,7 +29,6 @@ from bdlib.experiments.keys import selection_key, trigger_key, victim_key
 from bdlib.experiments.sources import made_from_these_data
 from bdlib.folders import CACHE
 from bdlib.runtime import best_device, runtime_facts
-from bdlib.tensor_files import load_tensors
 from bdlib.training.loop import Epoch
 from bdlib.types import MakeModel, Trigger, ignore
 

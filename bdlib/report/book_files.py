@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from bdlib.experiments import manifest, notebooks, studies
+from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
 from bdlib.report import comparison
 from bdlib.report.overview import overview_svg
 from bdlib.report.paired import accuracy_and_asr, findings_table
 from bdlib.report.scoreboard import scoreboard_files
 from bdlib.report.tables import method_name, percent
-from bdlib.runtime import FileError, read_text
 
 TITLES = {"attacks": "attack gallery", "comparison": "comparison", "all": "all"}  # of pages that are no paper's
 OUTCOMES = ("headline", "baselines", "suite", "gtsrb")  # the studies that the page on speed and scale shows

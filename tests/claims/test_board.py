@@ -4,7 +4,7 @@ import pytest
 
 from bdlib.claims import SCALES, ClaimError, board, load_claims, verdict_table, verify
 from bdlib.claims.verdicts import judge
-from bdlib.runtime import FileError
+from bdlib.files import FileError
 
 
 def test_the_head_of_a_chapter_with_and_without_claims():

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from bdlib.claims.schema import FILE, Claim, ClaimError, load_claims, read_claim
-from bdlib.runtime import FileError
+from bdlib.files import FileError
 
 
 @pytest.mark.parametrize(

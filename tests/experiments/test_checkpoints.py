@@ -13,12 +13,13 @@ from filelock import FileLock
 from safetensors.torch import save_file
 from torch import nn
 
-from bdlib import folders, tensor_files
+from bdlib import folders
 from bdlib.checks import ParameterError
+from bdlib.data import tensor_files
+from bdlib.data.tensor_files import load_tensors
 from bdlib.experiments import checkpoints
 from bdlib.experiments.checkpoints import load_checkpoint, locked, save_checkpoint
-from bdlib.runtime import write_whole
-from bdlib.tensor_files import load_tensors
+from bdlib.files import write_whole
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.tensor([1.5, -2.0]), "steps": torch.tensor(3)}
 
@@ -129,7 +130,8 @@ def count(file):
 ALONE = f"""
 import sys, time
 from pathlib import Path
-from bdlib import folders, tensor_files
+from bdlib import folders
+from bdlib.data import tensor_files
 from bdlib.checks import ParameterError
 from bdlib.experiments import checkpoints
 from bdlib.experiments.checkpoints import locked
@@ -150,8 +152,8 @@ def test_processes_that_want_the_same_file_take_turns(tmp_path):
 
 
 def test_a_killed_writers_draft_is_swept_by_the_next_write_and_a_living_ones_is_not(tmp_path):
-    code = ("import os, signal, sys; from pathlib import Path; from bdlib import runtime;"
-            "runtime.draft_of(Path(sys.argv[1])).write_bytes(b'half');"
+    code = ("import os, signal, sys; from pathlib import Path; from bdlib import files;"
+            "files.draft_of(Path(sys.argv[1])).write_bytes(b'half');"
             "os.kill(os.getpid(), signal.SIGKILL)")  # fmt: skip
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.json")])
     [draft] = tmp_path.iterdir()
@@ -167,7 +169,7 @@ def test_a_killed_writers_draft_is_swept_by_the_next_write_and_a_living_ones_is_
 def test_a_full_disk_loses_nothing_and_is_named(tmp_path):
     """The largest file that a process may write takes the place of the disk's end."""
     write_whole(tmp_path / "kept", b"old")
-    code = ("import resource, signal, sys; from pathlib import Path; from bdlib.runtime import write_whole;"
+    code = ("import resource, signal, sys; from pathlib import Path; from bdlib.files import write_whole;"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
             "write_whole(Path(sys.argv[1]), bytes(5000))")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "kept")], capture_output=True, text=True)

@@ -7,7 +7,7 @@ import pytest
 from bdlib.checks import ParameterError
 from bdlib.experiments import notebooks, pages
 from bdlib.experiments.pages import NOTEBOOKS, defaults, read_yaml, study_lines
-from bdlib.runtime import FileError
+from bdlib.files import FileError
 
 STUDIES = {
     "headline: 3": "headline: must be a list", "headline: [3]": "headline: 3: must be a mapping with a method",

@@ -14,8 +14,8 @@ from bdlib.experiments import manifest, notebooks, records, studies, victims
 from bdlib.experiments import run as experiments
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.records import Record, RecordError
+from bdlib.files import write_whole
 from bdlib.folders import RESULTS
-from bdlib.runtime import write_whole
 
 BEFORE, AFTER = Scores(0.9, 1.0, 0.0, 0.9), Scores(0.88, 0.05, 0.8, 0.87)
 

@@ -6,8 +6,8 @@ import pytest
 
 from bdlib import folders
 from bdlib.experiments.reported import ReportedRow, answers, reported
+from bdlib.files import FileError
 from bdlib.folders import RESULTS
-from bdlib.runtime import FileError
 
 FILES = sorted((RESULTS / "reported").glob("*.csv"))
 CELLS = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bdlib.tensor_files import load_tensors, save_tensors
+from bdlib.data.tensor_files import load_tensors, save_tensors
 
 TENSORS = {"a": torch.arange(300, dtype=torch.uint8).reshape(3, 1, 10, 10), "b": torch.tensor([1.5, float("nan")])}
 

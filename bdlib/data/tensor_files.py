@@ -18,8 +18,8 @@ from safetensors.torch import load as tensors_in
 from safetensors.torch import save as bytes_of
 from torch import Tensor, contiguous_format
 
-from bdlib import runtime
-from bdlib.runtime import write_whole
+from bdlib import files
+from bdlib.files import write_whole
 
 ZEROS = "0" * 64
 SEAL = re.compile(rb'"sha256":"([0-9a-f]{64})"')
@@ -73,7 +73,7 @@ def set_aside(path: Path, why: str) -> None:
     """Warn in one line that a file cannot be used, and rename it to `<name>.damaged`, over one of that name."""
     line = f"{path} is not used ({' '.join(why.split())}); it is made anew, the old one is now {path.name}.damaged"
     with suppress(OSError):
-        runtime.set_aside(path)
+        files.set_aside(path)
     warnings.warn(line, stacklevel=4)
 
 
