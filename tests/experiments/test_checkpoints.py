@@ -130,10 +130,6 @@ def count(file):
 ALONE = f"""
 import sys, time
 from pathlib import Path
-from bdlib import folders
-from bdlib.data import tensor_files
-from bdlib.checks import ParameterError
-from bdlib.experiments import checkpoints
 from bdlib.experiments.checkpoints import locked
 {COUNT}
 print("ready", flush=True)
