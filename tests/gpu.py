@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
 
-from bdlib.experiments import parameters
+from bdlib.experiments import needs, parameters
 
 GPU, CPU = torch.device("cuda:0"), torch.device("cpu")
 HALF = {  # what autocast runs in half precision, and what in single; the rest takes what it is given
@@ -173,7 +173,7 @@ def pretended() -> Iterator[None]:
         for name, fact in facts.items():
             stack.enter_context(patch.object(torch.cuda, name, telling(fact)))
         stack.enter_context(patch.object(torch, "compile", lambda model, **_: model))
-        stack.callback(parameters._built.cache_clear)  # its networks would pretend outside as well
+        stack.callback(needs._built.cache_clear)  # its networks would pretend outside as well
         stack.enter_context(patch.object(parameters, "check_defense", telling(None)))  # needs a meta device of its own
         stack.enter_context(Calls())
         stack.enter_context(Operations())

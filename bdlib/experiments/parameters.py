@@ -8,36 +8,30 @@ not have, and runs on with the default.
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
-from torch import nn
 
 from bdlib import ranges
 from bdlib.checks import (
     OneOf,
     ParameterError,
     Range,
-    check_needs,
     check_values,
     field_ranges,
     keywords,
     range_of,
     require_plain,
 )
-from bdlib.data.datasets import DATASETS, DatasetFacts
-from bdlib.data.images import ImageSet
+from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
 from bdlib.experiments.config import VictimConfig
+from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
 from bdlib.mechanisms import MECHANISMS
-from bdlib.models import MODELS, find_layer
 
-_PASSED: set[str] = set()  # what `check_defense` has found to be right
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
 
@@ -106,7 +100,8 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
         settings(function, parameters)
     VictimConfig.from_parameters(parameters)
     check_layers(parameters)
-    check_defense(paper, parameters)
+    if defense := DEFENSES.get(parameters.get("defense", paper)):
+        check_defense(defense, settings(defense, parameters), parameters)
     if record := parameters.get("record"):
         check_place("record", Path(record))
     return parameters
@@ -155,58 +150,3 @@ def _named_defenses(paper: str, changed: tuple[int, ...]) -> list[str]:
     """The paper's own key, and those that its studies name; read again when a file's time of change is another."""
     lines = [line for profile in pages.PROFILES for part in pages.study_lines(paper, profile).values() for line in part]
     return [*dict.fromkeys([paper, *(key for line in lines for key in line.get("defense", []))])]
-
-
-def check_layers(parameters: Mapping[str, Any]) -> None:
-    """Raise ParameterError unless every named layer is in the network, a readout is linear, and betas match layers."""
-    network = _network(parameters["model"], parameters["dataset"])
-    for key in ("layers", "layer", "readout"):
-        named = parameters.get(key) or []
-        for layer in [named] if isinstance(named, str) else named:
-            module = find_layer(network, layer, parameter=key)
-            if key == "readout" and not isinstance(module, nn.Linear):
-                linear = ", ".join(name for name, part in network.named_modules() if isinstance(part, nn.Linear))
-                raise ParameterError(f"readout={layer!r}: must be a linear layer of {parameters['model']}: {linear}")
-    if "beta" in parameters and len(parameters["beta"]) != (count := len(parameters["layers"])):
-        raise ParameterError(f"beta={parameters['beta']!r}: must have {count} numbers, one for each of layers")
-
-
-def _network(model: str, dataset: str) -> nn.Module:
-    """The network without weights."""
-    return _built(MODELS[model], DATASETS[dataset])
-
-
-@functools.lru_cache
-def _built(build: Callable[..., nn.Module], facts: DatasetFacts) -> nn.Module:
-    """Built once, since a study asks for it in each of its runs; what the names stand for may change between them."""
-    with torch.device("meta"):
-        return build(facts.channels, facts.num_classes, facts.mean, facts.std)
-
-
-def check_defense(paper: str, parameters: Mapping[str, Any]) -> None:
-    """Raise ParameterError unless the network and the sets of a run are what its defense needs (`bdlib.checks.needs`).
-
-    Neither is there yet: shapes and counts alone decide, on torch's meta device, which holds no numbers.
-    """
-    defense = DEFENSES.get(parameters.get("defense", paper))
-    if defense is None:
-        return
-    facts, reserved = DATASETS[parameters["dataset"]], parameters.get("clean_fraction", 0)
-    network = _network(parameters["model"], parameters["dataset"])
-    images = round(facts.counts[0] * parameters.get("data_fraction", 1))
-    clean = max(1, round(images * reserved))
-    poisoned = images - clean if "clean" in signature(defense).parameters else images
-    own = settings(defense, parameters)
-    key = repr([defense, parameters["model"], facts, clean, poisoned, {k: v for k, v in own.items() if k != "seed"}])
-    if key in _PASSED:  # a study asks for each of its runs
-        return
-    sets = {"clean": _blank_set(facts, clean), "poisoned": _blank_set(facts, poisoned)}
-    check_needs(defense, {"model": network, "make_model": lambda: network, **sets, **own})
-    _PASSED.add(key)
-
-
-def _blank_set(facts: DatasetFacts, count: int) -> ImageSet:
-    """As many images without pixels or labels."""
-    with torch.device("meta"):
-        pixels = torch.zeros(count, facts.channels, facts.size, facts.size, dtype=torch.uint8)
-        return ImageSet(pixels, torch.zeros(count, dtype=torch.int64))
