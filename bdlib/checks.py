@@ -10,9 +10,12 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from decimal import Decimal
+from fractions import Fraction
 from numbers import Number
 from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
 from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
@@ -23,6 +26,7 @@ from bdlib.words import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
+OTHER_NUMBERS = (np.bool_, np.float16, np.float32, np.longdouble, Decimal, Fraction)  # that pass as a float
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 PLAIN = (object, int, float, str, bool, list, dict, tuple, type(None))
 
@@ -130,6 +134,8 @@ def check_values(values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None
                     ranges[name].validate_python(value)
             except ValidationError:
                 raise ParameterError(f"{name}={shown(value)}: must be {in_words(ranges[name])}") from None
+            if type(value) in OTHER_NUMBERS:
+                require_plain({name: value})
 
 
 def require_plain(values: Mapping[str, Any]) -> None:

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 from pydantic import Field
 
@@ -66,3 +69,9 @@ def test_fields_have_ranges_as_keywords_do():
         share: ranges.Fraction = 0.5
 
     assert in_words(field_ranges(Config)["share"]) == "a number from 0 to 1"
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.bool_(True), Decimal("0.5"), Fraction(1, 2)])
+def test_numbers_of_another_kind_that_pass_as_floats_are_refused(value):
+    with pytest.raises(ParameterError, match="^share=.*: must be a number"):
+        method(None, share=value)

@@ -70,9 +70,9 @@ def _files(folder: Path) -> list[Path]:
 
 def _entries(folder: Path) -> list[Path]:
     """What a folder holds, by name, without hidden files."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder")
     try:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder")
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror})") from error

@@ -69,6 +69,8 @@ def defaults(path: Path) -> dict[str, Any]:
 
     Raises FileError for what is no notebook, and ParameterError where that cell is none.
     """
+    if not path.is_file():
+        raise ParameterError(f"paper={path.stem!r}: must be one of {', '.join(papers())}")
     return copy.deepcopy(_defaults(path, path.stat().st_mtime_ns))
 
 

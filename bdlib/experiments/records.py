@@ -70,11 +70,12 @@ def path(paper: str, profile: str, parameters: dict[str, Any]) -> Path:
     return RESULTS / profile / paper / file_name(paper, parameters, versions(paper, parameters))
 
 
-def read(path: Path) -> Record:
+def read(path: Path | str) -> Record:
     """The record in one file, all of it checked. Raises RecordError, in one line that names the file.
 
     Example: `read(RESULTS / "quick" / "nad" / "badnets-nad-seed0-1f019045.json").after.asr`
     """
+    path = Path(path)
     try:
         text = read_text(path)
     except FileError as error:

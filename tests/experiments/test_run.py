@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 
+from bdlib.checks import ParameterError
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import notebooks
 from bdlib.experiments import run as experiments
@@ -70,3 +72,9 @@ def test_every_defense_runs_as_records_are_made(paper):
     defended = experiments.defend(paper, parameters, model, events)
     assert not defended.training and defended is not model
     assert ("losses" in events) == (paper == "abl") and ("snapshots" in events) == (paper == "pdb")
+
+
+@pytest.mark.parametrize("paper", ["nope", None, "../nad"])
+def test_a_page_that_there_is_not_is_named(paper):
+    with pytest.raises((ParameterError, TypeCheckError), match="paper"):
+        experiments.run(paper, PARAMETERS)
