@@ -76,7 +76,7 @@ def study_files(paper):
 
 wildcard_constraints:
     paper="[a-z_]+",
-    profile="smoke|quick|paper",
+    profile="smoke|quick|cifar|paper",
 
 
 rule book:
@@ -147,7 +147,7 @@ rule notebook:
         "notebooks/{paper}.ipynb",
         "notebooks/params/{profile}/{paper}.yaml",
         lambda wildcards: str(victim_path(victim_of(wildcards.paper, wildcards.profile))),
-        lambda wildcards: existing_records(wildcards.profile, "quick", "paper"),
+        lambda wildcards: existing_records(wildcards.profile, "quick", "cifar", "paper"),
         lambda wildcards: reported_of(wildcards.paper),
     output:
         RESULTS + "/{profile}/{paper}.ipynb",

@@ -36,7 +36,8 @@ PUBLIC = {
     "evaluation.metrics": ("Scores", "defense_effectiveness", "evaluate"),
     "mechanisms": ("MECHANISMS",),
     "experiments.config": ("VictimConfig",),
-    "experiments.victims": ("evaluate_victim", "load_data", "load_trigger", "load_victim"),
+    "experiments.published": ("load_victim",),
+    "experiments.victims": ("evaluate_victim", "load_data", "load_trigger", "trained_victim"),
     "experiments.studies": ("load_study",),
 }
 ROOMS = {name: room for room, names in PUBLIC.items() for name in names}

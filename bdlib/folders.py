@@ -64,4 +64,5 @@ IN_PLACE = can_write(ROOT)  # a checkout of one's own
 RESULTS = folder_of("BDLIB_RESULTS", ROOT / "results")
 CACHE = folder_of("BDLIB_CACHE", ROOT / "build" / "cache" if IN_PLACE else user_folder())
 RUNS = ROOT / "build" / "runs" if IN_PLACE else Path("bdlib-runs")  # records of single runs
+ZOO = ROOT / "zoo"  # published victims
 REPORTED = ROOT / "results" / "reported"  # the published numbers

@@ -12,7 +12,7 @@ from bdlib.experiments import notebooks
 from bdlib.folders import ROOT
 
 FILE = ROOT / "book" / "claims.yaml"
-Scale: TypeAlias = Literal["quick", "paper"]
+Scale: TypeAlias = Literal["quick", "cifar", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 SHARES = ("acc", "asr", "ra")  # the metrics that are fractions of the test images
 Text: TypeAlias = Annotated[str, Field(pattern=r"\S", description="text")]
@@ -53,7 +53,7 @@ class Claim(Reading, frozen=True):
     each: Text = "attack"  # the parameter whose values are the groups
     tolerance: float = Field(0.0, ge=0, allow_inf_nan=False, description="a number from 0")
     unit: Literal["points", "number"] | None = Field(None, description="points or number")
-    scales: tuple[Scale, ...] = Field(SCALES, strict=False, min_length=1, description="a list of quick and paper")
+    scales: tuple[Scale, ...] = Field(SCALES, strict=False, min_length=1, description="a list of quick, cifar and paper")
 
     @property
     def other(self) -> Reading | None:

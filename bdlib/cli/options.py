@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-PROFILES = click.Choice(["smoke", "quick", "paper"])
+PROFILES = click.Choice(["smoke", "quick", "cifar", "paper"])
 
 
 def read_parameters(_: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -59,5 +59,5 @@ def parameter_option(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def profile_option(function: Callable[..., None]) -> Callable[..., None]:
-    words = "Scale: smoke (seconds, says nothing), quick (two CPU cores), paper (a GPU)."
+    words = "Scale: smoke (seconds, says nothing), quick and cifar (two CPU cores), paper (a GPU)."
     return click.option("--profile", type=PROFILES, default="quick", show_default=True, help=words)(function)

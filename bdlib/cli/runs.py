@@ -103,3 +103,28 @@ def victims(parameters: dict[str, Any]) -> None:
     scores = evaluate_victim(config, model, load_data(config)[1])
     click.echo(tables.scores({"victim": scores}).to_string())
     click.echo(f"Weights: {victim_path(config)}")
+
+
+@click.command()
+@click.option("--train", is_flag=True, help="Train and publish those that are missing.")
+def zoo(train: bool) -> None:
+    """List the victims that zoo/victims.yaml plans, with the scores of those that are published.
+
+    A published victim is a file of about 1.5 MB in zoo/, verified by its SHA-256 when it is used: a defense can be rerun
+    without training any network. With --train the missing ones are trained, in their order, about twelve minutes each.
+
+    \b
+    Example:
+        bdlib zoo
+    """
+    from bdlib import folders
+    from bdlib.experiments import published, zoo
+    from bdlib.folders import check_can_write
+
+    if train:
+        check_can_write(folders.ZOO, "zoo")
+    for config in zoo.planned():
+        path = published.publish(config, progress=True) if train else zoo.zoo_path(config)
+        row = zoo.manifest().get(path.name)
+        scores = f"ACC {row.clean_accuracy:.1%}, ASR {row.asr:.1%}" if row else "not published yet"
+        click.echo(f"{config.dataset} {config.attack} seed {config.seed}, {config.model}: {scores}")

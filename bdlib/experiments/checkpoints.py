@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,22 @@ def locked(path: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)  # who waits for it notices, and makes a new one
 
 
+def tensors_of(model: nn.Module, trigger: nn.Module | None) -> dict[str, Tensor]:
+    """What a victim's file holds: the network's weights, and those of the trigger that was trained with it."""
+    learned = {} if trigger is None else trigger.state_dict()
+    return model.state_dict() | {LEARNED + name: tensor for name, tensor in learned.items()}
+
+
+def without_trigger(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's weights out of a victim's file."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(LEARNED)}
+
+
+def of_trigger(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The trigger's weights out of a victim's file."""
+    return {name.removeprefix(LEARNED): tensor for name, tensor in tensors.items() if name.startswith(LEARNED)}
+
+
 def load_checkpoint(module: nn.Module, path: Path, prefix: str = "") -> bool:
     """Put a file's weights into `module`; false where there are none to read, as `load_tensors` says.
 
@@ -47,8 +63,7 @@ def load_checkpoint(module: nn.Module, path: Path, prefix: str = "") -> bool:
     tensors = load_tensors(path)
     if tensors is None:
         return False
-    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()
-           if name.startswith(prefix or LEARNED) == bool(prefix)}  # fmt: skip
+    own = of_trigger(tensors) if prefix else without_trigger(tensors)
     try:
         module.load_state_dict(own)
     except RuntimeError as error:

@@ -33,6 +33,16 @@ def victim_key(config: VictimConfig) -> str:
     return digest(own, settings_of(config.schedule), _attack(config), selection, _common(config))
 
 
+def victim_name(config: VictimConfig) -> str:
+    """What a victim's file is called, without its ending."""
+    return f"{made_of(config)}-{config.poison_rate:g}-seed{config.seed}-{victim_key(config)}"
+
+
+def made_of(config: VictimConfig) -> str:
+    """How the names of a configuration's files begin: data set, network and attack."""
+    return f"{config.dataset}-{config.model}-{config.attack}"
+
+
 def trigger_key(config: VictimConfig) -> str:
     """Of an optimized trigger; the poison rate and the target label have no part in it."""
     return digest(config.seed, _attack(config), _common(config))

@@ -14,7 +14,7 @@ from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
-PROFILES = ("smoke", "quick", "paper")
+PROFILES = ("smoke", "quick", "cifar", "paper")
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where the library in C is there
 
 

@@ -39,7 +39,7 @@ WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a 
 class RunConfig:
     """The parameters of a run that belong to no victim and no method."""
 
-    profile: Literal["quick", "paper"]  # whose records fill the tables
+    profile: Literal["quick", "cifar", "paper"]  # whose records fill the tables
     record: str  # file that receives the run's record; empty for none
     defense: str  # "none", or one of `defenses_of` the page
     clean_fraction: Annotated[float, Field(gt=0, le=0.5)]  # the defender's share of the training images

@@ -22,6 +22,14 @@ def load_study(paper: str, profile: str, name: str) -> pd.DataFrame:
     return table.assign(method=[method for _, method in runs])
 
 
+def at_all_scales(paper: str, name: str = "headline") -> dict[str, pd.DataFrame]:
+    """One study's records at every scale, the largest scale first; smoke says nothing and is left out.
+
+    Example: `at_all_scales("nad")["cifar"]`
+    """
+    return {scale: load_study(paper, scale, name) for scale in reversed(notebooks.PROFILES) if scale != "smoke"}
+
+
 def freshness(paper: str, profile: str = "quick") -> str:
     """A sentence: how many of a paper's planned records are here, and the commits that made them.
 

@@ -23,9 +23,18 @@ from bdlib.data.datasets import load_dataset, source_of
 from bdlib.data.images import ImageSet, split
 from bdlib.data.tensor_files import load_tensors
 from bdlib.evaluation.metrics import Scores, evaluate_attack
-from bdlib.experiments.checkpoints import LEARNED, load_checkpoint, locked, save_checkpoint
+from bdlib.experiments.checkpoints import (
+    LEARNED,
+    load_checkpoint,
+    locked,
+    of_trigger,
+    save_checkpoint,
+    tensors_of,
+    without_trigger,
+)
 from bdlib.experiments.config import VictimConfig
-from bdlib.experiments.keys import selection_key, trigger_key, victim_key
+from bdlib.experiments import zoo
+from bdlib.experiments.keys import made_of, selection_key, trigger_key, victim_name
 from bdlib.experiments.sources import made_from_these_data
 from bdlib.folders import CACHE
 from bdlib.runtime import best_device, runtime_facts
@@ -69,16 +78,19 @@ def load_data(config: VictimConfig) -> tuple[ImageSet, ImageSet]:
 
 
 def load_victim(config: VictimConfig, *, progress: bool = False) -> nn.Module:
-    """The model trained as the attack has it, in evaluation mode; from the cache where it is there already.
+    """The model trained as the attack has it, in evaluation mode; from the zoo, or the cache, where it is there already.
 
     `progress` prints a line an epoch. Several processes that want the same victim train it once. A cached file that
     cannot be read is warned about, and made anew.
 
     Example: `load_victim(VictimConfig(attack="wanet"), progress=True)`
     """
+    model = config.untrained().to(best_device(), memory_format=channels_last)  # type: ignore[call-overload]
+    if (published := zoo.published_tensors(config)) is not None:
+        model.load_state_dict(without_trigger(published))
+        return model.eval()
     path = victim_path(config)
     with locked(path):
-        model = config.untrained().to(best_device(), memory_format=channels_last)  # type: ignore[call-overload]
         if made_from_these_data(path, config) and load_checkpoint(model, path):
             return model.eval()
         return _train_victim(config, path, progress)
@@ -98,9 +110,10 @@ def _train_victim(config: VictimConfig, path: Path, progress: bool) -> nn.Module
         config.relabel, config.schedule, poison_rate=config.poison_rate, ids=ids,
         on_event=report if progress else ignore, compiled=best_device().type == "cuda",
     )  # fmt: skip
-    learned = cast(nn.Module, trigger).state_dict() if attack.trains_trigger_with_victim else {}
-    tensors = model.state_dict() | {LEARNED + name: tensor for name, tensor in learned.items()}
-    save_checkpoint(path, tensors, _facts(config))
+    if zoo.is_planned(config):
+        zoo.round_to_half(model)
+    learned = cast(nn.Module, trigger) if attack.trains_trigger_with_victim else None
+    save_checkpoint(path, tensors_of(model, learned), _facts(config))
     return model
 
 
@@ -114,7 +127,9 @@ def load_trigger(config: VictimConfig) -> Trigger:
     if fixed is not None:
         return fixed
     trigger = attack.blank((facts.channels, facts.size, facts.size), _attacker(config)).to(best_device())
-    if attack.trains_trigger_with_victim:
+    if (published := zoo.published_tensors(config)) is not None:
+        trigger.load_state_dict(of_trigger(published))
+    elif attack.trains_trigger_with_victim:
         load_victim(config)
         if not load_checkpoint(trigger, victim_path(config), LEARNED):
             raise RuntimeError(f"{victim_path(config)} holds no trigger")
@@ -189,20 +204,16 @@ def evaluate_victim(config: VictimConfig, model: nn.Module, test: ImageSet) -> S
 
 
 def victim_path(config: VictimConfig) -> Path:
-    """Where the trained victim is cached."""
-    return _path("victims", config, f"{config.poison_rate:g}-", victim_key(config))
+    """Where the trained victim is: in the zoo if it is published, else in the cache."""
+    return zoo.published_path(config) or CACHE / "victims" / f"{victim_name(config)}.safetensors"
 
 
 def trigger_path(config: VictimConfig) -> Path:
     """Where an optimized trigger is cached."""
-    return _path("triggers", config, "", trigger_key(config))
+    return CACHE / "triggers" / f"{made_of(config)}-seed{config.seed}-{trigger_key(config)}.safetensors"
 
 
 def selection_path(config: VictimConfig) -> Path:
     """Where the images of a selection are cached, and what it told on its way."""
-    return _path("selections", config, f"{config.poison_rate:g}-{config.selection}-", selection_key(config))
-
-
-def _path(folder: str, config: VictimConfig, more: str, key: str) -> Path:
-    name = f"{config.dataset}-{config.model}-{config.attack}-{more}seed{config.seed}-{key}"
-    return CACHE / folder / f"{name}.safetensors"
+    name = f"{made_of(config)}-{config.poison_rate:g}-{config.selection}-seed{config.seed}-{selection_key(config)}"
+    return CACHE / "selections" / f"{name}.safetensors"

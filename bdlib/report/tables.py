@@ -42,27 +42,33 @@ def scores(models: Mapping[str, Scores]) -> pd.DataFrame:
 
 
 def against_reported(
-    here: Mapping[str, Scores], paper_scale: pd.DataFrame, published: pd.DataFrame, *, attack: str, robust: bool = False
-) -> pd.DataFrame:
-    """This run | paper scale | reported, a row a method; cells that nobody has run or published are empty.
+    here: Mapping[str, Scores], by_scale: Mapping[str, pd.DataFrame], published: pd.DataFrame, *, attack: str,
+    robust: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Reported | paper | cifar | quick | this run, a row a method; cells that nobody has run or published are empty.
 
-    `here` holds this run's scores by method; `paper_scale` the records made at the paper profile, with a column
-    `method`; `published` the reported rows. `robust` adds RA to what was measured here.
+    `here` holds this run's scores by method; `by_scale` the records of each scale, with a column `method`, as
+    `bdlib.experiments.studies.at_all_scales` gives them; `published` the reported rows. A scale at which nothing was
+    run has no columns. `robust` adds RA to what was measured here.
     """
     metrics = {heading: metric for heading, metric in METRICS.items() if robust or heading != "RA (%)"}
     published = published.dropna(subset="defense_key")
     published = published[published["attack_key"] == attack]
     rows = {}
     for method, own in here.items():
-        cells = {("this run", name): percent(getattr(own, metric)) for name, metric in metrics.items()}
-        for name, metric in metrics.items():
-            cells["paper scale", name] = _mean_score(paper_scale, attack, method, metric)
+        cells = {}
         for source, group in published.groupby("source", sort=False):
             row = group[group["defense_key"].map(method_name) == method]
             for name, column in (("ACC (%)", "acc_percent"), ("ASR (%)", "asr_percent")):
                 cells[f"reported: {source}", name] = f"{row.iloc[0][column]:.1f}" if len(row) else EMPTY
+        for scale, runs in by_scale.items():
+            for name, metric in metrics.items():
+                cells[f"{scale} scale", name] = _mean_score(runs, attack, method, metric)
+        cells |= {("this run", name): percent(getattr(own, metric)) for name, metric in metrics.items()}
         rows[method] = cells
-    return pd.DataFrame(rows).T
+    table = pd.DataFrame(rows).T
+    unrun = [f"{scale} scale" for scale in by_scale if (table[f"{scale} scale"] == EMPTY).all().all()]
+    return table.drop(columns=unrun, level=0)
 
 
 def _mean_score(runs: pd.DataFrame, attack: str, method: str, metric: str) -> str:

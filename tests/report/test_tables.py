@@ -54,15 +54,17 @@ def test_the_price_on_models_that_were_never_poisoned(three):
 
 
 @pytest.mark.parametrize("robust", [False, True])
-def test_this_run_paper_scale_and_reported(robust, three):
+def test_reported_beside_every_scale_that_was_run_and_this_run(robust, three):
     here = {"victim": Scores(0.9, 1.0, 0.0, 0.9), "NAD": Scores(0.85, 0.05, 0.8, 0.85)}
-    table = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="badnets", robust=robust)
-    assert table.loc["NAD", ("this run", "ASR (%)")] == "5.0" and (table["paper scale"] == "").all().all()
+    nothing = {"paper": pd.DataFrame(), "quick": pd.DataFrame()}
+    table = tables.against_reported(here, nothing, reported("nad"), attack="badnets", robust=robust)
+    assert table.loc["NAD", ("this run", "ASR (%)")] == "5.0" and table.columns[-1][0] == "this run"
     assert table.loc["NAD", ("reported: NAD released code, README table", "ASR (%)")] == "3.6"
-    assert (("this run", "RA (%)") in table) == (("paper scale", "RA (%)") in table) == robust
-    full = tables.against_reported(here, three, reported("nad"), attack="badnets", robust=robust)
-    assert full["paper scale", "ASR (%)"].tolist() == ["99.0", "2.3"]
-    unknown = tables.against_reported(here, pd.DataFrame(), reported("nad"), attack="none", robust=robust)
+    assert not [name for name in table.columns.get_level_values(0) if name.endswith("scale")]
+    full = tables.against_reported(here, nothing | {"paper": three}, reported("nad"), attack="badnets", robust=robust)
+    assert full["paper scale", "ASR (%)"].tolist() == ["99.0", "2.3"] and "quick scale" not in full
+    assert (("this run", "RA (%)") in full) == (("paper scale", "RA (%)") in full) == robust
+    unknown = tables.against_reported(here, nothing, reported("nad"), attack="none", robust=robust)
     assert not [name for name in unknown.columns.get_level_values(0) if name.startswith("reported")]
 
 
