@@ -48,6 +48,8 @@ paper: records ## the same at the papers' scale, on a GPU, then the chapters; SL
 	@$(if $(SLICE),,$(SNAKEMAKE) notebooks)
 
 benchmark: env ## speed of training and of each defence beside the bare step and a conventional pipeline
+	@.venv/bin/python -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("art"))' || .venv/bin/python -m pip \
+	    install --disable-pip-version-check -e ".[benchmark]" -c constraints.txt || echo "ART is left out of the table."
 	.venv/bin/python benchmarks/benchmark.py --profile $(PROFILE) --out results/benchmark/$(PROFILE).json
 
 lint: env ## format and lint in place

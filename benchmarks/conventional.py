@@ -1,4 +1,4 @@
-"""The conventional pipeline: PIL images, augmented one by one in worker processes, and the loss read after each step."""
+"""The conventional pipeline: PIL images, augmented one by one in worker processes; a loss read each step."""
 
 from collections.abc import Callable
 

@@ -40,11 +40,8 @@ def test_the_loop_is_set_beside_the_bare_step_and_what_else_trains(monkeypatch):
 
 
 def test_what_is_not_installed_is_left_out_of_the_table(monkeypatch):
-    monkeypatch.setattr(
-        training_speed,
-        "timings",
-        lambda *_: dict.fromkeys(("loop", "bare", "bare elsewhere", "conventional", "products"), [1.0]),
-    )
+    measured = {way: [1.0] for way in ("loop", "bare", "bare elsewhere", "conventional", "products")}
+    monkeypatch.setattr(training_speed, "timings", lambda *_: measured)
     assert not [row for row in training_speed.training("quick", steps=1) if "art" in row.measure.lower().split()]
 
 
