@@ -31,7 +31,7 @@ book: env ## train what is missing, run the notebooks, build the book
 test: env ## lint, types, unit tests, notebooks at smoke scale
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_regression.py
-	.venv/bin/python -m pytest -n 2 tests/test_regression.py
+	.venv/bin/python -m pytest -n 2 --maxschedchunk 1 tests/test_regression.py
 
 verify: env ## every claim with its verdict; fails where one is worse than the accepted one
 	$(BDLIB) verify
