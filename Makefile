@@ -31,7 +31,7 @@ book: env ## train what is missing, run the notebooks, build the book
 test: env ## lint, types, unit tests, notebooks at smoke scale
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_regression.py
-	.venv/bin/python -m pytest tests/test_regression.py
+	.venv/bin/python -m pytest -n 2 --maxschedchunk 1 tests/test_regression.py
 
 verify: env ## every claim with its verdict; fails where one is worse than the accepted one
 	$(BDLIB) verify
@@ -48,6 +48,8 @@ paper: records ## the same at the papers' scale, on a GPU, then the chapters; SL
 	@$(if $(SLICE),,$(SNAKEMAKE) notebooks)
 
 benchmark: env ## speed of training and of each defence beside the bare step and a conventional pipeline
+	@.venv/bin/python -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("art"))' || .venv/bin/python -m pip \
+	    install --disable-pip-version-check -e ".[benchmark]" -c constraints.txt || echo "ART is left out of the table."
 	.venv/bin/python benchmarks/benchmark.py --profile $(PROFILE) --out results/benchmark/$(PROFILE).json
 
 lint: env ## format and lint in place

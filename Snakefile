@@ -15,9 +15,13 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+# One process a core: two of one thread each do a quarter more than one of two. Every job, also on a cluster, reads it.
+os.environ.setdefault("BDLIB_THREADS", "1")
+
 from bdlib import folders
 from bdlib.experiments import manifest, notebooks
 from bdlib.experiments.victims import VictimConfig, victim_path
+from bdlib.runtime import THREADS
 
 PROFILE = config.get("profile", "quick")
 PAPERS = notebooks.papers()
@@ -107,7 +111,7 @@ for position, group in enumerate(MISSING):
         message: f"group {position + 1} of {len(MISSING)}: runs of {', '.join(sorted({run.paper for run in group}))}, "
                  f"{len(group)} in all, on the victim {group[0].victim}"
         priority: len(MISSING) - position
-        threads: 2
+        threads: THREADS
         resources:
             gpu=1,
         shell:
@@ -132,7 +136,7 @@ rule victim:
     params:
         options=lambda wildcards: victim_options(wildcards.name),
     message: "victim {wildcards.name}"
-    threads: 2
+    threads: THREADS
     resources:
         gpu=1,
     shell:
@@ -153,7 +157,7 @@ rule notebook:
         RESULTS + "/{profile}/{paper}.ipynb",
     log:
         "build/logs/{profile}-{paper}.log",
-    threads: 2
+    threads: THREADS
     resources:
         gpu=1,
     message: "chapter {wildcards.paper}, {wildcards.profile} profile"

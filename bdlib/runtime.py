@@ -30,6 +30,7 @@ def best_device() -> torch.device:
 
     On the CPU the number of threads decides the order of sums, and so the last bits of every weight. So this sets
     PyTorch's number of threads for the whole process: two, or what $BDLIB_THREADS says. No random generator changes.
+    Several processes side by side are fastest with one thread each: the Snakefile says so for its jobs.
     """
     if torch.cuda.is_available():
         set_up_compiler()

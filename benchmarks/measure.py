@@ -1,23 +1,40 @@
-"""Seconds and memory, measured so that ways which are compared are disturbed alike."""
+"""Seconds, memory and passes, measured so that ways which are compared are disturbed alike."""
 
+import json
+import os
 import resource
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
+from bdlib.experiments import notebooks
 from bdlib.experiments.victims import VictimConfig
+from bdlib.models import Normalize
 
-NETWORKS = {"quick": ("small_resnet",), "paper": ("wrn_16_1", "resnet18", "preact_resnet18", "vgg19_bn")}
+SEVERAL = {"paper": ("wrn_16_1", "resnet18", "preact_resnet18", "vgg19_bn")}
+PROFILES = [
+    name for name in notebooks.PROFILES if name != "smoke" and notebooks.profile_file("comparison", name).is_file()
+]
+
+
+def networks_of(profile: str) -> tuple[str, ...]:
+    """The networks that a profile trains; where it has one for all papers, that of the comparison."""
+    return SEVERAL.get(profile) or (config_of(profile).model,)
 
 
 def config_of(profile: str, **changes: Any) -> VictimConfig:
-    """A victim of the profile's data set and batch size."""
-    dataset, batch_size = {"quick": ("fashion", 64), "paper": ("cifar10", 128)}[profile]
-    return VictimConfig(dataset=dataset, victim_batch_size=batch_size, **changes)
+    """The victim of the comparison at the profile, BadNets with seed 0, with changes."""
+    fixed = {"attack": "badnets", "seed": 0}
+    return VictimConfig.from_parameters(notebooks.parameters("comparison", profile) | fixed | changes)
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,59 @@ def timed(work: Callable[[], object]) -> float:
 def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+class Elsewhere:
+    """A way of `elsewhere.py`, in a process of its own without settings of threads; called, it takes a turn.
+
+    `threads` is PyTorch's number of them, 0 its default. Raises RuntimeError where the process has died.
+    """
+
+    def __init__(self, way: str, profile: str, model: str, steps: int, threads: int = 0) -> None:
+        script, unset = Path(__file__).with_name("elsewhere.py"), ("GOMP_", "OMP_", "KMP_", "MKL_", "BDLIB_THREADS")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
+        command = [sys.executable, script, way, profile, model, str(steps), str(threads)]
+        self.way, pipe = way, subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+
+    def begin(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def end(self) -> dict[str, float]:
+        """What the turn took, `seconds`, and the scores of what was trained to the end."""
+        assert self.process.stdout
+        if not (line := self.process.stdout.readline()):
+            raise RuntimeError(f"{self.way}: the process of its own ended with status {self.process.wait()}")
+        return json.loads(line)
+
+    def __call__(self) -> dict[str, float]:
+        self.begin()
+        return self.end()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def counted_images() -> Iterator[dict[str, int]]:
+    """Images that networks have seen within the block: passes made with gradients, `training`, and without, `looking`.
+
+    Every network of the library normalizes its images first, once a pass.
+    """
+    seen = {"training": 0, "looking": 0}
+
+    def count(module: torch.nn.Module, inputs: Any) -> None:
+        if isinstance(module, Normalize):
+            seen["training" if torch.is_grad_enabled() else "looking"] += len(inputs[0])
+
+    handle = register_module_forward_pre_hook(count)
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 def peak_memory(work: Callable[[], object]) -> float:

@@ -1,46 +1,104 @@
-"""Victim training beside the bare step and beside a conventional pipeline of PIL images and worker processes."""
+"""Victim training beside the bare step, the machine's matrix products, a conventional pipeline, and a toolbox."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
-from measure import NETWORKS, Row, config_of, interleaved, peak_memory, ratios
-from PIL import Image
+from conventional import conventional, loader
+from measure import Elsewhere, Row, config_of, interleaved, networks_of, peak_memory, ratios
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
-from bdlib.data._torchvision import torchvision
-from bdlib.data.datasets import DATASETS
 from bdlib.data.images import ImageSet, batches
 from bdlib.experiments.victims import VictimConfig, poisoned_set
 from bdlib.training.loop import train
 from bdlib.types import Batch
 
+SIDE = 1536  # of the square matrices whose products are the machine's peak; large enough, and a fifth of a second
 
-def training(profile: str, *, steps: int = 60, turns: int = 5, workers: int = 2) -> Iterator[Row]:
-    """The loop, the bare step and the conventional pipeline, turn by turn in one process, for each network."""
-    for name in NETWORKS[profile]:
-        config = config_of(profile, model=name, victim_epochs=1)
-        poisoned = poisoned_set(config).data
-        data = poisoned[torch.arange(steps * config.victim_batch_size, device=poisoned.labels.device) % len(poisoned)]
-        gpu = data.labels.is_cuda
-        model = config.untrained().to(data.labels.device, memory_format=torch.channels_last)
-        eager = config.untrained().to(data.labels.device)
-        loop = partial(train, model, data, config.schedule)
-        seconds = interleaved({
-            "loop": partial(loop, compiled=gpu),
-            "bare": partial(bare, model, list(batches(data, config.victim_batch_size)), config, compiled=gpu),
-            "conventional": partial(conventional, eager, loader(data, config, workers)),
-        }, turns)  # fmt: skip
-        speed = [len(data) / one for one in seconds["loop"]]
-        epoch = [len(poisoned) / one for one in speed]
-        pipeline = f"images per second, times the conventional pipeline ({workers} workers)"
-        yield Row("training", name, "images per second", speed)
-        yield Row("training", name, f"seconds an epoch of {len(poisoned):,} images", epoch)
-        yield Row("training", name, "time of a step, times the bare step", ratios(seconds["loop"], seconds["bare"]))
-        yield Row("training", name, pipeline, ratios(seconds["conventional"], seconds["loop"]))
-        yield Row("training", name, "peak memory, GiB", [peak_memory(loop)])
+
+def training(profile: str, *, steps: int = 40, turns: int = 5, workers: int = 2) -> Iterator[Row]:
+    """The loop and what it is set beside, turn by turn, for each network."""
+    for name in networks_of(profile):
+        config, rows = config_of(profile, model=name), partial(Row, "training", name)
+        one_epoch, data = config_of(profile, model=name, victim_epochs=1), turn_of(config, steps)
+        seconds = timings(profile, one_epoch, data, turns, workers)
+        speed = {way: [len(data) / one for one in took] for way, took in seconds.items()}
+        yield rows("images per second", speed["loop"])
+        yield rows("time of a step, times the bare step", ratios(seconds["loop"], seconds["bare"]))
+        yield rows("time of a step, times the bare step in a process of its own",
+                   ratios(seconds["loop"], seconds["bare elsewhere"]))  # fmt: skip
+        share = 100 * operations(one_epoch, data) / (2 * SIDE**3)
+        yield rows(
+            "rate of its products, % of the machine's",
+            [share * r for r in ratios(seconds["products"], seconds["loop"])],
+        )
+        for way, words in {"conventional": f"the conventional pipeline ({workers} workers)", "art": "ART"}.items():
+            if way in speed:
+                yield rows(f"images per second, times {words}", ratios(seconds[way], seconds["loop"]))
+        if "pair" in speed:
+            yield rows("images per second of two bare processes with a thread each", [2 * one for one in speed["pair"]])
+        images = config.victim_epochs * len(poisoned_set(config).data)
+        for way in speed.keys() & {"loop", "conventional", "art"}:
+            minutes = [images / one / 60 for one in speed[way]]
+            yield rows(f"minutes of the victim's {config.victim_epochs} epochs, from {steps} steps: {way}", minutes)
+        yield rows("peak memory, GiB", [peak_memory(partial(train, config.untrained(), data, one_epoch.schedule))])
+
+
+def timings(profile: str, config: VictimConfig, data: ImageSet, turns: int, workers: int) -> dict[str, list[float]]:
+    """Seconds of each way to train on `data`, and of one product of matrices."""
+    gpu, steps = data.labels.is_cuda, len(data) // config.victim_batch_size
+    model = config.untrained().to(data.labels.device, memory_format=torch.channels_last)
+    matrix = torch.rand(SIDE, SIDE, device=data.labels.device)
+    ways: dict[str, Callable[[], object]] = {
+        "loop": partial(train, model, data, config.schedule, compiled=gpu),
+        "bare": bare_step(config, data),
+        "conventional": partial(conventional, config.untrained().to(data.labels.device), loader(data, config, workers)),
+        "products": lambda: matrix @ matrix,
+    }
+    with ExitStack() as stack:
+
+        def elsewhere(way: str, threads: int = 0) -> Elsewhere:
+            return stack.enter_context(closing(Elsewhere(way, profile, config.model, steps, threads)))
+
+        ways["bare elsewhere"] = elsewhere("bare")
+        if find_spec("art"):
+            ways["art"] = elsewhere("art")
+        if not gpu:
+            ways["pair"] = partial(together, elsewhere("bare", 1), elsewhere("bare", 1))
+        return interleaved(ways, turns)
+
+
+def together(*processes: Elsewhere) -> None:
+    """A turn of all of them at once."""
+    for process in processes:
+        process.begin()
+    for process in processes:
+        process.end()
+
+
+def turn_of(config: VictimConfig, steps: int) -> ImageSet:
+    """The images of a turn: so many whole batches of the poisoned set."""
+    poisoned = poisoned_set(config).data
+    return poisoned[torch.arange(steps * config.victim_batch_size, device=poisoned.labels.device) % len(poisoned)]
+
+
+def operations(config: VictimConfig, data: ImageSet) -> int:
+    """Floating-point operations of the convolutions and matrix products, forward and back, for all of `data`."""
+    one = data[: config.victim_batch_size]
+    with FlopCounterMode(display=False) as counter:
+        bare(config.untrained().to(data.labels.device), list(batches(one, len(one))), config, compiled=False)
+    return counter.get_total_flops() * len(data) // len(one)
+
+
+def bare_step(config: VictimConfig, data: ImageSet) -> Callable[[], None]:
+    """Trains a new network of the configuration, one bare step for each batch of `data`."""
+    model = config.untrained().to(data.labels.device, memory_format=torch.channels_last)
+    ready = list(batches(data, config.victim_batch_size))
+    return partial(bare, model, ready, config, compiled=data.labels.is_cuda)
 
 
 def bare(model: nn.Module, ready: list[Batch], config: VictimConfig, *, compiled: bool) -> None:
@@ -56,43 +114,3 @@ def bare(model: nn.Module, ready: list[Batch], config: VictimConfig, *, compiled
             loss = F.cross_entropy(forward(batch.images), batch.labels)
         loss.backward()
         optimizer.step()
-
-
-class Pictures(Dataset):
-    """Images as PIL pictures, augmented one by one: how the common toolboxes feed their networks."""
-
-    def __init__(self, data: ImageSet, config: VictimConfig) -> None:
-        facts, steps = DATASETS[config.dataset], torchvision.transforms
-        arrays = data.images.permute(0, 2, 3, 1).squeeze(-1).cpu().numpy()
-        self.pictures = [Image.fromarray(array) for array in arrays]
-        self.labels = data.labels.tolist()
-        self.transform: Callable[..., torch.Tensor] = steps.Compose([
-            steps.RandomCrop(facts.size, padding=facts.augmentation), steps.RandomHorizontalFlip(), steps.ToTensor(),
-        ])  # fmt: skip
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(self.pictures[index]), self.labels[index]
-
-
-def loader(data: ImageSet, config: VictimConfig, workers: int) -> DataLoader:
-    """Batches of `Pictures` from worker processes. The networks normalize, here as everywhere."""
-    return DataLoader(Pictures(data, config), config.victim_batch_size, shuffle=True, num_workers=workers,
-                      persistent_workers=workers > 0, pin_memory=data.labels.is_cuda)  # fmt: skip
-
-
-def conventional(model: nn.Module, batches_of_pictures: DataLoader) -> None:
-    """One pass in single precision, eager, with the loss read after every step."""
-    device = next(model.parameters()).device
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
-    model.train()
-    total = 0.0
-    for images, labels in batches_of_pictures:
-        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        total += loss.item()

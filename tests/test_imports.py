@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -74,6 +75,13 @@ def test_functions_and_files_stay_short(path):
         if isinstance(node, ast.FunctionDef):
             assert body_lines(node) <= 40, f"{node.name} has {body_lines(node)} lines"
     assert len(source.splitlines()) <= (165 if room(path) == "defenses" else 220)
+
+
+def test_the_number_of_spins_is_left_to_the_user(monkeypatch):
+    """A short one slows two threads that have the machine to themselves by up to a third."""
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    importlib.reload(bdlib)
+    assert "GOMP_SPINCOUNT" not in os.environ
 
 
 def test_nothing_unpickles():

@@ -1,5 +1,6 @@
 """The whole engine, killed in the middle and started again, in a copy of the repository."""
 
+import json
 import os
 import shutil
 import signal
@@ -39,7 +40,8 @@ def copy(tmp_path):
 def start(folder, command):
     """A command in the copy, in a process group of its own; what it prints is added to engine.log."""
     paths = {"PYTHONPATH": str(folder), "BDLIB_CACHE": str(folder / "cache"), "TMPDIR": tempfile.gettempdir()}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | paths
+    left_out = ("MAKE", "BDLIB_THREADS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | paths
     with (folder / "engine.log").open("a") as log:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
 
@@ -79,6 +81,8 @@ def test_killed_while_a_notebook_runs_it_keeps_the_victim_and_finishes_on_the_ne
     assert (copy / "results/smoke/nad.ipynb").exists() and (copy / "build/smoke/nad.json").exists()
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert not list(copy.rglob("*.part*")) and not list(temporary.glob("bdlib-*"))
+    runtime = json.loads((copy / "build/smoke/nad.json").read_text())["runtime"]
+    assert runtime["threads"] == runtime["victim_threads"] == "1"  # one process a core
     finished = (copy / "results/smoke/nad.ipynb").stat().st_mtime_ns
 
     assert engine(copy).wait(timeout=100) == 0

@@ -19,6 +19,7 @@ from bdlib.experiments import records
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.parameters import decisive, settings, validated
 from bdlib.experiments.records import Record
+from bdlib.experiments.sources import fact_of
 from bdlib.experiments.versions import defense_of, is_measured, versions
 from bdlib.experiments.victims import (
     evaluate_victim,
@@ -27,6 +28,7 @@ from bdlib.experiments.victims import (
     load_trigger,
     load_victim,
     poisoned_set,
+    victim_path,
 )
 from bdlib.mechanisms import MECHANISMS
 from bdlib.runtime import runtime_facts
@@ -133,6 +135,7 @@ def recorded(
 ) -> Record:
     """The record of a finished run, with the published row that it answers and the facts of this machine."""
     facts: dict[str, Any] = runtime_facts() | {"seconds": round(seconds, 2)}
+    facts["victim_threads"] = fact_of(victim_path(VictimConfig.from_parameters(parameters)), "threads")
     if torch.cuda.is_available():
         facts["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
     parameters = decisive(parameters)

@@ -1,9 +1,10 @@
-"""Which copy of a data set a cached file was made from."""
+"""What a cached file says about its making: which copy of a data set, how many threads."""
 
 import json
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -16,10 +17,19 @@ def made_from_these_data(path: Path, config: VictimConfig) -> bool:
 
     The same data set from Parquet files and from its authors' archive differs in its order and in some pixels.
     """
-    with suppress(OSError, SafetensorError), safe_open(path, "pt") as file:  # a damaged one is found when it is read
-        made_from = json.loads((file.metadata() or {}).get("source", "null"))
-        if made_from is not None and made_from != source_of(config.dataset):
-            warnings.warn(f"{path} was made from another copy of {config.dataset} than the one that is here now; "
-                          f"it is made again", stacklevel=4)  # fmt: skip
-            return False
+    made_from = fact_of(path, "source")
+    if made_from is not None and made_from != source_of(config.dataset):
+        warnings.warn(f"{path} was made from another copy of {config.dataset} than the one that is here now; "
+                      f"it is made again", stacklevel=4)  # fmt: skip
+        return False
     return True
+
+
+def fact_of(path: Path, name: str) -> Any:
+    """One fact that a cached file tells about its making; None where it, or the file, is not there.
+
+    Example: `fact_of(victim_path(config), "threads")` is "2".
+    """
+    with suppress(OSError, SafetensorError), safe_open(path, "pt") as file:  # a damaged one is found when it is read
+        return json.loads((file.metadata() or {}).get(name, "null"))
+    return None

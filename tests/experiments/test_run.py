@@ -6,10 +6,12 @@ from jaxtyping import TypeCheckError
 
 from bdlib.checks import ParameterError
 from bdlib.defenses import DEFENSES
-from bdlib.experiments import notebooks
+from bdlib.evaluation.metrics import Scores
+from bdlib.experiments import notebooks, victims
 from bdlib.experiments import run as experiments
-from bdlib.experiments.run import positional, reserved
-from bdlib.experiments.victims import VictimConfig, load_data, poisoned_set
+from bdlib.experiments.checkpoints import save_checkpoint
+from bdlib.experiments.run import positional, recorded, reserved
+from bdlib.experiments.victims import VictimConfig, load_data, poisoned_set, victim_path
 from bdlib.types import EventLog
 
 PARAMETERS = notebooks.parameters("nad", "smoke")
@@ -78,3 +80,12 @@ def test_every_defense_runs_as_records_are_made(paper):
 def test_a_page_that_there_is_not_is_named(paper):
     with pytest.raises((ParameterError, TypeCheckError), match="paper"):
         experiments.run(paper, PARAMETERS)
+
+
+@pytest.mark.parametrize(("facts", "threads"), [({"threads": "2"}, "2"), ({}, None)])
+def test_a_record_says_how_many_threads_its_victim_was_trained_by(facts, threads, tmp_path, monkeypatch):
+    monkeypatch.setattr(victims, "CACHE", tmp_path)
+    save_checkpoint(victim_path(CONFIG), {"weight": torch.zeros(1)}, facts)
+    scores = Scores(0.9, 1.0, 0.0, 0.9)
+    runtime = recorded("nad", PARAMETERS, scores, scores, 1.0).runtime
+    assert (runtime["threads"], runtime["victim_threads"]) == ("1", threads)
