@@ -61,8 +61,8 @@ def _column(claim: Claim, reading: Reading, mine: pd.DataFrame) -> str:
         raise ClaimError(f"{_place(claim, reading, 'metric')}: {metric!r} must be {', '.join(SHARES)} for the victim")
     filled = mine.dropna(axis="columns", how="all")
     measured = [str(name) for name in filled if name not in {*_parameters(mine), *UNMEASURED}]
-    if len(mine) and metric not in {"der", "seconds", *measured}:
-        allowed = ", ".join((*SHARES, "der", "seconds", *measured))
+    if len(mine) and metric not in {"der", *records.PASSES, "seconds", *measured}:
+        allowed = ", ".join((*SHARES, "der", *records.PASSES, "seconds", *measured))
         raise ClaimError(
             f"{_place(claim, reading, 'metric')}: {metric!r} is not measured of {method}; there are {allowed}"
         )

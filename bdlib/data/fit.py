@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bdlib.checks import ParameterError
+from bdlib.data.passes import uncounted
 from bdlib.types import Images, Labels, MakeModel, MovedModel, Pixels, Relabel, Trigger
 from bdlib.words import shown
 
@@ -131,7 +132,7 @@ def probe(model: nn.Module, images: Pixels, *, name: str = "model", data: str = 
     if tensors and tensors[0].is_meta and not images.is_meta:
         raise ParameterError(f"{name}: its weights are on the meta device, which holds no numbers")
     pixels = images[:1].expand(2, -1, -1, -1).to(tensors[0].device if tensors else images.device)
-    with evaluation_mode(model):
+    with evaluation_mode(model), uncounted():
         try:
             logits = model(pixels.float() / 255)
         except Exception as error:

@@ -8,6 +8,7 @@ from torch import nn
 
 from bdlib import ranges
 from bdlib.checks import checked
+from bdlib.data.passes import uncounted
 from bdlib.evaluation.metrics import Scores
 from bdlib.training.loop import Epoch
 from bdlib.types import EventLog
@@ -23,7 +24,7 @@ class Course(EventLog):
         lines = course.lines("unlearning_step")
 
     `looks[name]` holds what `look(model)` returned, by the number of events so called; copy a model to keep it.
-    `seconds` is the time spent in `look`, to be subtracted from that of the run.
+    `seconds` is the time spent in `look`, to be subtracted from that of the run; passes in it are not counted.
     """
 
     @checked
@@ -36,7 +37,8 @@ class Course(EventLog):
         super().__call__(name, value)
         if name in self.looks and self.counts[name] % self.every == 0:
             start = time.perf_counter()
-            self.looks[name][self.counts[name]] = self.look(value.model if isinstance(value, Epoch) else value)
+            with uncounted():
+                self.looks[name][self.counts[name]] = self.look(value.model if isinstance(value, Epoch) else value)
             self.seconds += time.perf_counter() - start
 
     def lines(self, name: str, before: Scores | None = None) -> dict[str, tuple[list[int], list[float]]]:

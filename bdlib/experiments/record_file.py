@@ -47,6 +47,13 @@ class _Runtime(_Part, frozen=True, extra="allow"):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
+class _Passes(_Part, frozen=True):
+    """Images that the defense sent through networks."""
+
+    forward: Annotated[int, Field(ge=0)]
+    backward: Annotated[int, Field(ge=0)]
+
+
 class _Content(_Part, frozen=True):
     paper: Text
     parameters: dict[str, Scalar | list[Scalar]]
@@ -57,12 +64,13 @@ class _Content(_Part, frozen=True):
     runtime: _Runtime
     measured: dict[str, Number | None]  # None where a measure divided by zero
     versions: dict[str, Annotated[int, Field(ge=1)]]
+    passes: _Passes = _Passes(forward=0, backward=0)  # may be left out, as it was before passes were counted
 
 
 def write_content(content: Mapping[str, Any]) -> str:
     """The text of a record's file: JSON, keys sorted, with a checksum of all of it in the block `runtime`."""
     measured = {name: value if math.isfinite(value) else None for name, value in content["measured"].items()}
-    content = {**content, "measured": measured}
+    content = {name: value for name, value in content.items() if name != "passes" or value} | {"measured": measured}
     sealed = {**content, "runtime": {**content["runtime"], "checksum": BLANK}}
     text = json.dumps(sealed, indent=2, sort_keys=True, allow_nan=False) + "\n"
     return text.replace(CHECKSUM + BLANK, CHECKSUM + _checksum(text), 1)

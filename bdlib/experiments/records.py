@@ -1,6 +1,7 @@
 """One JSON file a run: what was asked, what came out, and, set apart, what it ran on."""
 
 import json
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -22,6 +23,7 @@ from bdlib.runtime import digest
 
 __all__ = ["Record", "RecordError", "answers", "cell", "damage", "file_name", "load", "no_runs", "over_seeds", "parse",
            "path", "read", "read_present", "reported", "table"]  # fmt: skip
+PASSES = ("forward_passes", "backward_passes")  # columns of the table
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Record:
     runtime: dict[str, Any] = field(default_factory=dict)  # commit, device, libraries, seconds, peak memory
     measured: dict[str, float] = field(default_factory=dict)  # what the paper says happens inside, as numbers
     versions: dict[str, int] = field(default_factory=dict)  # NUMBERS_VERSION of each part of the code that ran
+    passes: dict[str, int] = field(default_factory=dict)  # of the defense: images forward and backward; none before 0.3
 
     @property
     def name(self) -> str:
@@ -137,15 +140,19 @@ def load(paper: str, profile: str = "quick") -> list[Record]:
 
 
 def table(records: list[Record]) -> pd.DataFrame:
-    """One row a record: paper, its parameters, scores before and after, DER, what was measured, seconds and commit."""
+    """One row a record: paper, parameters, scores before and after, DER, what was measured, passes, seconds, commit.
+
+    The passes are `forward_passes` and `backward_passes`, in images; nan in a record from before they were counted.
+    """
     rows = []
     for record in records:
         scores = {f"{name}_before": value for name, value in asdict(record.before).items()}
         scores |= {f"{name}_after": value for name, value in asdict(record.after).items()}
         scores["der"] = defense_effectiveness(record.before, record.after)
         settings = {name: cell(value) for name, value in record.parameters.items()}
+        passes = {name: record.passes.get(name.removesuffix("_passes"), math.nan) for name in PASSES}
         runtime = {name: record.runtime.get(name) for name in ("seconds", "commit")}
-        rows.append({"paper": record.paper} | settings | scores | record.measured | runtime)
+        rows.append({"paper": record.paper} | settings | scores | record.measured | passes | runtime)
     return pd.DataFrame(rows)
 
 
@@ -157,7 +164,7 @@ def cell(value: Any) -> Any:
 def no_runs(parameters: dict[str, Any]) -> pd.DataFrame:
     """The table of no record at all, with the columns that records of these parameters would have."""
     scores = [f"{field.name}_{when}" for when in ("before", "after") for field in fields(Scores)]
-    return pd.DataFrame(columns=["paper", *parameters, *scores, "der", "seconds", "commit"])
+    return pd.DataFrame(columns=["paper", *parameters, *scores, "der", *PASSES, "seconds", "commit"])
 
 
 def over_seeds(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ bdlib run nad -p attack=blended -p seed=3
 import inspect
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from bdlib.attacks.poisoning import Poisoned
 from bdlib.data.images import ImageSet, split
+from bdlib.data.passes import Passes, count_passes
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation.metrics import Scores, broken_premises
 from bdlib.experiments import records
@@ -56,7 +58,7 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     after = before if defended is backdoored else evaluate_victim(config, defended, test)
     clean = reserved(config, parameters)[0]
     measured = mechanism(paper, parameters, backdoored, defended, clean, test, events)
-    return recorded(paper, parameters, before, after, seconds, measured)
+    return recorded(paper, parameters, before, after, seconds, measured, events.get("passes"))
 
 
 def defend(paper: str, parameters: dict[str, Any], model: nn.Module, on_event: OnEvent = ignore) -> nn.Module:
@@ -64,6 +66,7 @@ def defend(paper: str, parameters: dict[str, Any], model: nn.Module, on_event: O
 
     Repairs ask for the backdoored `model` and `clean` images; defenses that train ask for `make_model` and the
     `poisoned` set. One that asks for both sets gets disjoint ones: the attacker never had the clean images.
+    `on_event` is told "passes" too, the work of the defense alone (`bdlib.data.passes.Passes`).
     """
     if (defense := defense_of(paper, parameters)) == "none":
         return model
@@ -71,7 +74,11 @@ def defend(paper: str, parameters: dict[str, Any], model: nn.Module, on_event: O
     keywords = settings(function, parameters)
     if "on_event" in inspect.signature(function).parameters:
         keywords["on_event"] = on_event
-    return function(*positional(function, config, parameters, model=model), **keywords)
+    arguments = positional(function, config, parameters, model=model)  # may train what the attacker needs
+    with count_passes() as passes:
+        defended = function(*arguments, **keywords)
+    on_event("passes", passes)
+    return defended
 
 
 def positional(
@@ -132,8 +139,12 @@ def recorded(
     after: Scores,
     seconds: float,
     measured: dict[str, float] | None = None,
+    passes: Passes | None = None,
 ) -> Record:
-    """The record of a finished run, with the published row that it answers and the facts of this machine."""
+    """The record of a finished run, with the published row that it answers and the facts of this machine.
+
+    `passes` are those of the defense, as `count_passes` counts them; None where there was no defense.
+    """
     facts: dict[str, Any] = runtime_facts() | {"seconds": round(seconds, 2)}
     facts["victim_threads"] = fact_of(victim_path(VictimConfig.from_parameters(parameters)), "threads")
     if torch.cuda.is_available():
@@ -142,4 +153,5 @@ def recorded(
     premises = broken_premises(before, after) if parameters["attack"] != "none" else []
     row = records.answers(paper, parameters)
     made_by = versions(paper, parameters)
-    return Record(paper, parameters, before, after, row, premises, facts, measured or {}, made_by)
+    work = asdict(passes) if passes else {}
+    return Record(paper, parameters, before, after, row, premises, facts, measured or {}, made_by, work)

@@ -26,6 +26,7 @@ from torch.optim import SGD, Optimizer
 from bdlib import ranges
 from bdlib.checks import CheckedFields, ParameterError, checked
 from bdlib.data.images import ImageSet, batches
+from bdlib.data.passes import uncounted
 from bdlib.types import Batch, Loss, LossFn, MovedModel, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes what is trained
@@ -126,7 +127,7 @@ def require_batches(model: nn.Module, data: ImageSet, batch_size: int) -> None:
     if not norms or (len(data) - 1) % batch_size:
         return
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), uncounted():
             deepcopy(model).train()(data.images[:1].float() / 255)
     except ValueError as error:
         words = "leaves one image alone in the last batch, which this network cannot be trained on"

@@ -58,7 +58,8 @@ def test_no_other_damage_is_read_either(path, damage):
     (("parameters", "seed"), {"a": 1}, "parameters.seed"), (("versions", "loop"), 0, "versions.loop = 0"),
     (("measured", "share"), "x", "measured.share"), (("premises",), "weak", "premises"), (("paper",), 3, "paper = 3"),
     (("runtime", "seconds"), -1, "runtime.seconds = -1"), (("runtime", "commit"), None, "runtime.commit"),
-    (("reported",), {"asr": 0.5}, "reported"), (("more",), 1, "more"), (("after", "more"), 1, "after.more"),
+    (("reported",), {"asr": 0.5}, "reported"), (("more",), 1, "more"), (("passes",), {"forward": 1}, "passes.backward"),
+    (("passes",), {"forward": 1.5, "backward": 1}, "passes.forward = 1.5"), (("after", "more"), 1, "after.more"),
 ])  # fmt: skip
 def test_values_are_checked_even_where_the_checksum_fits(path, place, value, culprit):
     content = json.loads(RECORD.text())

@@ -92,6 +92,16 @@ def test_a_table_has_a_row_a_record_and_effectiveness():
     assert table["der"].iloc[0] == pytest.approx((0.95 - 0.02 + 1) / 2) and table["beta"].iloc[0] == (1.0, 0.5)
 
 
+def test_passes_are_in_the_table_and_records_from_before_are_as_they_were():
+    counted = replace(record(), passes={"forward": 20, "backward": 10})
+    assert records.parse(counted.text()) == counted and counted.name == record().name
+    assert "passes" not in record().text()
+    table = records.table([record(), counted])
+    assert table["forward_passes"].isna().tolist() == [True, False]
+    assert table["backward_passes"].iloc[1] == 10
+    assert {*table.columns} >= {*records.no_runs(record().parameters).columns}
+
+
 def test_summaries_over_seeds():
     runs = pd.DataFrame({"attack": ["a"] * 3 + ["b"], "asr": [0.1, 0.2, 0.3, 0.5]})
     summary = records.over_seeds(runs, ["attack"], "asr").set_index("attack")

@@ -73,6 +73,7 @@ def test_every_defense_runs_as_records_are_made(paper):
     events, model = EventLog(), VictimConfig.from_parameters(parameters).untrained()
     defended = experiments.defend(paper, parameters, model, events)
     assert not defended.training and defended is not model
+    assert events["passes"].forward >= events["passes"].backward > 0
     assert ("losses" in events) == (paper == "abl") and ("snapshots" in events) == (paper == "pdb")
 
 
