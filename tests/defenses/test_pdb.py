@@ -1,5 +1,7 @@
 """The correctness checks of PDB: the trigger, the label map, what an epoch sees, and what the wrapper cannot fake."""
 
+from math import pi
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from bdlib.data.fit import probe
 from bdlib.data.images import ImageSet, augment, batches, shift_and_mirror
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, shifted_labels
 from bdlib.defenses.pdb.method import defensive_loss, defensive_set, pdb
+from bdlib.defenses.pdb.released_augmentation import dim_and_rotate, rotate
 from bdlib.evaluation.apply_trigger import AllToAll, AllToOne, attacked_set
 from bdlib.evaluation.metrics import evaluate
 from bdlib.experiments.parameters import overridden
@@ -301,3 +304,38 @@ def test_the_record_holds_what_was_measured(defended, events, test_set, trigger,
     unpoisoned = mechanism(defended, test_set, NoTrigger(), events, target_label=0)
     assert unpoisoned.keys() == {name for name in found if name.endswith("accuracy")}
     assert mechanism(backdoored, test_set, trigger, EventLog(), target_label=0) == {}
+
+
+# The released code's augmentation
+
+
+def test_released_augmentation_dims_and_rotates_only_images_with_the_defensive_trigger(make_model, poisoned):
+    network, batch = make_model().eval(), next(batches(poisoned.data, 40))
+    how = dict(defensive_trigger_moves=True, augmentation=None, seed=0)
+    losses = [
+        [
+            defensive_loss(FRAME, first, variant=variant, **how)(network, batch).item()
+            for variant in ("paper", "released")
+        ]
+        for first in (40, 0)
+    ]
+    assert losses[0][0] == losses[0][1] and losses[1][0] != losses[1][1]
+
+
+def test_a_fifth_is_dimmed_and_half_is_rotated():
+    images = torch.ones(4000, 1, 9, 9)
+    varied = dim_and_rotate(images, Generator().manual_seed(0))
+    middle, corner = varied[:, 0, 4, 4], varied[:, 0, 0, 0]
+    dimmed = middle < 1
+    assert dimmed.float().mean() == pytest.approx(0.2, abs=0.03) and 0.5 <= middle.min() < 0.51
+    assert 0.1 < (corner == 0).float().mean() < 0.5  # only larger angles move the corner out of the picture
+    assert (images == 1).all() and torch.equal(varied, dim_and_rotate(images, Generator().manual_seed(0)))
+
+
+def test_a_quarter_turn_is_a_quarter_turn_and_none_is_none():
+    images = torch.rand(3, 2, 8, 8)
+    assert torch.equal(rotate(images, torch.zeros(3)), images)
+    assert torch.equal(rotate(images, torch.full((3,), pi / 2)), images.rot90(1, (2, 3)))
+    wide = torch.zeros(1, 1, 8, 16)
+    wide[..., 4, 4] = 1  # 3.5 left of the middle and 0.5 below it
+    assert rotate(wide, torch.tensor([pi])).nonzero().tolist() == [[0, 0, 3, 11]]
