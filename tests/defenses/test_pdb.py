@@ -313,10 +313,7 @@ def test_released_augmentation_dims_and_rotates_only_images_with_the_defensive_t
     network, batch = make_model().eval(), next(batches(poisoned.data, 40))
     how = dict(defensive_trigger_moves=True, augmentation=None, seed=0)
     losses = [
-        [
-            defensive_loss(FRAME, first, variant=variant, **how)(network, batch).item()
-            for variant in ("paper", "released")
-        ]
+        [defensive_loss(FRAME, first, variant=which, **how)(network, batch).item() for which in ("paper", "released")]
         for first in (40, 0)
     ]
     assert losses[0][0] == losses[0][1] and losses[1][0] != losses[1][1]
