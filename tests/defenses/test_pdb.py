@@ -19,8 +19,9 @@ from bdlib.defenses.pdb.method import defensive_loss, defensive_set, pdb
 from bdlib.defenses.pdb.released_augmentation import dim_and_rotate, rotate
 from bdlib.evaluation.apply_trigger import AllToAll, AllToOne, attacked_set
 from bdlib.evaluation.metrics import evaluate
+from bdlib.experiments.notebooks import PROFILES, studies, study
 from bdlib.experiments.parameters import overridden
-from bdlib.mechanisms.pdb import competition, uncovered_set, wrong_triggers
+from bdlib.mechanisms.pdb import competition, renamed_label, uncovered_set, wrong_triggers
 from bdlib.mechanisms.pdb import pdb as mechanism
 from bdlib.models import predict, seeded, share, small_resnet
 from bdlib.training.loop import Schedule, train
@@ -267,6 +268,23 @@ def test_the_shares_of_the_competition_are_counted_one_by_one(defended, test_set
     total = sum(counted.values())
     assert found == {name: pytest.approx(count / total) for name, count in counted.items()}
     assert found["defense_wins"] + found["asr_shift"] <= 1
+
+
+def test_what_is_renamed_follows_the_model_not_the_parameters(make_model, poisoned, clean, defended):
+    """With `defensive_trigger="none"` no label moves, whatever `label_shift` says."""
+    few = poisoned.data[torch.arange(len(poisoned.data)) < 64]
+    control = pdb(make_model, few, clean, **FAST | {"epochs": 0, "defensive_trigger": "none", "label_shift": 3})
+    assert [renamed_label(control, label) for label in range(4)] == [0, 1, 2, 3]
+    assert [renamed_label(defended, label) for label in range(4)] == [3, 0, 1, 2]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_runs_of_the_sampling_study_take_as_many_steps(profile):
+    """Whatever the sampling frequency; else a stronger defensive backdoor would only be a longer training."""
+    points = [point for name in {"sampling"} & {*studies("pdb", profile)} for _, point in study("pdb", profile, name)]
+    shares = [(point["clean_fraction"], point["sampling_frequency"], point["epochs"]) for point in points]
+    uses = [epochs * (1 - reserved + often * reserved) for reserved, often, epochs in shares]
+    assert not uses or max(uses) < 1.05 * min(uses)
 
 
 def test_all_to_all_with_the_defenders_own_shift_leaves_nothing_to_tell_apart(defended, test_set, trigger):
