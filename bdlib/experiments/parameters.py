@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field
 
@@ -31,6 +31,7 @@ from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
 from bdlib.mechanisms import MECHANISMS
+from bdlib.runtime import AddedAt
 
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
@@ -110,6 +111,18 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
 def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that decide the numbers of a run."""
     return {name: value for name, value in parameters.items() if name not in WITHOUT_EFFECT}
+
+
+def added_later(paper: str) -> dict[str, Any]:
+    """The parameters that a page got after its first records, each with the value that those records stand for."""
+    return dict(item for function in functions_of(paper) for item in _added_keywords(function))
+
+
+@functools.cache
+def _added_keywords(function: Callable[..., Any]) -> list[tuple[str, Any]]:
+    hints = get_type_hints(function, include_extras=True)
+    marks = [(name, mark) for name, hint in hints.items() for mark in getattr(hint, "__metadata__", ())]
+    return [(name, mark.value) for name, mark in marks if isinstance(mark, AddedAt)]
 
 
 def settings(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,11 @@ def uncovered_set(attack: AttackedSet, defensive_trigger: DefensiveTrigger) -> I
     return ImageSet(torch.where(mask, attack.clean.images, attack.triggered.images), attack.clean.labels)
 
 
+def renamed_label(defended: DefensiveModel, label: int) -> int:
+    """The class that the owner reads where the network predicts `label`; `label` itself where there is no label map."""
+    return int((defended.relabel == label).nonzero().item())
+
+
 def competition(defended: DefensiveModel, attack: AttackedSet) -> dict[str, float]:
     """Whose label the network itself gives to images with both triggers: the defender's, the attacker's, or another.
 

@@ -80,3 +80,17 @@ def same_scores(runs: pd.DataFrame, one: str, other: str) -> str:
     if gap == 0:
         return f"On all {len(first)} seeds, *{one}* and *{other}* have the same ACC, ASR and RA, to the last digit."
     return f"*{one}* and *{other}* differ by up to {100 * gap:.1f} points."
+
+
+def quotient(runs: pd.DataFrame, one: str, other: str, *, name: str) -> str:
+    """A sentence: the quotient of the columns `one` and `other`, called `name`, attack by attack, paired by seed.
+
+    Example: `quotient(runs, "head_trigger_shift_after", "head_trigger_shift_before", name="trigger shift")`
+    """
+    if runs.empty or not {one, other} <= {*runs}:
+        return f"No record has measured {name} at this profile yet."
+    ratios = over_seeds(runs.assign(ratio=runs[one] / runs[other]).dropna(subset="ratio"), ["attack"], "ratio")
+    listed = [f"{row['attack']} {interval_text(row, factor=1, digits=2)}" for _, row in ratios.iterrows()]
+    below, above = int((ratios["high"] < 1).sum()), int((ratios["low"] > 1).sum())
+    counted = f"the interval is below one on {below} of {len(ratios)} attacks, above one on {above}"
+    return f"**{name}**: {', '.join(listed)}; {counted}."

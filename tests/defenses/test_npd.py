@@ -368,6 +368,19 @@ def test_npd_is_its_stages(warm, defended, backdoored, clean):
     assert torch.equal(weights(events["warmed_up"]), weights(warm))
 
 
+def test_after_the_last_map_it_is_a_new_last_layer(backdoored, clean):
+    """Nothing but an average is between the polarizer and the head there, so a linear layer could replace both."""
+    defended = npd(backdoored, clean, layer="pool", radius=1.5, warm_up_epochs=1, epochs=1, batch_size=32)
+    conv, norm, images = defended.polarizer.conv, defended.polarizer.norm, clean.images[:50].float() / 255
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    with torch.no_grad(), tap(backdoored, "flatten") as pooled:
+        backdoored(images)
+        merged = (
+            pooled["flatten"] @ (scale[:, None] * conv.weight[:, :, 0, 0]).T + norm.bias - scale * norm.running_mean
+        )
+        assert torch.allclose(backdoored.head(merged), defended(images), atol=1e-3)
+
+
 def test_images_are_not_augmented(backdoored, clean):
     """Whatever enters the victim while a polarizer is made, with a ball of radius zero, is a stored image."""
     met, watched = [], deepcopy(backdoored)

@@ -1,5 +1,7 @@
 """The correctness checks of PDB: the trigger, the label map, what an epoch sees, and what the wrapper cannot fake."""
 
+from math import pi
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,10 +16,12 @@ from bdlib.data.fit import probe
 from bdlib.data.images import ImageSet, augment, batches, shift_and_mirror
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, shifted_labels
 from bdlib.defenses.pdb.method import defensive_loss, defensive_set, pdb
+from bdlib.defenses.pdb.released_augmentation import dim_and_rotate, rotate
 from bdlib.evaluation.apply_trigger import AllToAll, AllToOne, attacked_set
 from bdlib.evaluation.metrics import evaluate
+from bdlib.experiments.notebooks import PROFILES, studies, study
 from bdlib.experiments.parameters import overridden
-from bdlib.mechanisms.pdb import competition, uncovered_set, wrong_triggers
+from bdlib.mechanisms.pdb import competition, renamed_label, uncovered_set, wrong_triggers
 from bdlib.mechanisms.pdb import pdb as mechanism
 from bdlib.models import predict, seeded, share, small_resnet
 from bdlib.training.loop import Schedule, train
@@ -266,6 +270,23 @@ def test_the_shares_of_the_competition_are_counted_one_by_one(defended, test_set
     assert found["defense_wins"] + found["asr_shift"] <= 1
 
 
+def test_what_is_renamed_follows_the_model_not_the_parameters(make_model, poisoned, clean, defended):
+    """With `defensive_trigger="none"` no label moves, whatever `label_shift` says."""
+    few = poisoned.data[torch.arange(len(poisoned.data)) < 64]
+    control = pdb(make_model, few, clean, **FAST | {"epochs": 0, "defensive_trigger": "none", "label_shift": 3})
+    assert [renamed_label(control, label) for label in range(4)] == [0, 1, 2, 3]
+    assert [renamed_label(defended, label) for label in range(4)] == [3, 0, 1, 2]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_runs_of_the_sampling_study_take_as_many_steps(profile):
+    """Whatever the sampling frequency; else a stronger defensive backdoor would only be a longer training."""
+    points = [point for name in {"sampling"} & {*studies("pdb", profile)} for _, point in study("pdb", profile, name)]
+    shares = [(point["clean_fraction"], point["sampling_frequency"], point["epochs"]) for point in points]
+    uses = [epochs * (1 - reserved + often * reserved) for reserved, often, epochs in shares]
+    assert not uses or max(uses) < 1.05 * min(uses)
+
+
 def test_all_to_all_with_the_defenders_own_shift_leaves_nothing_to_tell_apart(defended, test_set, trigger):
     assert competition(defended, attacked_set(test_set, trigger, AllToAll(4))) == {}
     other = DefensiveModel(defended.network, FRAME, shifted_labels(4, 2)).eval()
@@ -301,3 +322,35 @@ def test_the_record_holds_what_was_measured(defended, events, test_set, trigger,
     unpoisoned = mechanism(defended, test_set, NoTrigger(), events, target_label=0)
     assert unpoisoned.keys() == {name for name in found if name.endswith("accuracy")}
     assert mechanism(backdoored, test_set, trigger, EventLog(), target_label=0) == {}
+
+
+# The released code's augmentation
+
+
+def test_released_augmentation_dims_and_rotates_only_images_with_the_defensive_trigger(make_model, poisoned):
+    network, batch = make_model().eval(), next(batches(poisoned.data, 40))
+    how = dict(defensive_trigger_moves=True, augmentation=None, seed=0)
+    losses = [
+        [defensive_loss(FRAME, first, variant=which, **how)(network, batch).item() for which in ("paper", "released")]
+        for first in (40, 0)
+    ]
+    assert losses[0][0] == losses[0][1] and losses[1][0] != losses[1][1]
+
+
+def test_a_fifth_is_dimmed_and_half_is_rotated():
+    images = torch.ones(4000, 1, 9, 9)
+    varied = dim_and_rotate(images, Generator().manual_seed(0))
+    middle, corner = varied[:, 0, 4, 4], varied[:, 0, 0, 0]
+    dimmed = middle < 1
+    assert dimmed.float().mean() == pytest.approx(0.2, abs=0.03) and 0.5 <= middle.min() < 0.51
+    assert 0.1 < (corner == 0).float().mean() < 0.5  # only larger angles move the corner out of the picture
+    assert (images == 1).all() and torch.equal(varied, dim_and_rotate(images, Generator().manual_seed(0)))
+
+
+def test_a_quarter_turn_is_a_quarter_turn_and_none_is_none():
+    images = torch.rand(3, 2, 8, 8)
+    assert torch.equal(rotate(images, torch.zeros(3)), images)
+    assert torch.equal(rotate(images, torch.full((3,), pi / 2)), images.rot90(1, (2, 3)))
+    wide = torch.zeros(1, 1, 8, 16)
+    wide[..., 4, 4] = 1  # 3.5 left of the middle and 0.5 below it
+    assert rotate(wide, torch.tensor([pi])).nonzero().tolist() == [[0, 0, 3, 11]]

@@ -4,9 +4,11 @@ import pytest
 
 from bdlib.checks import ParameterError
 from bdlib.defenses import DEFENSES
-from bdlib.experiments import notebooks, pages
+from bdlib.evaluation.metrics import Scores
+from bdlib.experiments import notebooks, pages, records
 from bdlib.experiments import run as experiments
-from bdlib.experiments.parameters import check, defenses_of, overridden, validated
+from bdlib.experiments.parameters import added_later, check, defenses_of, overridden, validated
+from bdlib.experiments.records import Record
 from bdlib.mechanisms import MECHANISMS
 
 WRONG = {
@@ -126,3 +128,18 @@ def test_assigned_names():
 def test_what_a_defense_cannot_do_is_said_before_the_victim_is_trained(paper, changes, words):
     with pytest.raises(ParameterError, match=rf"\A{words}[^\n]*\Z"):
         overridden(paper, changes)
+
+
+def test_a_parameter_that_was_added_later_renames_no_record():
+    parameters = overridden("pdb", {})
+    without = {name: value for name, value in parameters.items() if name != "variant"}
+    named = [records.file_name("pdb", some, {}) for some in (parameters, without, parameters | {"variant": "released"})]
+    assert added_later("pdb") == {"variant": "paper"} and named[0] == named[1] != named[2]
+    assert "variant" not in added_later("nad")  # NAD's has been there from the first
+
+
+def test_a_record_from_before_a_parameter_was_added_has_its_value_in_the_table():
+    old = {name: value for name, value in overridden("pdb", {}).items() if name != "variant"}
+    scores = Scores(0.9, 1.0, 0.0, 0.9)
+    made = [Record("pdb", some, scores, scores, None) for some in (old, old | {"variant": "released"})]
+    assert records.table(made)["variant"].tolist() == ["paper", "released"]

@@ -48,6 +48,7 @@ def test_without_records_they_say_so(runs, gains):
     assert sentences.remaining_asr(none, method="NAD").startswith("No record of NAD")
     assert sentences.same_scores(none, "NAD", "fine-tuning").startswith("No records of both")
     assert sentences.difference(none, "a", "b", names=("this", "that")).startswith("No record has measured")
+    assert sentences.quotient(none, "a", "b", name="this") == "No record has measured this at this profile yet."
 
 
 def test_other_sentences(runs):
@@ -58,4 +59,7 @@ def test_other_sentences(runs):
     assert sentences.difference(measured, "high", "low", names=("the one", "the other")) == (
         "**The one** minus **the other**, in points: badnets 50.0 [25.2, 74.8]; beyond doubt higher on 1 of 1 attacks, "
         "lower on 0."
+    )
+    assert sentences.quotient(measured, "high", "low", name="growth") == (
+        "**growth**: badnets 6.00 [3.52, 8.48]; the interval is below one on 0 of 1 attacks, above one on 1."
     )

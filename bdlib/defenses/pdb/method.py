@@ -19,6 +19,8 @@ from bdlib.checks import ParameterError, checked, needs
 from bdlib.data.fit import probe
 from bdlib.data.images import ImageSet, augment
 from bdlib.defenses.pdb.defensive_backdoor import DefensiveModel, DefensiveTrigger, Shape, shifted_labels
+from bdlib.defenses.pdb.released_augmentation import dim_and_rotate
+from bdlib.runtime import AddedAt
 from bdlib.training.loop import Schedule, steps
 from bdlib.types import Batch, Labels, Loss, LossFn, MakeModel, OnEvent, ignore
 
@@ -56,6 +58,7 @@ def pdb(
     anneal: Literal["constant", "cosine", "one_cycle"] = "cosine",
     batch_size: ranges.BatchSize = 256,
     augmentation: ranges.Augmentation = 4,
+    variant: Annotated[ranges.Variant, AddedAt("paper")] = "paper",  # the paper's augmentation was not seen
     seed: ranges.Seed = 0,
     on_event: OnEvent = ignore,
 ) -> DefensiveModel:
@@ -66,8 +69,10 @@ def pdb(
         defended = pdb(make_model, poisoned, clean, defensive_trigger="frame", defensive_trigger_size=1)
 
     `clean` should share no image with `poisoned`. `defensive_trigger="none"` is the control: the same images, steps and
-    schedule, without trigger or moved label. `on_event` is told "snapshots": the weights after at most ten epochs, by
-    the epoch's number. Raises ParameterError for a keyword out of range, and what `require_defense` raises.
+    schedule, without trigger or moved label. `variant="released"` also dims and rotates the clean images with the
+    defensive trigger at random, as the released code does (`dim_and_rotate`). `on_event` is told "snapshots": the
+    weights after at most ten epochs, by the epoch's number. Raises ParameterError for a keyword out of range, and what
+    `require_defense` raises.
     """
     network = make_model()
     own_trigger = DefensiveTrigger(defensive_trigger, defensive_trigger_size, defensive_trigger_value)
@@ -76,7 +81,7 @@ def pdb(
     added = defensive_set(clean, relabel, sampling_frequency)
     both = ImageSet(torch.cat([poisoned.images, added.images]), torch.cat([poisoned.labels, added.labels]))
     loss_fn = defensive_loss(own_trigger, len(poisoned), defensive_trigger_moves=defensive_trigger_moves,
-                             augmentation=augmentation, seed=seed + 1)  # fmt: skip
+                             augmentation=augmentation, variant=variant, seed=seed + 1)  # fmt: skip
     schedule = Schedule(epochs, learning_rate, anneal=anneal, batch_size=batch_size, augmentation=None, seed=seed)
     snapshots = dict[int, dict[str, Any]]()
     for batch, step in steps(network, both, schedule):
@@ -93,8 +98,9 @@ def defensive_set(clean: ImageSet, relabel: Labels, sampling_frequency: int) -> 
 
 
 def defensive_loss(
-    trigger: DefensiveTrigger, first: int, *, defensive_trigger_moves: bool, augmentation: int | None, seed: int
-) -> LossFn:
+    trigger: DefensiveTrigger, first: int, *,
+    defensive_trigger_moves: bool, augmentation: int | None, variant: ranges.Variant = "paper", seed: int,
+) -> LossFn:  # fmt: skip
     """Mean cross-entropy over batches in which the images from position `first` on get the defensive `trigger`.
 
     The defensive term has no weight of its own, only the share of the batch that the sampling gives it.
@@ -104,6 +110,8 @@ def defensive_loss(
     def loss_fn(network: nn.Module, batch: Batch) -> Loss:
         is_own = (batch.ids >= first)[:, None, None, None]
         images = torch.where(is_own, trigger(batch.images), batch.images) if defensive_trigger_moves else batch.images
+        if variant == "released":
+            images = torch.where(is_own, dim_and_rotate(images, generator), images)
         images = augment(images, augmentation, generator)
         images = images if defensive_trigger_moves else torch.where(is_own, trigger(images), images)
         return F.cross_entropy(network(images), batch.labels)
