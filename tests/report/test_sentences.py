@@ -59,3 +59,6 @@ def test_other_sentences(runs):
         "**The one** minus **the other**, in points: badnets 50.0 [25.2, 74.8]; beyond doubt higher on 1 of 1 attacks, "
         "lower on 0."
     )
+    assert sentences.difference(measured, "high", "low", names=("what AR marks", "b")).startswith(
+        "**What AR marks** minus"
+    )
