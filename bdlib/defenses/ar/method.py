@@ -73,7 +73,7 @@ def ar(
                                augmentation=augmentation, seed=seed)  # fmt: skip
     repaired, released = deepcopy(model).requires_grad_(True), variant == "released"
     weights, convergence = weights_inside(repaired, layers), list[tuple[float, float]]()
-    if regularizer == "l2_matched" and epochs:
+    if regularizer == "l2_matched" and epochs and not released:
         marks = {name: mask(s, masked_share(1, epochs, initial_share), select) for name, s in salience.items()}
         alpha = matched_weight(weights, marks, alpha)
 
