@@ -225,7 +225,7 @@ def test_only_marked_weights_feel_the_penalty(backdoored, clean):
             backdoored,
             clean,
             alpha=alpha,
-            on_event=lambda _, epoch, s=steps: s.append(deepcopy(epoch.model)),
+            on_event=lambda name, told, s=steps: name == "epoch" and s.append(deepcopy(told.model)),
             **dict(one, epochs=2),
         )
         paths[alpha] = dict(steps[0].named_parameters())
