@@ -150,6 +150,7 @@ def of_toy(model: nn.Module, methods: dict[str, str], **numbers: float) -> Resul
 BRANCHES: dict[str, dict[str, Any]] = {
     "ar, l1": dict(regularizer="l1"),
     "ar, l2": dict(regularizer="l2", alpha=0.01),
+    "ar, l2 matched": dict(regularizer="l2_matched"),
     "ar, top": dict(select="top"),
     "ar, bottom by size": dict(select="bottom_abs"),
     "abl, flooding": dict(threshold_rule="flooding"),

@@ -49,7 +49,9 @@ class Claim(Reading, frozen=True):
                                    description="below, above or equal, a blank, and a number")]  # fmt: skip
     study: Text = "headline"
     versus: Text | dict[str, Any] | None = Field(None, description="a method, or a mapping of metric, method and where")
-    how: Literal["value", "difference", "ratio"] = Field("value", description="value, difference or ratio")
+    how: Literal["value", "difference", "ratio", "correlation"] = Field(
+        "value", description="value, difference, ratio or correlation"
+    )
     each: Text = "attack"  # the parameter whose values are the groups
     tolerance: float = Field(0.0, ge=0, allow_inf_nan=False, description="a number from 0")
     unit: Literal["points", "number"] | None = Field(None, description="points or number")
@@ -78,7 +80,9 @@ class Claim(Reading, frozen=True):
     def factor(self) -> float:
         """What a value is multiplied by when shown: 100 for points, 1 for plain numbers."""
         metrics = {reading.metric for reading in (self, self.other) if reading}
-        points = self.unit == "points" or (self.unit is None and self.how != "ratio" and metrics <= {*SHARES})
+        points = self.unit == "points" or (
+            self.unit is None and self.how in ("value", "difference") and metrics <= {*SHARES}
+        )
         return 100.0 if points else 1.0
 
     def text(self, value: float) -> str:
@@ -126,7 +130,7 @@ def read_claim(entry: Any) -> Claim:
     except ValidationError as error:
         raise ClaimError(f"{claim.id}: versus: {_fault(error, Reading, entry['versus'])}") from None
     if (other is None) != (claim.how == "value"):
-        allowed = "value without versus" if other is None else "difference or ratio with versus"
+        allowed = "value without versus" if other is None else "difference, ratio or correlation with versus"
         raise ClaimError(f"{claim.id}: how: {claim.how!r} must be {allowed}")
     if claim.each == "seed":
         raise ClaimError(f"{claim.id}: each: 'seed' must be another parameter: intervals run over seeds")

@@ -17,7 +17,8 @@ def claim_values(claim: Claim, runs: pd.DataFrame) -> pd.Series:
     """The claim's number for every group and seed: a series with the index levels `each` (as text) and seed.
 
     Two readings are paired by group and seed. A reading whose `where` fixes the column `each` is paired with every
-    group of the other; where both do, there is one group, named after what they fix. Raises ClaimError.
+    group of the other; where both do, there is one group, named after what they fix. A correlation is one number for
+    all groups of a seed. Raises ClaimError.
     """
     if claim.each not in _parameters(runs):
         known = ", ".join(_parameters(runs))
@@ -28,11 +29,21 @@ def claim_values(claim: Claim, runs: pd.DataFrame) -> pd.Series:
         shared = [name for name in (claim.each, "seed") if name in values and name in right]
         values = values.merge(right, on=shared, suffixes=("", "_other"))
         one, two = values["value"], values["value_other"]
+        if claim.how == "correlation":
+            return _rank_correlations(claim, values)
         values["value"] = one / two if claim.how == "ratio" else one - two
     if claim.each not in values:
         fixed = [_name(side.where[claim.each]) for side in (claim, other) if side]
         values[claim.each] = " and ".join(dict.fromkeys(fixed))
     return values.set_index([claim.each, "seed"])["value"]
+
+
+def _rank_correlations(claim: Claim, values: pd.DataFrame) -> pd.Series:
+    """Spearman's coefficient of the two readings over the groups of a seed, for every seed that has three or more."""
+    ranked = {seed: its[["value", "value_other"]].rank() for seed, its in values.groupby("seed") if len(its) > 2}
+    over = [(f"over {claim.each}s", seed) for seed in ranked]
+    index = pd.MultiIndex.from_tuples(over, names=[claim.each, "seed"])
+    return pd.Series([ranks.corr().iloc[0, 1] for ranks in ranked.values()], index, dtype=float, name="value")
 
 
 def _read(claim: Claim, reading: Reading, runs: pd.DataFrame) -> pd.DataFrame:

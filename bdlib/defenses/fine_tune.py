@@ -24,7 +24,7 @@ def fine_tune(
     *,
     epochs: ranges.CountOrZero = 10,
     learning_rate: ranges.LearningRate = 0.1,  # NAD's released code
-    milestone: ranges.CountOrZero = 2,  # the rate is a tenth from this epoch on; NAD's released code
+    milestone: ranges.CountOrZero = 2,  # the rate is a tenth from this epoch on; NAD's released code: 0.01
     batch_size: ranges.BatchSize = 64,  # NAD's released code
     augmentation: ranges.Augmentation = 4,
     seed: ranges.Seed = 0,

@@ -55,7 +55,7 @@ def nad(
     teacher_epochs: ranges.Count = 10,  # paper: 5 to 10
     student_epochs: ranges.Count = 10,  # paper; 20 in the released code since 2022
     learning_rate: ranges.LearningRate = 0.1,  # paper not seen; released code
-    milestone: ranges.CountOrZero = 2,  # the rate is a tenth from this epoch on; released code
+    milestone: ranges.CountOrZero = 2,  # the rate is a tenth from this epoch on; released code: 0.01
     batch_size: ranges.BatchSize = 64,  # released code
     augmentation: ranges.Augmentation = 4,  # paper and released code
     variant: ranges.Variant = "paper",

@@ -4,6 +4,7 @@ All of it is read from the run that was watched; nothing is trained again. Poiso
 count.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
@@ -21,10 +22,10 @@ from bdlib.models import share
 from bdlib.training.filter_masks import batch_norms
 from bdlib.types import EventLog, Labels, Trigger
 
-NUMBERS_VERSION = 1  # raise it when a change here changes numbers
+NUMBERS_VERSION = 2  # raise it when a change here changes numbers
 IMAGES = 1000  # test images that the measures use, at most
 RATES = (0.01, 0.05, 0.1, 0.2)  # isolation rates at which precision and recall are measured; the paper's first
-FIRST = 4  # epochs of stage 1 that are measured one by one, beside the last
+FIRST = 8  # epochs of stage 1 that are measured one by one, beside the last
 
 
 @checked
@@ -41,16 +42,18 @@ def abl(
     """Mean losses in nats; accuracies, success rates, precisions and recalls in [0, 1]; images and epochs counted.
 
     `trained` is the model before the ascent, `unlearned` the one after it, `recalibrated` that one with BatchNorm
-    statistics computed anew on the images that were not isolated. Without poison, only what needs none. Empty when no
-    run was watched.
+    statistics computed anew on the images that were not isolated, which the defender has. `recalibrated_on_clean` has
+    those of all clean training images, which the defender cannot tell from the others. The `visible_signs` are there
+    too. Without poison, only what needs none. Empty when no run was watched.
     """
     if "isolated" not in events:
         return {}
     losses, ids = events["losses"], events["isolated"].to(truth.is_poisoned.device)
-    rest = divide(truth.data, ids)[1]
-    networks = {"trained": events["trained"], "unlearned": defended, "recalibrated": recalibrated(defended, rest)}
-    measured = {"isolated_images": float(len(ids)), "isolated_one_class": _largest_class(truth.data.labels[ids]),
-                "ascent_epochs": float(len(events["ascent"]))}  # fmt: skip
+    networks = {"trained": events["trained"], "unlearned": defended,
+                "recalibrated": recalibrated(defended, divide(truth.data, ids)[1])}  # fmt: skip
+    if truth.is_poisoned.any():
+        networks["recalibrated_on_clean"] = recalibrated(defended, truth.data[~truth.is_poisoned])
+    measured = visible_signs(losses, ids, truth.data.labels) | {"ascent_epochs": float(len(events["ascent"]))}
     if events["ascent"]:
         measured["isolated_accuracy"] = events["ascent"][-1]
     images = sample(test, IMAGES)
@@ -71,6 +74,18 @@ def abl(
         "isolation_recall": recall(truth.is_poisoned, ids),
         "poisoned_left": float(truth.is_poisoned.sum() - truth.is_poisoned[ids].sum()),
     }
+
+
+def visible_signs(losses: Sequence[Losses], ids: Ids, labels: Labels) -> dict[str, float]:
+    """What a defender sees of an isolation: its images, the share of their most frequent label, and its steadiness.
+
+    `isolated_again` is the share of the images of lowest loss that are so after the epoch before, too.
+    """
+    seen = {"isolated_images": float(len(ids)), "isolated_one_class": _largest_class(labels[ids])}
+    if len(losses) > 1:
+        now, before = (each.argsort(stable=True)[: len(ids)] for each in (losses[-1], losses[-2]))
+        seen["isolated_again"] = share(torch.isin(now, before))
+    return seen
 
 
 def separation(losses: Losses, is_poisoned: Bool[Tensor, " n"], when: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ scales, so layers are never mixed: each detector names the same share of every l
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,9 +22,9 @@ from bdlib.evaluation.apply_trigger import TargetLabel, apply_trigger
 from bdlib.evaluation.trigger_analysis import precision_at, trigger_activated_change
 from bdlib.models import evaluation_mode, require_convolution, tap
 from bdlib.training.filter_masks import PerFilter
-from bdlib.types import Trigger
+from bdlib.types import EventLog, Trigger
 
-NUMBERS_VERSION = 1  # raise it when a change here changes numbers
+NUMBERS_VERSION = 2  # raise it when a change here changes numbers
 PerLayer = dict[str, PerFilter]  # a number for every filter of every convolution, by the convolution's name
 IMAGES = 500  # test images for the triggered change
 SHARE = 0.1  # of each layer that a detector names
@@ -32,7 +33,7 @@ SHARE = 0.1  # of each layer that a detector names
 @checked
 @needs(require_convolution)
 def ar(
-    model: nn.Module, defended: nn.Module, clean: ImageSet, test: ImageSet, trigger: Trigger, *,
+    model: nn.Module, defended: nn.Module, clean: ImageSet, test: ImageSet, trigger: Trigger, events: EventLog, *,
     target_label: TargetLabel, layers: Sequence[str], decay: ranges.Fraction = 0.9, batch_size: ranges.BatchSize = 128,
     augmentation: ranges.Augmentation = 4, seed: ranges.Seed = 0,
 ) -> dict[str, float]:  # fmt: skip
@@ -42,10 +43,19 @@ def ar(
     the weights inside `layers`, `share_above_one_...` the share of them larger than one, `change_left` the triggered
     change after the repair over that before, averaged over layers. On a model where the trigger changes nothing, all
     that needs the trigger is left out.
+
+    Of a run that was watched: `mean_weight_course`, the mean size of these weights over that before the repair,
+    averaged over the epochs (the lower, the faster they shrink); and `loss_rises`, by how many nats the mean
+    cross-entropy of an epoch exceeds that of the epoch before, summed over the epochs where it does (the lower, the
+    steadier).
     """
     sizes = {when: sizes_inside(network, layers) for when, network in (("before", model), ("after", defended))}
     measured = {f"mean_weight_{when}": size.mean().item() for when, size in sizes.items()}
     measured |= {f"share_above_one_{when}": (size > 1).double().mean().item() for when, size in sizes.items()}
+    if convergence := events.get("convergence"):
+        losses, means = zip(*convergence, strict=True)
+        measured["mean_weight_course"] = sum(means) / len(means) / measured["mean_weight_before"]
+        measured["loss_rises"] = float(sum(max(0.0, later - earlier) for earlier, later in pairwise(losses)))
     images = other_classes(test, target_label)
     before = change(model, images, trigger)
     if not any(moved.any() for moved in before.values()):

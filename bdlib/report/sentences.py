@@ -67,7 +67,7 @@ def difference(runs: pd.DataFrame, one: str, other: str, *, names: tuple[str, st
     listed = ", ".join(f"{row['attack']} {interval_text(row)}" for _, row in gaps.iterrows())
     higher, lower = int((gaps["low"] > 0).sum()), int((gaps["high"] < 0).sum())
     doubt = f"beyond doubt higher on {higher} of {len(gaps)} attacks, lower on {lower}"
-    return f"**{names[0].capitalize()}** minus **{names[1]}**, in points: {listed}; {doubt}."
+    return f"**{names[0][0].upper()}{names[0][1:]}** minus **{names[1]}**, in points: {listed}; {doubt}."
 
 
 def same_scores(runs: pd.DataFrame, one: str, other: str) -> str:

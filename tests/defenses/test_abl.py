@@ -302,6 +302,10 @@ def test_the_record_counts_right_and_reads_the_flags_alone(run, test_set, trigge
     rest = divide(poisoned.data, events["isolated"])[1]
     repaired = evaluate(recalibrated(defended, rest), test_set, trigger, target_label=0)
     assert (found["recalibrated_asr"], found["recalibrated_accuracy"]) == (repaired.asr, repaired.clean_accuracy)
+    cleaned = evaluate(recalibrated(defended, poisoned.data[~poisoned.is_poisoned]), test_set, trigger, target_label=0)
+    assert found["recalibrated_on_clean_asr"] == cleaned.asr
+    lowest = [{*sorted(range(1000), key=lambda i, its=its: its[i].item())[:50]} for its in events["losses"]]
+    assert found["isolated_again"] == len(lowest[0] & lowest[1]) / 50
     shuffled = Poisoned(poisoned.data, poisoned.is_poisoned.roll(1))
     other = mechanism(defended, test_set, trigger, shuffled, events, target_label=0, isolation_rate=0.05)
     assert torch.equal(weights(defended), before) and other["isolation_precision"] < found["isolation_precision"]
@@ -314,6 +318,7 @@ def test_a_clean_set_is_measured_without_poison(make_model, clean, test_set):
     made = abl(make_model, clean, **(SETTINGS | {"epochs": 1}), on_event=events)
     found = mechanism(made, test_set, NoTrigger(), Poisoned(clean, nobody), events, target_label=0)
     assert not [name for name in found if "asr" in name or "precision" in name or "poison" in name]
+    assert "isolated_again" in found and "recalibrated_on_clean_accuracy" not in found
     assert found["isolated_images"] == 10 and 0.25 <= found["isolated_one_class"] <= 1
     assert mechanism(made, test_set, NoTrigger(), Poisoned(clean, nobody), EventLog(), target_label=0) == {}
     assert all(isfinite(value) for value in found.values())

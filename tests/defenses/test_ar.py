@@ -18,6 +18,7 @@ from bdlib.mechanisms.ar import ar as measure
 from bdlib.mechanisms.ar import backdoor_salience, chance, change, output_layers, precision, salience_of
 from bdlib.models import tap, vgg19_bn
 from bdlib.training.loop import Schedule, train
+from bdlib.types import EventLog
 
 LAYERS = ("stem", "layer1", "layer2", "layer3", "head")
 FAST = dict(layers=LAYERS, epochs=2, learning_rate=0.02, batch_size=64, augmentation=None)
@@ -186,6 +187,7 @@ PENALTIES = {
     "adaptive": lambda w, m: m * torch.where(w.abs() <= 1, w.abs(), torch.exp(w.abs() - 1)),
     "l1": lambda w, m: m * w.abs(),
     "l2": lambda w, m: m * w * w,
+    "l2_matched": lambda w, m: m * w * w,
 }
 
 
@@ -223,7 +225,7 @@ def test_only_marked_weights_feel_the_penalty(backdoored, clean):
             backdoored,
             clean,
             alpha=alpha,
-            on_event=lambda _, epoch, s=steps: s.append(deepcopy(epoch.model)),
+            on_event=lambda name, told, s=steps: name == "epoch" and s.append(deepcopy(told.model)),
             **dict(one, epochs=2),
         )
         paths[alpha] = dict(steps[0].named_parameters())
@@ -248,10 +250,53 @@ def test_a_stronger_penalty_leaves_smaller_weights(backdoored, clean):
 
 
 def test_it_tells_every_epoch(backdoored, clean):
-    epochs = []
-    repaired = ar(backdoored, clean, alpha=1e-3, on_event=lambda name, value: epochs.append((name, value)), **FAST)
+    told = []
+    repaired = ar(backdoored, clean, alpha=1e-3, on_event=lambda name, value: told.append((name, value)), **FAST)
+    *epochs, (last, convergence) = told
     assert [(name, epoch.number) for name, epoch in epochs] == [("epoch", 0), ("epoch", 1)]
     assert all(epoch.model is repaired and epoch.mean_loss > 0 for _, epoch in epochs)
+    left = sum(w.detach().abs().sum() for w in weights_inside(repaired, LAYERS).values())
+    assert last == "convergence" and [loss for loss, _ in convergence] == [epoch.mean_loss for _, epoch in epochs]
+    assert convergence[-1][1] == pytest.approx(
+        (left / sum(w.numel() for w in weights_inside(repaired, LAYERS).values())).item()
+    )
+
+
+@pytest.mark.parametrize("select", ["bottom", "top"])
+def test_l2_is_matched_to_the_adaptive_penalty_at_the_first_step(backdoored, clean, select):
+    """Its own weight, by hand: the penalties of the marked weights are equal; with that weight it is plain L2."""
+    salience = benign_salience(backdoored, clean, layers=LAYERS, batch_size=64, augmentation=None)
+    marks = {name: mask(score, masked_share(1, 2), select) for name, score in salience.items()}
+    its = weights_inside(backdoored, LAYERS)
+    pays = {
+        kind: sum((REGULARIZERS[kind](w.detach()) * marks[n]).sum() for n, w in its.items()).item()
+        for kind in ("adaptive", "l2")
+    }
+    weight = 1e-3 * pays["adaptive"] / pays["l2"]
+    assert weight > 5e-3
+    matched = ar(backdoored, clean, alpha=1e-3, regularizer="l2_matched", select=select, **FAST)
+    plain = ar(backdoored, clean, alpha=weight, regularizer="l2", select=select, **FAST)
+    assert torch.allclose(weights(matched), weights(plain), atol=1e-6)
+    again = ar(backdoored, clean, alpha=0.0, regularizer="l2_matched", **FAST)
+    assert torch.equal(weights(again), weights(ar(backdoored, clean, alpha=0.0, **FAST)))
+
+
+def test_l2_without_a_marked_weight_has_nothing_to_match(backdoored, clean):
+    empty = deepcopy(backdoored)
+    for weight in weights_inside(empty, ["head"]).values():
+        weight.data.zero_()
+    with pytest.raises(ParameterError, match=r"^regularizer='l2_matched': needs a weight that is marked"):
+        ar(empty, clean, regularizer="l2_matched", **dict(FAST, layers=["head"]))
+    assert ar(empty, clean, regularizer="l2_matched", **dict(FAST, epochs=0)) is not empty
+
+
+def test_the_course_of_a_repair_is_measured_where_it_was_watched(backdoored, clean, test_set):
+    events = EventLog()
+    events["convergence"] = [(0.5, 0.03), (0.2, 0.02), (0.3, 0.02), (0.35, 0.01)]
+    settings = dict(target_label=0, layers=list(LAYERS), batch_size=64, augmentation=None)
+    found = measure(backdoored, backdoored, clean, test_set, NoTrigger(), events, **settings)
+    assert found["loss_rises"] == pytest.approx(0.15)
+    assert found["mean_weight_course"] == pytest.approx(0.02 / found["mean_weight_before"])
 
 
 def test_by_default_the_head_alone_is_purified(backdoored, clean):
@@ -306,11 +351,11 @@ def test_what_is_measured_is_finite_and_leaves_the_trigger_out_on_a_twin(backdoo
     repaired = ar(backdoored, clean, alpha=1e-3, **FAST)
     settings = dict(target_label=0, layers=list(LAYERS), batch_size=64, augmentation=None)
     before = deepcopy(backdoored.state_dict())
-    found = measure(backdoored, repaired, clean, test_set, trigger, **settings)
+    found = measure(backdoored, repaired, clean, test_set, trigger, EventLog(), **settings)
     assert all(isinstance(value, float) and 0 <= value < 10 for value in found.values())
     assert found["mean_weight_after"] < found["mean_weight_before"]
     assert found["change_left"] != 1 and 0.05 < found["precision_chance"] < 0.15
-    assert measure(backdoored, backdoored, clean, test_set, trigger, **settings)["change_left"] == 1
-    twin = measure(backdoored, repaired, clean, test_set, NoTrigger(), **settings)
+    assert measure(backdoored, backdoored, clean, test_set, trigger, EventLog(), **settings)["change_left"] == 1
+    twin = measure(backdoored, repaired, clean, test_set, NoTrigger(), EventLog(), **settings)
     assert twin == {name: value for name, value in found.items() if name.startswith(("mean_weight", "share_above"))}
     assert all(torch.equal(value, before[name]) for name, value in backdoored.state_dict().items())

@@ -63,3 +63,6 @@ def test_other_sentences(runs):
     assert sentences.quotient(measured, "high", "low", name="growth") == (
         "**growth**: badnets 6.00 [3.52, 8.48]; the interval is below one on 0 of 1 attacks, above one on 1."
     )
+    assert sentences.difference(measured, "high", "low", names=("what AR marks", "b")).startswith(
+        "**What AR marks** minus"
+    )

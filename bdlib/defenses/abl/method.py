@@ -47,7 +47,7 @@ def abl(
     isolation: Literal["loss", "random"] = "loss",  # "random" is a control: as many images, whatever their loss
     isolation_epochs: ranges.Count = 20,  # paper; 10 in the released code
     epochs: ranges.CountOrZero = 60,  # of training on the rest; paper not seen, released code, as all below
-    milestone: ranges.CountOrZero = 40,  # the epoch of it from which the rate is a tenth
+    milestone: ranges.CountOrZero = 40,  # the epoch of it from which the rate is a tenth; released code: 0.01
     learning_rate: ranges.LearningRate = 0.1,
     batch_size: ranges.BatchSize = 128,
     unlearning_epochs: ranges.CountOrZero = 5,
