@@ -1,6 +1,7 @@
 """BadNets: a solid square in the corner. Gu, Dolan-Gavitt and Garg 2017, arXiv:1708.06733."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bdlib import ranges
 from bdlib.attacks.attack import Attack
@@ -12,6 +13,7 @@ from bdlib.types import Images
 class BadNets(CheckedFields):
     """The trigger: a solid square in the bottom right corner."""
 
+    STRENGTH: ClassVar[str] = "value"  # the field that `Attack.scaled` multiplies
     size: ranges.Count = 3  # pixels
     value: ranges.Fraction = 1.0  # brightness
     margin: ranges.CountOrZero = 0  # pixels from the border

@@ -6,6 +6,7 @@ a seeded sum of the six lowest non-constant cosine modes, scaled to [0, amplitud
 
 from dataclasses import dataclass
 from math import pi
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -22,6 +23,7 @@ _LOWEST_MODES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2))  # (vertical, h
 class LowFrequency(CheckedFields):
     """The trigger: x plus the pattern, clipped to [0, 1]."""
 
+    STRENGTH: ClassVar[str] = "amplitude"  # the field that `Attack.scaled` multiplies
     amplitude: ranges.Fraction = 0.2
     seed: ranges.Seed = 0  # of the modes' weights
 

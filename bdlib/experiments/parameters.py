@@ -31,8 +31,10 @@ from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
 from bdlib.mechanisms import MECHANISMS
+from bdlib.runtime import added_defaults
 
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
+ADDED = added_defaults(VictimConfig)  # at these values they are in no record's name or text
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,13 @@ def check_names(where: str, known: Collection[str], names: Iterable[str]) -> Non
 def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
     """The same parameters, if they are those of the paper's notebook, each in its range, and agree with each other.
 
-    `profile` and `record`, which change no number, may be left out. Raises ParameterError, also for a parameter that
-    nothing on the page takes, and for a keyword on the page that is no parameter: one that was renamed is both.
+    `profile` and `record`, which change no number, may be left out, and so may `ADDED` ones. Raises ParameterError,
+    also for a parameter that nothing on the page takes, and for a keyword on the page that is no parameter: one that
+    was renamed is both.
     """
     functions, allowed = functions_of(paper), ranges_of(paper)
     for name in pages.defaults(pages.notebook(paper)):
-        if name not in parameters and name not in WITHOUT_EFFECT:
+        if name not in parameters and name not in (*WITHOUT_EFFECT, *ADDED):
             raise ParameterError(f"{name}: missing from the parameters")
     for name in parameters:
         if not any(name in part for part in allowed):
@@ -108,8 +111,12 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that decide the numbers of a run."""
-    return {name: value for name, value in parameters.items() if name not in WITHOUT_EFFECT}
+    """The parameters that decide the numbers of a run: all but those `WITHOUT_EFFECT`, and `ADDED` ones as they were."""
+    return {
+        name: value
+        for name, value in parameters.items()
+        if name not in WITHOUT_EFFECT and not (name in ADDED and value == ADDED[name])
+    }
 
 
 def settings(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

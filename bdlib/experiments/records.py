@@ -11,7 +11,7 @@ import pandas as pd
 
 from bdlib.evaluation.intervals import seed_interval
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
-from bdlib.experiments.parameters import decisive
+from bdlib.experiments.parameters import ADDED, decisive
 from bdlib.experiments.places import write_or_rescue
 from bdlib.experiments.record_file import RecordError, read_content, write_content
 from bdlib.experiments.reported import answers, reported
@@ -137,7 +137,10 @@ def load(paper: str, profile: str = "quick") -> list[Record]:
 
 
 def table(records: list[Record]) -> pd.DataFrame:
-    """One row a record: paper, its parameters, scores before and after, DER, what was measured, seconds and commit."""
+    """One row a record: paper, its parameters, scores before and after, DER, what was measured, seconds and commit.
+
+    A parameter that was added later has its default where a record does not name it and another does.
+    """
     rows = []
     for record in records:
         scores = {f"{name}_before": value for name, value in asdict(record.before).items()}
@@ -146,7 +149,8 @@ def table(records: list[Record]) -> pd.DataFrame:
         settings = {name: cell(value) for name, value in record.parameters.items()}
         runtime = {name: record.runtime.get(name) for name in ("seconds", "commit")}
         rows.append({"paper": record.paper} | settings | scores | record.measured | runtime)
-    return pd.DataFrame(rows)
+    runs = pd.DataFrame(rows)
+    return runs.fillna({name: default for name, default in ADDED.items() if name in runs})
 
 
 def cell(value: Any) -> Any:
