@@ -5,7 +5,7 @@ import hashlib
 import os
 import platform
 import subprocess
-from dataclasses import Field, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,16 @@ def settings_of(value: Any) -> Any:
 def added_field(default: Any) -> Any:
     """A dataclass field for a setting that is added later: at `default` it changes no name of what was made before."""
     return field(default=default, metadata={"added_at": default})
+
+
+@dataclass(frozen=True)
+class AddedAt:
+    """Marks a keyword that a method got later, `Annotated[..., AddedAt(value)]`: at `value` it names no new record.
+
+    `value` is what the method did before it had the keyword.
+    """
+
+    value: Any
 
 
 def added_defaults(kind: type) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import Field
 
@@ -31,10 +31,9 @@ from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
 from bdlib.mechanisms import MECHANISMS
-from bdlib.runtime import added_defaults
+from bdlib.runtime import AddedAt, added_defaults
 
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
-ADDED = added_defaults(VictimConfig)  # at these values they are in no record's name or text
 
 
 @dataclass(frozen=True)
@@ -84,13 +83,12 @@ def check_names(where: str, known: Collection[str], names: Iterable[str]) -> Non
 def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
     """The same parameters, if they are those of the paper's notebook, each in its range, and agree with each other.
 
-    `profile` and `record`, which change no number, may be left out, and so may `ADDED` ones. Raises ParameterError,
-    also for a parameter that nothing on the page takes, and for a keyword on the page that is no parameter: one that
-    was renamed is both.
+    `profile` and `record`, which change no number, may be left out. Raises ParameterError, also for a parameter that
+    nothing on the page takes, and for a keyword on the page that is no parameter: one that was renamed is both.
     """
     functions, allowed = functions_of(paper), ranges_of(paper)
     for name in pages.defaults(pages.notebook(paper)):
-        if name not in parameters and name not in (*WITHOUT_EFFECT, *ADDED):
+        if name not in parameters and name not in WITHOUT_EFFECT:
             raise ParameterError(f"{name}: missing from the parameters")
     for name in parameters:
         if not any(name in part for part in allowed):
@@ -111,12 +109,22 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that decide the numbers of a run: all but those `WITHOUT_EFFECT`, and `ADDED` ones as they were."""
-    return {
-        name: value
-        for name, value in parameters.items()
-        if name not in WITHOUT_EFFECT and not (name in ADDED and value == ADDED[name])
-    }
+    """The parameters that decide the numbers of a run."""
+    return {name: value for name, value in parameters.items() if name not in WITHOUT_EFFECT}
+
+
+def added_later(paper: str) -> dict[str, Any]:
+    """The parameters that a page got after its first records, each with the value that those records stand for."""
+    own = pages.defaults(pages.notebook(paper))
+    victims = {name: value for name, value in added_defaults(VictimConfig).items() if name in own}
+    return victims | dict(item for function in functions_of(paper) for item in _added_keywords(function))
+
+
+@functools.cache
+def _added_keywords(function: Callable[..., Any]) -> list[tuple[str, Any]]:
+    hints = get_type_hints(function, include_extras=True)
+    marks = [(name, mark) for name, hint in hints.items() for mark in getattr(hint, "__metadata__", ())]
+    return [(name, mark.value) for name, mark in marks if isinstance(mark, AddedAt)]
 
 
 def settings(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from bdlib.evaluation.intervals import seed_interval
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
-from bdlib.experiments.parameters import ADDED, decisive
+from bdlib.experiments.parameters import added_later, decisive
 from bdlib.experiments.places import write_or_rescue
 from bdlib.experiments.record_file import RecordError, read_content, write_content
 from bdlib.experiments.reported import answers, reported
@@ -59,8 +59,13 @@ class Record:
 
 
 def file_name(paper: str, parameters: dict[str, Any], versions: dict[str, int]) -> str:
-    """Attack, method and seed, then eight digits that stand for all parameters and versions; 1 is the same as 1.0."""
-    shaped_by = digest(json.loads(json.dumps([parameters, versions], sort_keys=True), parse_int=float))
+    """Attack, method and seed, then eight digits that stand for all parameters and versions; 1 is the same as 1.0.
+
+    A parameter that was added later has no part in the digits at the value that stands for its absence.
+    """
+    added = added_later(paper)
+    named = {name: value for name, value in parameters.items() if name not in added or value != added[name]}
+    shaped_by = digest(json.loads(json.dumps([named, versions], sort_keys=True), parse_int=float))
     return f"{parameters['attack']}-{defense_of(paper, parameters)}-seed{parameters['seed']}-{shaped_by}.json"
 
 
@@ -137,20 +142,16 @@ def load(paper: str, profile: str = "quick") -> list[Record]:
 
 
 def table(records: list[Record]) -> pd.DataFrame:
-    """One row a record: paper, its parameters, scores before and after, DER, what was measured, seconds and commit.
-
-    A parameter that was added later has its default where a record does not name it and another does.
-    """
+    """One row a record: paper, its parameters, scores before and after, DER, what was measured, seconds and commit."""
     rows = []
     for record in records:
         scores = {f"{name}_before": value for name, value in asdict(record.before).items()}
         scores |= {f"{name}_after": value for name, value in asdict(record.after).items()}
         scores["der"] = defense_effectiveness(record.before, record.after)
-        settings = {name: cell(value) for name, value in record.parameters.items()}
+        settings = {name: cell(value) for name, value in (added_later(record.paper) | record.parameters).items()}
         runtime = {name: record.runtime.get(name) for name in ("seconds", "commit")}
         rows.append({"paper": record.paper} | settings | scores | record.measured | runtime)
-    runs = pd.DataFrame(rows)
-    return runs.fillna({name: default for name, default in ADDED.items() if name in runs})
+    return pd.DataFrame(rows)
 
 
 def cell(value: Any) -> Any:
