@@ -11,7 +11,11 @@ from bdlib.types import Images
 
 @dataclass(frozen=True)
 class BadNets(CheckedFields):
-    """The trigger: a solid square in the bottom right corner."""
+    """The trigger: a solid square in the bottom right corner.
+
+    Its size does not follow the image's. BackdoorBench resizes a picture of 32 pixels, so that on 64 pixels its square
+    has six.
+    """
 
     STRENGTH: ClassVar[str] = "value"  # the field that `Attack.scaled` multiplies
     size: ranges.Count = 3  # pixels

