@@ -1,7 +1,7 @@
 """What every attack is: one object that answers all that the rest of the library asks about it."""
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import Field
 from torch import nn
@@ -40,6 +40,21 @@ class Attack(CheckedFields):
     def fixed_trigger(self, channels: int) -> Trigger | None:
         """The trigger for images of so many channels, where nothing has to be fitted for it; else None."""
         return self.gray_trigger if channels == 1 and self.gray_trigger is not None else self.trigger
+
+    def scaled(self, strength: float) -> "Attack":
+        """The same attack with `strength` times its trigger's brightness, weight or amplitude.
+
+        Raises ParameterError where the trigger has no such setting, and where the product is out of its range.
+
+        Example: `ATTACKS["blended"].scaled(2.0).trigger` is `Blended(alpha=0.4)`
+        """
+        if (name := getattr(self.trigger, "STRENGTH", None)) is None:
+            raise ParameterError(f"trigger_strength={strength}: must be 1 for an attack whose trigger has no strength")
+        value = strength * getattr(self.trigger, name)
+        try:
+            return replace(self, trigger=replace(cast(Any, self.trigger), **{name: value}))
+        except ParameterError as error:
+            raise ParameterError(f"trigger_strength={strength}: {error}") from None
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> nn.Module:
         """The trigger that `fit` or `train_victim` returns for images of `shape` (c, h, w), but with other weights.

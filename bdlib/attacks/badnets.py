@@ -1,6 +1,7 @@
 """BadNets: a solid square in the corner. Gu, Dolan-Gavitt and Garg 2017, arXiv:1708.06733."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bdlib import ranges
 from bdlib.attacks.attack import Attack
@@ -10,8 +11,13 @@ from bdlib.types import Images
 
 @dataclass(frozen=True)
 class BadNets(CheckedFields):
-    """The trigger: a solid square in the bottom right corner."""
+    """The trigger: a solid square in the bottom right corner.
 
+    Its size does not follow the image's. BackdoorBench resizes a picture of 32 pixels, so that on 64 pixels its square
+    has six.
+    """
+
+    STRENGTH: ClassVar[str] = "value"  # the field that `Attack.scaled` multiplies
     size: ranges.Count = 3  # pixels
     value: ranges.Fraction = 1.0  # brightness
     margin: ranges.CountOrZero = 0  # pixels from the border

@@ -4,6 +4,7 @@ The cartoon of the original experiments is replaced by seeded uniform noise, whi
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator
@@ -18,6 +19,7 @@ from bdlib.types import Images
 class Blended(CheckedFields):
     """The trigger: (1 - alpha) x + alpha r, with a fixed picture r."""
 
+    STRENGTH: ClassVar[str] = "alpha"  # the field that `Attack.scaled` multiplies
     alpha: ranges.Fraction = 0.2  # weight of the picture
     seed: ranges.Seed = 0  # of the picture
 

@@ -23,16 +23,19 @@ from bdlib.words import shown
 
 @dataclass(frozen=True)
 class Corners(CheckedFields):
-    """The trigger: a 3 x 3 checkerboard of +1 and -1 added to each corner. Equal corners survive mirroring."""
+    """The trigger: a board of 3 x 3 values, +1 or -1, added to each corner. Mirroring the image leaves it as it is.
+
+    It is the released trigger: a checkerboard but for one dark pixel. Its size is in pixels, whatever the image's;
+    the benchmark resizes a picture of 32 pixels.
+    """
 
     amplitude: ranges.Fraction = 1.0  # of the added values; the released code's
 
     def __call__(self, images: Images) -> Images:
-        board = torch.tensor([[1.0, -1, 1], [-1, 1, -1], [1, -1, 1]], device=images.device)
+        board = self.amplitude * torch.tensor([[1.0, -1, -1], [-1, 1, -1], [1, -1, 1]], device=images.device)
         added = torch.zeros_like(images)
         for rows in (slice(None, 3), slice(-3, None)):
-            for columns in (slice(None, 3), slice(-3, None)):
-                added[..., rows, columns] = self.amplitude * board
+            added[..., rows, :3], added[..., rows, -3:] = board, board.flip(1)
         return (images + added).clamp(0, 1)
 
 
@@ -99,4 +102,4 @@ def perturbed(
     return moved
 
 
-ATTACK = LabelConsistent(NUMBERS_VERSION=1)
+ATTACK = LabelConsistent(NUMBERS_VERSION=2)

@@ -5,6 +5,7 @@ In training only images of the target class carry it, and no label is changed.
 
 from dataclasses import dataclass
 from math import pi
+from typing import ClassVar
 
 import torch
 
@@ -18,6 +19,7 @@ from bdlib.types import Images
 class SIG(CheckedFields):
     """The trigger: x + delta sin(2 pi f j / w) at column j of w, clipped to [0, 1]."""
 
+    STRENGTH: ClassVar[str] = "delta"  # the field that `Attack.scaled` multiplies
     delta: ranges.Fraction = 40 / 255  # amplitude; BackdoorBench's value
     frequency: ranges.Count = 6  # f, cycles per image width
 

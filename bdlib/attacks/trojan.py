@@ -41,7 +41,7 @@ class TrojanNN(Attack):
     neurons: ranges.Count = 2
     steps: ranges.Count = 100  # benchmark 1,000
     step_size: ranges.Fraction = 0.1
-    radius: ranges.Fraction = 0.3  # largest change of a pixel of the logo
+    radius: ranges.Fraction = 0.3  # largest change of a pixel of the picture
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> AddedPattern:
         return AddedPattern(torch.zeros(shape))
@@ -50,7 +50,7 @@ class TrojanNN(Attack):
     def fit(
         self, train: ImageSet, make_model: MakeModel, *, augmentation: ranges.Augmentation, seed: ranges.DerivedSeed
     ) -> AddedPattern:
-        """A ring in the lower right quadrant, its pixels moved by signed steps until the neurons fire.
+        """A ring in the lower right quadrant, its own pixels moved by signed steps until the neurons fire.
 
         The neurons are the inputs of the last linear layer with the largest summed weights. Each is driven to three
         times the 99th percentile of its activation on `train` (the benchmark drives all to 100).
@@ -60,30 +60,28 @@ class TrojanNN(Attack):
         usual = torch.cat([inputs_of_last(network, batch.images)[:, neurons] for batch in batches(train, 500)])
         goal = 3 * usual.quantile(0.99, 0)
         _, channels, height, width = train.images.shape
-        start, box = (part.to(train.images.device) for part in logo((channels, height, width)))
-        pattern = start
+        pattern = start = logo((channels, height, width)).to(train.images.device)
         for _ in range(self.steps):
             pattern.requires_grad_()
             distance = (inputs_of_last(network, pattern[None])[0, neurons] - goal).square().sum()
             (gradient,) = torch.autograd.grad(distance, pattern)
-            stepped = pattern.detach() - self.step_size * gradient.sign() * box
+            stepped = pattern.detach() - self.step_size * gradient.sign() * (start > 0)
             pattern = torch.clamp(stepped, start - self.radius, start + self.radius).clamp(0, 1)
         return AddedPattern(pattern.detach())
 
 
-def logo(shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """The picture to start from, a ring, and its box of 7/16 by 11/32 of the image as a mask; both of `shape`.
+def logo(shape: tuple[int, int, int]) -> Tensor:
+    """The picture to start from, of `shape`: a white ring in a box of 7/16 by 11/32 of the image, black elsewhere.
 
-    The benchmark's picture of an apple has this size and place.
+    The benchmark's picture of an apple has this size and place; there too, only its own pixels are moved.
     """
     _, height, width = shape
     h, w = max(3, round(height * 14 / 32)), max(3, round(width * 11 / 32))
     rows, columns = torch.linspace(-1, 1, h)[:, None], torch.linspace(-1, 1, w)[None, :]
     distance = (rows.square() + columns.square()).sqrt()
-    picture, box = torch.zeros(shape), torch.zeros(shape)
+    picture = torch.zeros(shape)
     picture[:, -h - 1 : -1, -w - 1 : -1] = ((distance > 0.45) & (distance < 0.95)).float()
-    box[:, -h - 1 : -1, -w - 1 : -1] = 1
-    return picture, box
+    return picture
 
 
 def strongest_inputs(network: nn.Module, count: int) -> Labels:
@@ -99,4 +97,4 @@ def inputs_of_last(network: nn.Module, images: Images) -> Tensor:
     return tapped[readout]
 
 
-ATTACK = TrojanNN(NUMBERS_VERSION=1)
+ATTACK = TrojanNN(NUMBERS_VERSION=2)

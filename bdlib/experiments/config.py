@@ -15,6 +15,7 @@ from bdlib.data.datasets import DATASETS, DatasetFacts
 from bdlib.evaluation.apply_trigger import LABEL_MAPS, AllToOne
 from bdlib.models import MODELS, seeded
 from bdlib.models.own import OwnNetwork, fingerprint
+from bdlib.runtime import added_field
 from bdlib.training.loop import Schedule
 from bdlib.types import Relabel
 
@@ -48,6 +49,7 @@ class VictimConfig(CheckedFields):
     iteration_epochs: ranges.Count = 4
     keep_ratio: ranges.Fraction = 0.5
     cover_samples: bool = True  # of training-controlled attacks
+    trigger_strength: Annotated[float, Field(gt=0, le=10)] = added_field(1.0)  # times the attack's own; fixed triggers
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,6 +69,7 @@ class VictimConfig(CheckedFields):
     def attack_object(self) -> Attack:
         """The attack, as these settings have it."""
         attack = ATTACKS[self.attack]
+        attack = attack if self.trigger_strength == 1 else attack.scaled(self.trigger_strength)
         return attack if self.cover_samples else replace(attack, cover_ratio=0.0)
 
     @property

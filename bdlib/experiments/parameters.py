@@ -31,7 +31,7 @@ from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
 from bdlib.mechanisms import MECHANISMS
-from bdlib.runtime import AddedAt
+from bdlib.runtime import AddedAt, added_defaults
 
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
@@ -115,7 +115,9 @@ def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def added_later(paper: str) -> dict[str, Any]:
     """The parameters that a page got after its first records, each with the value that those records stand for."""
-    return dict(item for function in functions_of(paper) for item in _added_keywords(function))
+    own = pages.defaults(pages.notebook(paper))
+    victims = {name: value for name, value in added_defaults(VictimConfig).items() if name in own}
+    return victims | dict(item for function in functions_of(paper) for item in _added_keywords(function))
 
 
 @functools.cache

@@ -6,7 +6,7 @@ class fill the set? And do the selected images stand out, so that a defender wou
 
 from itertools import pairwise
 from math import isfinite
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,6 +25,14 @@ from bdlib.models import readout_of
 from bdlib.types import Labels, Trigger
 
 NUMBERS_VERSION = 1  # raise it when a change here changes what is measured
+
+
+class Cost(NamedTuple):
+    """Passes of the whole training set through a network."""
+
+    forward: int
+    backward: int
+
 
 Rounds = Int[Tensor, "sets p"]  # the set before the first round and after each
 Losses = Float[Tensor, "scored n"]  # every image's poison loss after each of the last rounds
@@ -70,9 +78,23 @@ def lps(
 
 def surrogate_epochs(selection: str, *, rounds: int, round_epochs: int, iterations: int, iteration_epochs: int) -> int:
     """What a selection costs, in epochs of a surrogate on the whole training set; scoring passes are not counted."""
-    if selection == "random":
+    if selection.startswith("random"):
         return 0
     return iterations * iteration_epochs if selection == "fus" else rounds * round_epochs
+
+
+def selection_passes(selection: str, *, rounds: int, round_epochs: int, iterations: int, iteration_epochs: int) -> Cost:
+    """What a selection costs, in passes of the whole training set through a network.
+
+    Training an epoch is one forward and one backward pass. LPS scores all images in one more forward pass whenever it
+    chooses; FUS counts its events while it trains.
+
+    Example: `selection_passes("lps", rounds=5, round_epochs=1, iterations=3, iteration_epochs=4)` is `Cost(10, 5)`
+    """
+    epochs = surrogate_epochs(selection, rounds=rounds, round_epochs=round_epochs, iterations=iterations,
+                              iteration_epochs=iteration_epochs)  # fmt: skip
+    scored = min(rounds, 1) if selection == "lps_one_choice" else rounds
+    return Cost(epochs + (scored if selection.startswith("lps") else 0), epochs)
 
 
 def over_rounds(rounds: Rounds, losses: Losses, is_candidate: Bool[Tensor, " n"]) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """What records say, in sentences of Markdown that follow the records: no number in them is typed."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from bdlib.experiments.records import over_seeds
@@ -48,6 +50,36 @@ def _paragraph(head: str, lines: list[str], method: str, control: str) -> str:
     if not lines:
         return f"No seed has records of both {method} and {control} yet."
     return "\n".join([f"Paired over seeds, {head}", "", *lines])
+
+
+def parts_that_show(runs: pd.DataFrame, *, method: str, without: Sequence[str]) -> str:
+    """Which versions of a method, each without one of its parts, leave more ASR than the whole, paired by seed."""
+    if runs.empty:
+        return f"No record of {method} at this profile yet."
+    means = runs.groupby("method")["asr_after"].mean()
+    left = ", ".join(f"*{name}* {percent(means[name])} %" for name in (method, *without) if name in means)
+    gaps = {name: row for name in without for _, row in differences(runs, method, name).iterrows()}
+    listed = "; ".join(f"*{name}* {interval_text(row)}" for name, row in gaps.items())
+    shown = [f"*{name}*" for name, row in gaps.items() if outcome(row) == "lower"]
+    end = f"no interval is below zero, so none of these parts of {method} shows in the ASR"
+    if shown:
+        end = f"the interval is below zero, so that the part shows, for {', '.join(shown)}"
+    return f"Mean ASR left: {left}. *{method}* minus each of the others, in points: {listed}; {end}."
+
+
+def smallest_difference(runs: pd.DataFrame, method: str, control: str, *, by: str) -> str:
+    """How large a difference in ASR must be to be seen with the seeds there are: half of its interval's width."""
+    gaps = differences(runs, method, control, by=by).dropna(subset="low")
+    if gaps.empty:
+        return f"No two seeds have records of both {method} and {control} yet."
+    listed = ", ".join(
+        f"{percent((row['high'] - row['low']) / 2)} points with {row['seeds']:.0f} paired seeds ({by} {value})"
+        for value, row in gaps.iterrows()
+    )
+    return (
+        f"The interval of *{method}* minus *{control}* reaches this far to each side: {listed}. "
+        "A smaller difference cannot be told from none."
+    )
 
 
 def remaining_asr(runs: pd.DataFrame, *, method: str) -> str:

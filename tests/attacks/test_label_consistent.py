@@ -11,11 +11,18 @@ IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 BALL = {"radius": ATTACK.radius, "steps": ATTACK.steps, "step_size": ATTACK.step_size}
 
 
-def test_corners_are_four_boards_of_nine_and_mirror_to_themselves():
+def test_corners_are_the_released_boards_and_mirror_to_themselves():
     gray = torch.full((1, 1, 16, 16), 0.5)
     triggered = Corners()(gray)
     assert (triggered != gray).sum() == 36 and set(triggered[..., :3, :3].unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(triggered, triggered.flip(3)) and torch.equal(triggered, triggered.flip(2))
+    assert torch.equal(triggered, triggered.flip(3))
+    checkerboard = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]])
+    dark = {(0, 2): (0, 2), (0, -3): (0, 0), (-3, 2): (0, 2), (-3, -3): (0, 0)}  # in the image: in its corner's board
+    for (row, column), inside in dark.items():
+        rows, columns = (slice(None, 3) if at >= 0 else slice(-3, None) for at in (row, column))
+        known = checkerboard.clone()
+        known[inside] = 0
+        assert triggered[0, 0, row, column] == 0 and torch.equal(triggered[0, 0, rows, columns], known)
     assert torch.equal(Corners(amplitude=0.0)(IMAGES), IMAGES)
 
 

@@ -34,10 +34,21 @@ def refused(words, **settings):
     ("round_epochs", 0, "a whole number from 1 to 1000"),
     ("iterations", 1001, "a whole number from 0 to 1000"),
     ("iteration_epochs", 0, "a whole number from 1 to 1000"),
+    ("trigger_strength", 0.0, "a number above 0, at most 10"),
     ("keep_ratio", 1.1, "a number from 0 to 1"),
 ])  # fmt: skip
 def test_a_field_out_of_its_range_is_named_with_its_value_and_what_is_allowed(name, value, allowed):
     refused(f"{name}={value!r}: must be {allowed}", **{name: value})
+
+
+def test_a_trigger_takes_another_strength_where_it_has_one():
+    assert VictimConfig(attack="blended", trigger_strength=2.0).attack_object.trigger.alpha == 0.4
+    assert VictimConfig(attack="badnets", trigger_strength=0.5).attack_object.trigger.value == 0.5
+    assert VictimConfig(attack="sig", trigger_strength=1.0).attack_object is ATTACKS["sig"]
+    for attack in ("none", "wanet", "label_consistent"):
+        refused("trigger_strength=2.0: must be 1 for an attack whose trigger has no strength", attack=attack,
+                trigger_strength=2.0)  # fmt: skip
+    refused("trigger_strength=2.0: value=2.0: must be a number from 0 to 1", trigger_strength=2.0)
 
 
 def test_the_target_is_a_class_of_the_data_set():

@@ -143,3 +143,11 @@ def test_a_record_from_before_a_parameter_was_added_has_its_value_in_the_table()
     scores = Scores(0.9, 1.0, 0.0, 0.9)
     made = [Record("pdb", some, scores, scores, None) for some in (old, old | {"variant": "released"})]
     assert records.table(made)["variant"].tolist() == ["paper", "released"]
+
+
+def test_a_setting_of_victims_that_was_added_later_renames_no_record():
+    parameters = overridden("sau", {})
+    without = {name: value for name, value in parameters.items() if name != "trigger_strength"}
+    named = [records.file_name("sau", some, {}) for some in (parameters, without, parameters | {"trigger_strength": 2})]
+    assert added_later("sau") == {"trigger_strength": 1.0} and named[0] == named[1] != named[2]
+    assert added_later("ft_sam") == {}  # a page without the parameter

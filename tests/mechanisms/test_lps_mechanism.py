@@ -1,5 +1,7 @@
 """What is measured about a selection: known values, and finite ones with and without poison."""
 
+from inspect import signature
+
 import pytest
 import torch
 from scipy.stats import rankdata
@@ -8,7 +10,16 @@ from bdlib import attacks
 from bdlib.attacks.poisoning import Poisoned
 from bdlib.experiments import victims
 from bdlib.experiments.victims import VictimConfig, load_data, load_selection, load_trigger, poisoned_set
-from bdlib.mechanisms.lps import auc, jaccard, largest_share, lps, sawtooth, spectral_auc, surrogate_epochs
+from bdlib.mechanisms.lps import (
+    auc,
+    jaccard,
+    largest_share,
+    lps,
+    sawtooth,
+    selection_passes,
+    spectral_auc,
+    surrogate_epochs,
+)
 
 TINY = {"data_fraction": 0.02, "victim_epochs": 1, "poison_rate": 0.05, "rounds": 1, "iterations": 1,
         "iteration_epochs": 2}  # fmt: skip
@@ -37,11 +48,39 @@ def test_the_spectral_score_finds_what_lies_along_the_main_direction(clean):
     assert spectral_auc(network, marked, target_label=0) == 1.0
 
 
-def test_the_cost_is_counted_in_epochs():
+def test_the_cost_is_counted_in_epochs_and_in_passes():
     given = {"rounds": 5, "round_epochs": 2, "iterations": 3, "iteration_epochs": 4}
     assert {key: surrogate_epochs(key, **given) for key in attacks.SELECTIONS} == {
-        "random": 0, "fus": 12, "lps": 10, "lps_unconstrained": 10, "lps_one_round": 10, "lps_lowest": 10,
+        "random": 0, "random_balanced": 0, "fus": 12, "lps": 10, "lps_unconstrained": 10, "lps_one_choice": 10,
+        "lps_lowest": 10,
     }  # fmt: skip
+    passes = {key: tuple(selection_passes(key, **given)) for key in attacks.SELECTIONS}
+    assert passes["random"] == passes["random_balanced"] == (0, 0) and passes["fus"] == (12, 12)
+    assert passes["lps"] == passes["lps_lowest"] == (15, 10) and passes["lps_one_choice"] == (11, 10)
+    assert selection_passes("lps", **given | {"rounds": 0}) == selection_passes("fus", **given | {"iterations": 0})
+
+
+def test_the_passes_are_those_that_a_surrogate_makes(clean, trigger, make_model):
+    """Counted at the network itself: images forward in training and in all."""
+    given = {"rounds": 3, "round_epochs": 2, "iterations": 2, "iteration_epochs": 2}
+    attack = {"target_label": 0, "poison_rate": 0.06, "seed": 2}
+    for key in ("lps", "lps_one_choice", "fus"):
+        seen = {True: 0, False: 0}
+
+        def count(module, inputs, output, seen=seen):
+            seen[module.training] += len(output) if len(output) > 2 else 0  # not the checks of arguments
+
+        def counted(count=count):
+            network = make_model()
+            network.register_forward_hook(count)
+            return network
+
+        taken = signature(attacks.SELECTIONS[key]).parameters
+        own = {name: value for name, value in given.items() if name in taken}
+        attacks.SELECTIONS[key](clean, trigger, make_model=counted, **attack, **own)
+        forward, backward = selection_passes(key, **given)
+        shown = len(clean) if key == "fus" else 0  # a last look at all losses, for the chapter's figures
+        assert seen[True] == backward * len(clean) and seen[False] - shown == (forward - backward) * len(clean)
 
 
 def test_the_auc_is_the_mean_rank_of_the_wanted_with_ties_and_without():

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from bdlib.report import sentences
+from bdlib.report import paired, sentences
 
 
 @pytest.fixture
@@ -49,6 +49,24 @@ def test_without_records_they_say_so(runs, gains):
     assert sentences.same_scores(none, "NAD", "fine-tuning").startswith("No records of both")
     assert sentences.difference(none, "a", "b", names=("this", "that")).startswith("No record has measured")
     assert sentences.quotient(none, "a", "b", name="this") == "No record has measured this at this profile yet."
+
+
+def test_parts_that_show_leave_more_without_them(runs_of):
+    table = pd.concat([runs_of("SAU", [0.2, 0.21, 0.22]), runs_of("plain", [0.9, 0.91, 0.92]),
+                       runs_of("no sharing", [0.22, 0.2, 0.21])])  # fmt: skip
+    text = sentences.parts_that_show(table, method="SAU", without=["no sharing"])
+    assert text.startswith("Mean ASR left: *SAU* 21.0 %, *no sharing* 21.0 %. *SAU* minus each of the others, in ")
+    assert text.endswith("no interval is below zero, so none of these parts of SAU shows in the ASR.")
+    both = sentences.parts_that_show(table, method="SAU", without=["no sharing", "plain"])
+    assert both.endswith("the interval is below zero, so that the part shows, for *plain*.")
+    assert sentences.parts_that_show(table.iloc[:0], method="SAU", without=[]).startswith("No record of SAU")
+
+
+def test_the_smallest_difference_is_half_of_the_interval(gains):
+    text = sentences.smallest_difference(gains, "LPS", "random", by="rate")
+    row = paired.differences(gains, "LPS", "random", by="rate").loc[1]
+    assert f"each side: {100 * (row['high'] - row['low']) / 2:.1f} points with 4 paired seeds (rate 1), " in text
+    assert sentences.smallest_difference(gains.iloc[:0], "LPS", "random", by="rate").startswith("No two seeds")
 
 
 def test_other_sentences(runs):

@@ -15,8 +15,9 @@ SELECTIONS: dict[str, Callable[..., Positions]] = {
     "random": random.random_selection,
     "fus": fus.fus,
     "lps": lps.lps,
+    "random_balanced": random.balanced_selection,  # the class constraint of LPS, and nothing else of it
     # LPS without one of its parts
     "lps_unconstrained": partial(lps.lps, per_class=False),
-    "lps_one_round": partial(lps.lps, alternate=False),
+    "lps_one_choice": partial(lps.lps, alternate=False),
     "lps_lowest": partial(lps.lps, hardest=False),
 }

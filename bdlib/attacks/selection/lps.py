@@ -4,7 +4,8 @@ Images that a network still finds hard to give to the attacker while it is being
 backdoor best. So a surrogate is trained on the poisoned set, the set is chosen anew as the images of the highest
 poison loss, an equal share of every class, and so on in turn: the surrogate lowers the loss, the selection raises it.
 
-The paper's equations and settings could not be read and no code was published. The objective is
+This is a reconstruction: the paper's equations and settings could not be read and no code was published. It follows
+the abstract and public reviews, by which the objective is
 min over the surrogate, max over the set of  sum of clean losses + sum of poison losses of the set.
 """
 
@@ -49,7 +50,7 @@ def lps(
     score: Literal["poison", "difference"] = "poison",  # difference: less the clean loss, the gradient by replacement
     additive: bool = False,  # the surrogate sees triggered copies beside the originals, not in their place
     per_class: bool = True,  # an equal share of every class
-    alternate: bool = True,  # False: the same epochs in one round, on the random set
+    alternate: bool = True,  # False: all rounds train on the random set, by the same schedule, and the last one chooses
     hardest: bool = True,  # False: the lowest scores instead, a negative control
     on_event: OnEvent = ignore,
     seed: ranges.Seed = 0,
@@ -57,7 +58,8 @@ def lps(
     """The positions of the images to poison, increasing. Without rounds they are those of `random_selection`.
 
     The surrogate goes on from round to round; in each, its learning rate rises and falls once. `on_event` is told
-    "rounds", the sets, shape (rounds + 1, p), and "losses", every image's poison loss after each round, (rounds, n).
+    "rounds", the sets, shape (rounds + 1, p), and "losses", every image's poison loss after each round, (rounds, n);
+    where nothing alternates, of the last round alone.
 
     Raises ParameterError when a keyword is out of its range, and when there are too few images to poison.
 
@@ -65,14 +67,14 @@ def lps(
     """
     ids = random_selection(train, trigger, target_label=target_label, poison_rate=poison_rate, make_model=make_model,
                            seed=seed)  # fmt: skip
-    if not alternate:
-        rounds, round_epochs = min(rounds, 1), rounds * round_epochs
     choose, plant = highest_in_every_class if per_class else highest_of_all, poison_beside if additive else poison_at
     surrogate, sets, losses = make_model(), [ids], []
     for number in range(rounds if len(ids) else 0):
         schedule = Schedule(round_epochs, learning_rate, anneal="one_cycle", batch_size=batch_size,
                             augmentation=augmentation, seed=surrogate_seed(seed, number))  # fmt: skip
         surrogate = fit(surrogate, plant(train, trigger, AllToOne(target_label), ids).data, schedule)
+        if not alternate and number < rounds - 1:
+            continue
         losses.append(poison_losses(surrogate, train, trigger, target_label=target_label))
         scores = losses[-1] if score == "poison" else losses[-1] - clean_losses(surrogate, train)
         ids = choose(scores if hardest else -scores, train.labels, target_label=target_label, count=len(ids), seed=seed)

@@ -125,15 +125,20 @@ def test_the_rounds_are_those_written_out(how, clean, trigger, make_model):
     torch.testing.assert_close(shown["losses"], torch.stack(losses), rtol=1e-4, atol=1e-5)
 
 
-def test_one_round_spends_the_same_epochs_on_the_random_set(clean, trigger, make_model):
+def test_one_choice_has_the_schedule_of_all_rounds_on_the_random_set(clean, trigger, make_model):
     shown = {}
     settings = {"make_model": make_model, "seed": 2, **ATTACK, **FAST}
-    lps(clean, trigger, alternate=False, round_epochs=2, on_event=shown.__setitem__, **settings)
+    ids = lps(clean, trigger, alternate=False, round_epochs=2, on_event=shown.__setitem__, **settings)
     start = random_selection(clean, trigger, make_model=make_model, seed=2, **ATTACK)
-    schedule = Schedule(4, 0.05, anneal="one_cycle", batch_size=50, augmentation=None, seed=surrogate_seed(2, 0))
-    network = train(make_model(), poison_at(clean, trigger, AllToOne(0), start).data, schedule)
+    network, poisoned = make_model(), poison_at(clean, trigger, AllToOne(0), start).data
+    for number in range(FAST["rounds"]):
+        seed = surrogate_seed(2, number)
+        network = train(
+            network, poisoned, Schedule(2, 0.05, anneal="one_cycle", batch_size=50, augmentation=None, seed=seed)
+        )
     known = poison_losses(network, clean, trigger, target_label=0)
     torch.testing.assert_close(shown["losses"], known[None])
+    assert torch.equal(shown["rounds"], torch.stack([start, ids]))
 
 
 def test_the_controls_go_the_other_way(clean, trigger, make_model):

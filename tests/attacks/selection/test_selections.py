@@ -5,7 +5,7 @@ import torch
 
 from bdlib.attacks import SELECTIONS
 from bdlib.attacks.poisoning import poison, poison_at
-from bdlib.attacks.selection.random import random_selection
+from bdlib.attacks.selection.random import balanced_selection, random_selection
 from bdlib.checks import ParameterError
 from bdlib.evaluation.apply_trigger import AllToOne
 
@@ -18,6 +18,14 @@ def test_random_selection_is_the_choice_that_poison_makes(clean, trigger, make_m
     ours, known = poison_at(clean, trigger, AllToOne(0), ids), poison(clean, trigger, **attack)
     assert torch.equal(ours.is_poisoned, known.is_poisoned) and torch.equal(ours.data.labels, known.data.labels)
     assert torch.equal(ours.data.images, known.data.images)
+
+
+def test_the_balanced_choice_has_the_class_shares_of_lps_and_is_random_within_classes(clean, trigger, make_model):
+    attack = {"target_label": 0, "poison_rate": 0.1, "make_model": make_model}
+    drawn = [balanced_selection(clean, trigger, seed=seed, **attack) for seed in (3, 4)]
+    ranked = SELECTIONS["lps"](clean, trigger, seed=3, rounds=1, **attack)
+    shares = [clean.labels[ids].bincount(minlength=4).tolist() for ids in (drawn[0], ranked)]
+    assert shares[0] == shares[1] and not torch.equal(*drawn) and not torch.equal(drawn[0], ranked)
 
 
 @pytest.mark.parametrize("key", SELECTIONS)
