@@ -29,7 +29,7 @@ IMAGES = 500  # test images that the measures use, at most
 FIXED_THRESHOLD = 0.7  # BackdoorBench's final model, whatever the data
 LOWEST = 0.05  # the share of all filters, lowest masks first, whose precision is measured
 TOP = 0.1  # the share of a layer's filters called backdoor filters
-SHARES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2)  # of all filters: where orders of pruning are compared
+SHARES = (0.005, 0.01, 0.015, 0.02, 0.025, 0.05, 0.1, 0.2)  # of all filters: where orders of pruning are compared
 FLOOR = 0.05  # accuracy that pruning may cost: what the released log loses at most in its good window, rounded up
 REMOVED = 0.1  # the attack success rate at which a backdoor counts as removed
 
