@@ -103,7 +103,7 @@ def test_every_keyword_refuses_bad_values_in_one_line_that_names_it(key, name):
     ("key", "bad", "words"),
     [
         ("rnp", {"variant": "relesed"}, "variant='relesed': must be one of paper, released"),
-        ("nwc", {"neuron_ratio": 2}, "neuron_ratio=2: must be a number from 0 to 1"),
+        ("nwc", {"neuron_ratio": 2}, "neuron_ratio=2: must be a number from 0 to 1, or None"),
         ("fine_tune", {"epochs": -1}, "epochs=-1: must be a whole number from 0 to 1000"),
         ("abl", {"isolation": "los"}, "isolation='los': must be one of loss, random"),
         ("abl", {"isolation_rate": 0}, "isolation_rate=0: must be a number above 0, at most 0.5"),

@@ -23,6 +23,8 @@ from bdlib.types import OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 Changes = dict[str, Tensor]  # by convolution: how far each weight moved, shape (o, i, h, w)
+RATIOS = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.4)  # of filters, that `choose_ratio` tries; the released script's, denser
+KEPT = 0.9  # of clean accuracy, that it asks for; ours: a tenth is what backdoor-toolbox lets RNP's pruning cost
 
 
 def require_convolutions(model: nn.Module) -> None:
@@ -37,7 +39,7 @@ def nwc(
     model: nn.Module,
     clean: ImageSet,
     *,
-    neuron_ratio: ranges.Fraction = 0.4,  # n; paper not seen, none released; by the rule of the chapter, section 9
+    neuron_ratio: ranges.Fraction | None = 0.4,  # n; paper not seen, none released. None: by `choose_ratio`
     weight_ratio: ranges.Fraction = 0.7,  # m; this and all below: released code, paper not seen
     alpha: ranges.Weight = 0.7,  # the uphill gradient's share of a step
     rho: ranges.Radius = 0.05,  # r, how far uphill it is taken
@@ -61,19 +63,23 @@ def nwc(
     changes rounded to four decimals, and repairs for one epoch more than asked for.
 
     `on_event` is told "unlearning_epoch" (the model after each epoch), "unlearned" (the model), "change" (`Changes`),
-    "reinitialized" (the model before the repair) and "epoch" (of the repair, `bdlib.training.loop.Epoch`).
+    "neuron_ratio" (the share that was taken), "reinitialized" (the model before the repair) and "epoch" (of the repair,
+    `bdlib.training.loop.Epoch`).
 
     Raises ParameterError for a keyword out of range, and what `unlearn` raises.
     """
     repair = Schedule(epochs + (variant == "released"), learning_rate, anneal="constant", batch_size=batch_size,
                       weight_decay=0.0, augmentation=augmentation, seed=seed)  # fmt: skip
     reinitialized = model
-    if neuron_ratio:
+    if neuron_ratio != 0:
         unlearning = replace(repair, epochs=1000, learning_rate=unlearning_rate, seed_per_epoch=True)
         unlearned = unlearn(model, clean, unlearning, stop_accuracy=stop_accuracy, on_event=on_event)
         on_event("unlearned", unlearned)
         change = weight_change(model, unlearned)
         on_event("change", change)
+        if neuron_ratio is None:
+            neuron_ratio = choose_ratio(model, change, clean, weight_ratio=weight_ratio, variant=variant)
+        on_event("neuron_ratio", neuron_ratio)
         reinitialized = reinitialize(
             model, change, neuron_ratio=neuron_ratio, weight_ratio=weight_ratio, variant=variant
         )
@@ -147,6 +153,28 @@ def reinitialize(
     for name, layer in convolutions(reinitialized).items():
         layer.weight.data[filters[name][:, None, None, None] & (change[name] >= least)] = 0
     return reinitialized
+
+
+@checked
+def choose_ratio(
+    model: nn.Module, change: Changes, clean: ImageSet, *,
+    weight_ratio: ranges.Fraction, variant: ranges.Variant = "paper",
+) -> float:  # fmt: skip
+    """The largest of `RATIOS` at which the emptied network keeps `KEPT` of the accuracy of `model` on `clean`.
+
+    It looks at the network before any repair: one that has lost its classes tells nothing about its backdoor. Returns
+    0, which zeroes nothing, where every ratio costs more. Ours; neither paper nor released code has a rule.
+
+    Example::
+
+        ratio = choose_ratio(victim, weight_change(victim, unlearned), clean, weight_ratio=0.7)
+    """
+    lowest_accuracy = KEPT * accuracy(model, clean)
+    for ratio in reversed(RATIOS):
+        emptied = reinitialize(model, change, neuron_ratio=ratio, weight_ratio=weight_ratio, variant=variant)
+        if accuracy(emptied, clean) >= lowest_accuracy:
+            return ratio
+    return 0.0
 
 
 @checked

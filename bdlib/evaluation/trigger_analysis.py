@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from bdlib.checks import checked
@@ -42,6 +43,15 @@ def rank_correlation(one: Tensor, other: Tensor) -> float:
 def precision_at(count: int, scores: Tensor, truth: Tensor) -> float:
     """The share of the `count` highest `scores` that are among the `count` highest `truth`; chance is count / n."""
     return torch.isin(scores.topk(count).indices, truth.topk(count).indices).double().mean().item()
+
+
+def auc(scores: Float[Tensor, " n"], wanted: Bool[Tensor, " n"]) -> float:
+    """How often a wanted image scores above another, ties counting half; nan where either kind is missing."""
+    from scipy.stats import mannwhitneyu
+
+    values, wanted = scores.detach().cpu().double(), wanted.cpu()
+    pairs = int(wanted.sum()) * int((~wanted).sum())
+    return float(mannwhitneyu(values[wanted], values[~wanted]).statistic) / pairs if pairs else float("nan")
 
 
 def joined(per_layer: Mapping[str, Tensor]) -> Tensor:

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from bdlib import ranges
 from bdlib.attacks import SELECTIONS
 from bdlib.attacks.poisoning import Poisoned, Positions
-from bdlib.attacks.selection.ranking import Scores, clean_losses, poison_losses
+from bdlib.attacks.selection.ranking import clean_losses, poison_losses
 from bdlib.checks import OneOf, checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.fine_prune import activations
 from bdlib.evaluation.apply_trigger import TargetLabel
-from bdlib.evaluation.trigger_analysis import rank_correlation
+from bdlib.evaluation.trigger_analysis import auc, rank_correlation
 from bdlib.models import readout_of
 from bdlib.types import Labels, Trigger
 
@@ -130,15 +130,6 @@ def jaccard(one: Positions, other: Int[Tensor, " q"]) -> float:
 def largest_share(labels: Labels) -> float:
     """The share of the commonest label; nan where there is none."""
     return (labels.bincount().max() / len(labels)).item() if len(labels) else float("nan")
-
-
-def auc(scores: Scores, wanted: Bool[Tensor, " n"]) -> float:
-    """How often a wanted image scores above another, ties counting half; nan where either kind is missing."""
-    from scipy.stats import mannwhitneyu
-
-    values, wanted = scores.detach().cpu().double(), wanted.cpu()
-    pairs = int(wanted.sum()) * int((~wanted).sum())
-    return float(mannwhitneyu(values[wanted], values[~wanted]).statistic) / pairs if pairs else float("nan")
 
 
 def spectral_auc(model: nn.Module, truth: Poisoned, *, target_label: int) -> float:

@@ -11,7 +11,8 @@ METHOD = ("#0072B2", "o")  # the chapter's method, whichever it is
 SECOND = ("#56B4E9", "v")  # the chapter's method as its authors released it, where the headline shows both
 CONTROLS = ("fine-tuning", "plain training", "ABL, random isolation", "random")
 STYLES = {"victim": VICTIM, "FUS": ("#009E73", "^")} | dict.fromkeys(CONTROLS, ("#D55E00", "s"))
-STYLES |= dict.fromkeys(("PDB, corner key", "NPD, after the last map", "AR, classifier alone"), SECOND)
+SECONDS = ("PDB, corner key", "NPD, after the last map", "AR, classifier alone", "NWC, share by rule")
+STYLES |= dict.fromkeys(SECONDS, SECOND)
 MEANINGS = {"clean": "#009E73", "triggered": "#CC79A7", "ACC": "#009E73", "ASR": "#CC79A7", "RA": "#56B4E9",
             "backdoor": "#CC79A7", "other": "#999999", "reproduced": "#009E73", "partly": "#F0E442",
             "not reproduced": "#E69F00", "not run": "#DDDDDD", "chance": "#999999"}  # fmt: skip

@@ -11,9 +11,12 @@ from torch.optim import SGD
 
 from bdlib.attacks.none import NoTrigger
 from bdlib.checks import ParameterError
-from bdlib.data.images import batches
+from bdlib.data.images import ImageSet, batches
 from bdlib.defenses.nwc import (
+    KEPT,
+    RATIOS,
     activeness_aware_fine_tune,
+    choose_ratio,
     convolutions,
     neuron_weight_change,
     nwc,
@@ -24,7 +27,7 @@ from bdlib.defenses.nwc import (
 from bdlib.evaluation.course import Course
 from bdlib.evaluation.metrics import evaluate
 from bdlib.evaluation.trigger_analysis import trigger_activated_change
-from bdlib.mechanisms.nwc import activeness, agreement, overlap, poison_unlearn, selected_shares
+from bdlib.mechanisms.nwc import activeness, agreement, overlap, poison_unlearn, selected_shares, shuffled, zeroing
 from bdlib.mechanisms.nwc import nwc as mechanism
 from bdlib.models import accuracy, resnet18, seeded
 from bdlib.training.loop import Schedule, train
@@ -218,6 +221,45 @@ def test_nwc_is_its_stages(backdoored, clean):
     assert torch.equal(weights(whole), weights(repaired))
 
 
+def test_the_rule_takes_the_largest_share_that_leaves_a_network_and_looks_at_clean_images_only(
+    backdoored, clean, change
+):
+    lowest = KEPT * accuracy(backdoored, clean)
+    emptied = {n: reinitialize(backdoored, change, neuron_ratio=n, weight_ratio=0.7) for n in RATIOS}
+    fitting = [n for n, network in emptied.items() if accuracy(network, clean) >= lowest]
+    ratio = choose_ratio(backdoored, change, clean, weight_ratio=0.7)
+    assert ratio == max(fitting, default=0.0) and ratio < 0.4  # at 0.4 the toy network is at chance, as all victims are
+    wrong = ImageSet(clean.images, (clean.labels + 1) % 4)
+    spoiled = train(deepcopy(backdoored), wrong, replace(REPAIR, epochs=0))
+    assert choose_ratio(spoiled, change, wrong, weight_ratio=0.0) == max(RATIOS)  # zeroing nothing costs nothing
+
+
+def test_no_share_stands_for_the_rule(backdoored, clean):
+    events = EventLog()
+    by_rule = nwc(backdoored, clean, **STAGES, neuron_ratio=None, on_event=events)
+    ratio = choose_ratio(backdoored, events["change"], clean, weight_ratio=0.7)
+    assert events["neuron_ratio"] == ratio
+    assert torch.equal(weights(by_rule), weights(nwc(backdoored, clean, **STAGES, neuron_ratio=ratio)))
+
+
+def test_zeroing_is_scored_in_both_orders_where_a_network_is_left(backdoored, clean, test_set, trigger, change):
+    options = dict(target_label=0, weight_ratio=0.7)
+    found = zeroing(backdoored, change, clean, test_set, trigger, **options, seed=5)
+    random = shuffled(change, seed=5)
+    assert all(torch.equal(a.sum(1).sort(0).values, b.sum(1).sort(0).values) for a, b in
+               zip(change.values(), random.values(), strict=True))  # fmt: skip
+    for name, order in (("zeroed", change), ("random", random)):
+        emptied = reinitialize(backdoored, order, neuron_ratio=0.1, weight_ratio=0.7)
+        assert found[f"{name}_0.1_asr"] == evaluate(emptied, test_set, trigger, target_label=0).asr
+    assert found["kept_share"] == choose_ratio(backdoored, change, clean, weight_ratio=0.7)
+    assert found["zeroed_kept_accuracy"] > 0.7 * accuracy(backdoored, test_set) > found["zeroed_0.4_accuracy"]
+
+
+def test_logits_that_are_all_nan_read_as_the_first_class():
+    """Exercise 1 of the chapter: argmax counts NaN as the largest number, and takes the first of equals."""
+    assert torch.tensor([1.0, torch.nan, 2.0]).argmax() == 1 and torch.full((10,), torch.nan).argmax() == 0
+
+
 def test_the_released_code_runs_one_epoch_more(backdoored, clean):
     asked = STAGES | {"epochs": 1}
     released = nwc(backdoored, clean, **asked, neuron_ratio=0.0, alpha=0.0, variant="released")
@@ -297,7 +339,12 @@ def test_the_record_holds_finite_measures_and_none_that_need_a_trigger_without_o
 
 def test_the_measure_does_not_unlearn_once_more(backdoored, clean, test_set, unlearned, change, monkeypatch):
     events = EventLog()
-    for name, value in (("unlearned", unlearned), ("change", change), ("reinitialized", backdoored)):
+    for name, value in (
+        ("unlearned", unlearned),
+        ("change", change),
+        ("neuron_ratio", 0.4),
+        ("reinitialized", backdoored),
+    ):
         events(name, value)
     monkeypatch.setattr("bdlib.mechanisms.nwc.unlearn", None)
     options = dict(unlearning_rate=3e-3, batch_size=64, augmentation=None, target_label=0)

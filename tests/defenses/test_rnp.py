@@ -4,6 +4,7 @@ from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,9 @@ from bdlib.mechanisms.rnp import (
     exposure,
     lowest_masks,
     oracle_choice,
+    order_scores,
+    pruning_sweep,
     remaining_filters,
-    threshold_sweep,
 )
 from bdlib.mechanisms.rnp import rnp as measure
 from bdlib.models import accuracy, seeded, small_resnet
@@ -192,13 +194,30 @@ def test_backdoor_filters_are_the_most_moved_of_each_layer():
     assert lowest_masks(torch.tensor([0.5, 0.0, 1.0, 0.0]), 0.5).tolist() == [1, 3]
 
 
-def test_the_sweep_and_its_oracle(backdoored, masks, test_set, trigger):
-    sweep = threshold_sweep(backdoored, masks, test_set, trigger=trigger, target_label=0)
-    assert sweep["pruned"].is_monotonic_increasing and sweep["pruned"].iloc[0] == 0
-    direct = evaluate(prune(backdoored, masks, 0.5), test_set, trigger, target_label=0)
-    row = sweep[sweep["threshold"] == 0.5].iloc[0]
-    assert (row["accuracy"], row["asr"]) == (direct.clean_accuracy, direct.asr)
+def test_the_sweep_prunes_the_lowest_masks_whatever_their_size(backdoored, masks, test_set, trigger):
+    """Masks that all lie above 0.9 have an order too: a sweep of thresholds up to 0.9 would prune nothing by them."""
+    attack = dict(trigger=trigger, target_label=0, shares=(0.05, 0.1))
+    sweep = pruning_sweep(backdoored, masks, test_set, **attack)
+    high = {layer: 0.95 + 0.05 * mask for layer, mask in masks.items()}
+    assert joined(high).min() > THRESHOLDS[-1]
+    assert sweep.equals(pruning_sweep(backdoored, high, test_set, **attack))
+    assert sweep["pruned"].tolist() == [0, round(0.05 * len(joined(masks))), round(0.1 * len(joined(masks)))]
+    values = joined(masks)
+    cut = values.sort().values[sweep["pruned"].iloc[1] - 1].item()
+    if (values <= cut).sum() == sweep["pruned"].iloc[1]:  # no ties at the cut
+        direct = evaluate(prune(backdoored, masks, cut), test_set, trigger, target_label=0)
+        assert (sweep["accuracy"].iloc[1], sweep["asr"].iloc[1]) == (direct.clean_accuracy, direct.asr)
     assert oracle_choice(sweep)["der"] == sweep["der"].max()
+
+
+def test_an_order_is_judged_at_a_price():
+    """A broken network's low success rate does not count, and the smallest share that removes the backdoor does."""
+    rows = {"share": [0.0, 0.1, 0.2, 0.3], "pruned": [0, 1, 2, 3], "accuracy": [0.9, 0.88, 0.86, 0.5],
+            "asr": [1.0, 0.4, 0.1, 0.0], "der": [0.5, 0.79, 0.93, 0.8]}  # fmt: skip
+    scores = order_scores(pd.DataFrame(rows))
+    assert scores["floor_asr"] == 0.1 and scores["removal_share"] == 0.2 and scores["oracle_pruned"] == 2
+    worse = order_scores(pd.DataFrame(rows | {"accuracy": [0.9, 0.88, 0.5, 0.4]}))
+    assert worse["floor_asr"] == 0.4 and worse["removal_share"] == 1.0
 
 
 def test_what_is_measured_with_a_trigger_and_without(run, backdoored, unlearned, clean, test_set, trigger):
@@ -215,11 +234,13 @@ def test_what_is_measured_with_a_trigger_and_without(run, backdoored, unlearned,
     assert measure(backdoored, backdoored, clean, test_set, trigger, EventLog(), target_label=0) == {}
 
 
-def test_the_measure_trains_nothing(run, backdoored, clean, test_set, trigger, monkeypatch):
-    """All that it needs of the stages was told on the way: the run is not made once more."""
+def test_the_measure_does_not_run_the_stages_once_more(run, backdoored, clean, test_set, trigger, monkeypatch):
+    """All that it needs of them was told on the way; only the search for a trigger takes gradients, of its input."""
     defended, events = run
     monkeypatch.setattr(torch.Tensor, "backward", None)
-    assert measure(backdoored, defended, clean, test_set, trigger, events, target_label=0)["unlearning_steps"] > 0
+    measured = measure(backdoored, defended, clean, test_set, trigger, events, target_label=0)
+    assert measured["unlearning_steps"] > 0 and measured["lowest_floor_asr"] <= measured["random_floor_asr"]
+    assert {"detection_auc", "victim_detection_auc", "errors_at_target", "recovered_likeness"} < measured.keys()
 
 
 @pytest.mark.parametrize(
