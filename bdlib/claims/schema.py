@@ -55,7 +55,9 @@ class Claim(Reading, frozen=True):
     each: Text = "attack"  # the parameter whose values are the groups
     tolerance: float = Field(0.0, ge=0, allow_inf_nan=False, description="a number from 0")
     unit: Literal["points", "number"] | None = Field(None, description="points or number")
-    scales: tuple[Scale, ...] = Field(SCALES, strict=False, min_length=1, description="a list of quick, cifar and paper")
+    scales: tuple[Scale, ...] = Field(
+        SCALES, strict=False, min_length=1, description="a list of quick, cifar and paper"
+    )
 
     @property
     def other(self) -> Reading | None:

@@ -19,6 +19,7 @@ from bdlib.runtime import added_field
 from bdlib.training.loop import Schedule
 from bdlib.types import Relabel
 
+HIGHEST_RATES = {"narrow_preact_resnet18": 0.2}  # of the victims' schedule; 0.1 for the others
 SMALLEST_IMAGES = {"vgg19_bn": 32}  # pixels; it halves its maps five times, and nothing is left of smaller images
 
 
@@ -79,8 +80,8 @@ class VictimConfig(CheckedFields):
 
     @property
     def schedule(self) -> Schedule:
-        """One-cycle SGD from rate 0.1 with crop and mirroring: the fastest schedule to a well-fitted victim."""
-        return Schedule(self.victim_epochs, 0.1, anneal="one_cycle", batch_size=self.victim_batch_size,
+        """One-cycle SGD with crop and mirroring: the fastest schedule to a well-fitted victim."""
+        return Schedule(self.victim_epochs, HIGHEST_RATES.get(self.model, 0.1), anneal="one_cycle", batch_size=self.victim_batch_size,
                         augmentation=self.facts.augmentation, seed=self.seed)  # fmt: skip
 
     @property

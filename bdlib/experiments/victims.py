@@ -23,6 +23,7 @@ from bdlib.data.datasets import load_dataset, source_of
 from bdlib.data.images import ImageSet, split
 from bdlib.data.tensor_files import load_tensors
 from bdlib.evaluation.metrics import Scores, evaluate_attack
+from bdlib.experiments import zoo
 from bdlib.experiments.checkpoints import (
     LEARNED,
     load_checkpoint,
@@ -33,7 +34,6 @@ from bdlib.experiments.checkpoints import (
     without_trigger,
 )
 from bdlib.experiments.config import VictimConfig
-from bdlib.experiments import zoo
 from bdlib.experiments.keys import made_of, selection_key, trigger_key, victim_name
 from bdlib.experiments.sources import made_from_these_data
 from bdlib.folders import CACHE
@@ -78,7 +78,7 @@ def load_data(config: VictimConfig) -> tuple[ImageSet, ImageSet]:
 
 
 def load_victim(config: VictimConfig, *, progress: bool = False) -> nn.Module:
-    """The model trained as the attack has it, in evaluation mode; from the zoo, or the cache, where it is there already.
+    """The model trained as the attack has it, in evaluation mode; from the zoo or the cache where it is there.
 
     `progress` prints a line an epoch. Several processes that want the same victim train it once. A cached file that
     cannot be read is warned about, and made anew.

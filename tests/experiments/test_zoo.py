@@ -40,7 +40,7 @@ def test_a_planned_victim_has_the_same_weights_before_and_after_it_is_published(
     path = published.publish(config)
     assert path == victims.victim_path(config) == zoo.zoo_path(config)
     assert equal(victims.load_victim(config), trained)
-    model, trigger, target_label = load_victim("fashion", "badnets", seed=0)
+    model, _, target_label = load_victim("fashion", "badnets", seed=0)
     assert equal(model, trained) and target_label == 0 and not model.training
     scores, row = victims.evaluate_victim(config, model, victims.load_data(config)[1]), zoo.manifest()[path.name]
     assert (scores.clean_accuracy, scores.asr) == (row.clean_accuracy, row.asr)
@@ -59,7 +59,7 @@ def test_a_learned_trigger_is_published_with_its_victim(attack, zoo_folder):
     published.publish(config)
     for file in victims.CACHE.rglob("*.safetensors"):
         file.unlink()
-    _, trigger, _ = load_victim("fashion", attack)
+    trigger = load_victim("fashion", attack).trigger
     assert equal(trigger, victims.load_trigger(config)) if isinstance(trigger, torch.nn.Module) else trigger
     assert not list(victims.CACHE.rglob("*.safetensors"))  # nothing was made anew
 
