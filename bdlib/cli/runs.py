@@ -111,7 +111,8 @@ def zoo(train: bool) -> None:
     """List the victims that zoo/victims.yaml plans, with the scores of those that are published.
 
     A published victim is a file of about 2 MB in zoo/, verified by its SHA-256 when it is used: a defense can be
-    rerun without training any network. With --train the missing ones are trained, in their order, about twelve minutes each.
+    rerun without training any network. With --train the missing ones are trained, in their order; one takes about
+    twelve minutes on two cores.
 
     \b
     Example:

@@ -81,7 +81,8 @@ class VictimConfig(CheckedFields):
     @property
     def schedule(self) -> Schedule:
         """One-cycle SGD with crop and mirroring: the fastest schedule to a well-fitted victim."""
-        return Schedule(self.victim_epochs, HIGHEST_RATES.get(self.model, 0.1), anneal="one_cycle", batch_size=self.victim_batch_size,
+        rate = HIGHEST_RATES.get(self.model, 0.1)
+        return Schedule(self.victim_epochs, rate, anneal="one_cycle", batch_size=self.victim_batch_size,
                         augmentation=self.facts.augmentation, seed=self.seed)  # fmt: skip
 
     @property

@@ -1,8 +1,8 @@
 """The zoo: victims that are published with the book, so that a defense can be rerun without training any.
 
 zoo/victims.yaml plans them. zoo/manifest.csv lists the files that are there, each with its SHA-256, its settings and
-its scores. Weights are in half precision. A planned victim is rounded when it is trained, so that the published file and
-the cached one hold the same numbers.
+its scores. Weights are in half precision. A planned victim is rounded when it is trained, so that the published file
+and the cached one hold the same numbers.
 """
 
 import csv

@@ -203,7 +203,7 @@ MODELS: dict[str, Callable[[int, int, Statistics, Statistics], nn.Module]] = {
 
 
 def _residual(
-    block: type[_PreActBlock] | type[_SmallBlock], channels: int, num_classes: int, mean: Statistics, std: Statistics, *,
+    block: type[_PreActBlock | _SmallBlock], channels: int, num_classes: int, mean: Statistics, std: Statistics, *,
     stem: tuple[int, int], widths: tuple[int, ...], strides: tuple[int, ...], blocks: int,
 ) -> nn.Sequential:  # fmt: skip
     """Normalization, the stem (width, stride), stages `layer1`, `layer2`, ... of residual blocks, and the `head`."""
