@@ -1,5 +1,7 @@
 """The records of a study, as the chapters read them."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from bdlib.experiments import notebooks, records
@@ -35,7 +37,7 @@ def freshness(paper: str, profile: str = "quick") -> str:
 
     A record that was made by another version of the code has another name: it counts as missing.
     """
-    planned = [records.path(paper, profile, point) for point in notebooks.grid(paper, profile)]
+    planned = _planned(paper, profile)
     present = records.read_present(planned).values()
     commits = ", ".join(sorted({record.runtime["commit"] for record in present}))
     origin = f" (made by commit {commits})" if present else ""
@@ -46,6 +48,11 @@ def progress(profile: str) -> pd.DataFrame:
     """How many of the runs that each notebook's studies plan are here: columns paper, planned, here."""
     rows = []
     for paper in notebooks.papers():
-        planned = [records.path(paper, profile, point) for point in notebooks.grid(paper, profile)]
+        planned = _planned(paper, profile)
         rows.append({"paper": paper, "planned": len(planned), "here": len(records.read_present(planned))})
     return pd.DataFrame(rows)
+
+
+def _planned(paper: str, profile: str) -> list[Path]:
+    """The records that a paper's studies plan, each once: points that differ in no number share a record."""
+    return list(dict.fromkeys(records.path(paper, profile, point) for point in notebooks.grid(paper, profile)))
