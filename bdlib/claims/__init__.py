@@ -3,9 +3,10 @@
 from bdlib.claims.board import claims_table, styled, verdict_counts, verdict_table, verify
 from bdlib.claims.schema import SCALES, Claim, ClaimError, Scale, load_claims
 from bdlib.claims.values import check_claim, claim_values
-from bdlib.claims.verdicts import VERDICTS, judge
+from bdlib.claims.verdicts import VERDICTS, is_asked, judge
 
 __all__ = [
-    "SCALES", "VERDICTS", "Claim", "ClaimError", "Scale", "check_claim", "claim_values", "claims_table", "judge",
+    "SCALES", "VERDICTS", "Claim", "ClaimError", "Scale", "check_claim", "claim_values", "claims_table", "is_asked",
+    "judge",
     "load_claims", "styled", "verdict_counts", "verdict_table", "verify",
 ]  # fmt: skip

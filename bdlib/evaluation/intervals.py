@@ -7,12 +7,24 @@ from pydantic import Field
 
 from bdlib.checks import ParameterError, checked
 
+LEVEL = 0.95  # of every interval in the book, unless it says otherwise
+
+
+@checked
+def joint_level(intervals: Annotated[int, Field(ge=1)], *,
+                level: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = LEVEL) -> float:  # fmt: skip
+    """The level that each of several intervals needs, so that all of them hold together at `level` (Bonferroni).
+
+    Example: ``joint_level(4)`` gives 0.9875.
+    """
+    return 1 - (1 - level) / intervals
+
 
 @checked
 def seed_interval(
     values: Sequence[Annotated[float, Field(allow_inf_nan=False)]],
     *,
-    level: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.95,
+    level: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = LEVEL,
 ) -> tuple[float, float, float]:
     """Mean, and the two ends of Student's t interval for the mean over seeds.
 
