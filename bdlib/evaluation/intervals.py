@@ -39,3 +39,21 @@ def seed_interval(
     mean = sum(values) / len(values)
     half = float(t.ppf((1 + level) / 2, len(values) - 1) * sem(values))  # t.interval is nan where values are equal
     return mean, mean - half, mean + half
+
+
+@checked
+def paired_p_value(differences: Sequence[Annotated[float, Field(allow_inf_nan=False)]]) -> float:
+    """How likely differences over seeds of this size are if their mean is zero: Student's paired test, two-sided.
+
+    Zero where all differences are the same and not zero. Raises ParameterError for fewer than two values.
+
+    Example: ``paired_p_value([0.1, 0.2, 0.3])`` gives about 0.07.
+    """
+    if len(differences) < 2:
+        raise ParameterError(f"differences: {len(differences)} seed(s) given, a test needs at least 2")
+    from scipy.stats import sem, t
+
+    mean, error = sum(differences) / len(differences), float(sem(differences))
+    if error == 0:
+        return float(mean == 0)
+    return float(2 * t.sf(abs(mean) / error, len(differences) - 1))

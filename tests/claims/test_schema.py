@@ -34,7 +34,10 @@ from bdlib.files import FileError
         ({"premise": {"expected": "above 0"}}, "premise: reason: missing"),
         ({"premise": "above 0"}, "premise: 'above 0' must be a mapping of expected and"),
         ({"floor": {}}, "floor: expected: missing"),
-        ({"floor": {"above": 0.5, "expected": "above 0"}}, "floor: above: no such key; there are metric, method, where, expected"),
+        (
+            {"floor": {"above": 0.5, "expected": "above 0"}},
+            "floor: above: no such key; there are metric, method, where, expected",
+        ),
         ({"floor": {"expected": "above half"}}, "floor: expected: 'above half' must be below"),
         ({"floor": {"expected": "above 0", "how": "ratio"}}, "floor: how: 'ratio' must be value without versus"),
         ({"floor": {"expected": "above 0", "versus": {"metrics": "ra"}}}, "floor: versus: metrics: no such key"),
