@@ -1,6 +1,9 @@
 """How sure we are of a mean over seeds."""
 
 from collections.abc import Sequence
+from functools import cache
+from math import sqrt
+from statistics import stdev
 from typing import Annotated
 
 from pydantic import Field
@@ -34,11 +37,17 @@ def seed_interval(
     """
     if len(values) < 2:
         raise ParameterError(f"values: {len(values)} seed(s) given, an interval needs at least 2")
-    from scipy.stats import sem, t
-
     mean = sum(values) / len(values)
-    half = float(t.ppf((1 + level) / 2, len(values) - 1) * sem(values))  # t.interval is nan where values are equal
+    half = _student_quantile((1 + level) / 2, len(values) - 1) * stdev(values) / sqrt(len(values))
     return mean, mean - half, mean + half
+
+
+@cache
+def _student_quantile(share: float, degrees: int) -> float:
+    """The quantile of Student's t distribution."""
+    from scipy.stats import t
+
+    return float(t.ppf(share, degrees))
 
 
 @checked
@@ -51,9 +60,9 @@ def paired_p_value(differences: Sequence[Annotated[float, Field(allow_inf_nan=Fa
     """
     if len(differences) < 2:
         raise ParameterError(f"differences: {len(differences)} seed(s) given, a test needs at least 2")
-    from scipy.stats import sem, t
+    from scipy.stats import t
 
-    mean, error = sum(differences) / len(differences), float(sem(differences))
+    mean, error = sum(differences) / len(differences), stdev(differences) / sqrt(len(differences))
     if error == 0:
         return float(mean == 0)
     return float(2 * t.sf(abs(mean) / error, len(differences) - 1))

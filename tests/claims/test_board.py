@@ -24,8 +24,15 @@ def test_no_column_keeps_its_lines_from_breaking_but_intervals_stay_whole():
 @pytest.fixture
 def two_scales():
     """A claim that both scales answer, and one that only the smaller is asked."""
-    one = {"claim": "One.", "where": "abstract", "expected": "below 10 %", "verdict, paper": "undecided",
-           "verdict, quick": "reproduced", "measured, paper": "a 5.0 (one seed)", "measured, quick": "a 1 [0, 2]"}
+    one = {
+        "claim": "One.",
+        "where": "abstract",
+        "expected": "below 10 %",
+        "verdict, paper": "undecided",
+        "verdict, quick": "reproduced",
+        "measured, paper": "a 5.0 (one seed)",
+        "measured, quick": "a 1 [0, 2]",
+    }
     other = one | {"claim": "<Two>", "verdict, paper": board.NOT_ASKED, "measured, paper": ""}
     return pd.DataFrame([one, other])
 
