@@ -1,10 +1,13 @@
 """The accepted verdicts, which may get better but not worse."""
 
+from collections import Counter
+
 import pytest
 
-from bdlib.claims import SCALES, ClaimError, accepted, is_asked, load_claims, verify
+from bdlib.claims import SCALES, VERDICTS, ClaimError, accepted, is_asked, largest_scale_run, load_claims, verify
 from bdlib.claims.verdicts import judge
 from bdlib.files import FileError
+from bdlib.folders import ROOT
 
 
 def test_worse_better_new_and_vanished():
@@ -77,3 +80,10 @@ def test_no_committed_verdict_has_become_worse(scale):
     assert not worse
     if better and accepted.accepted_verdicts(scale):
         print("to be accepted:", *better, sep="\n")
+
+
+def test_the_readme_gives_the_counts_of_the_accepted_verdicts():
+    words = " ".join((ROOT / "README.md").read_text().split())
+    counts = Counter(accepted.accepted_verdicts(largest_scale_run()).values())
+    listed = ", ".join(f"{counts[verdict]} are {verdict}" for verdict in VERDICTS if counts[verdict])
+    assert f"Of {counts.total()} claims of the papers, {listed} (`make verify`" in words
