@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from bdlib import cli
+from bdlib import claims, cli
+from bdlib.cli import options
 from bdlib.evaluation.metrics import Scores
 from bdlib.experiments import manifest, notebooks, records
 from bdlib.experiments import run as experiments
@@ -227,6 +228,10 @@ def test_the_manifest_command_writes_the_tables_and_names_failures(two_planned, 
     two_planned[1].failure.write_text("Traceback\nValueError: no\n")
     done = call("manifest")
     assert done.exit_code == 1 and f"{two_planned[1].path.stem}.failed.txt: ValueError: no" in done.stderr
+
+
+def test_verdicts_can_be_asked_for_at_every_scale():
+    assert {*options.SCALES.choices} == {*claims.SCALES}
 
 
 def test_verify_fails_only_where_a_verdict_got_worse(monkeypatch):

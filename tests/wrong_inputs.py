@@ -56,7 +56,7 @@ def functions() -> dict[str, Callable[..., Any]]:
               apply_trigger.AllToOne, apply_trigger.AllToAll, metrics.Scores, metrics.evaluate,
               metrics.evaluate_attack, metrics.defense_effectiveness, metrics.robustness_improvement,
               metrics.broken_premises, image_quality.psnr, image_quality.ssim, image_quality.spectrum,
-              intervals.seed_interval]  # fmt: skip
+              intervals.seed_interval, intervals.joint_level, intervals.paired_p_value]  # fmt: skip
     found |= {function.__name__: function for function in others}
     once = {getattr(f, "__func__", getattr(f, "func", f)): name for name, f in reversed(found.items())}
     return {name: function for name, function in found.items() if name in once.values()}  # most attacks share methods
@@ -73,7 +73,8 @@ def right(name: str) -> dict[str, Any]:
         "truth": Poisoned(data, data.labels == 1), "events": EventLog(), "schedule": Schedule(1, 0.01, batch_size=8),
         "selected": {"ids": torch.arange(3)}, "poison_rate": 0.2, "seed": 0, "fraction": 0.5, "count": 8, "size": 8,
         "pixels": data.images, "before": scores, "after": scores, "changed": images, "residual": images,
-        "values": [0.1, 0.2, 0.3], "epochs": 1, "learning_rate": 0.01, "channels": 3, "num_classes": 4,
+        "values": [0.1, 0.2, 0.3], "differences": [0.1, 0.2, 0.3], "intervals": 4, "epochs": 1, "learning_rate": 0.01,
+        "channels": 3, "num_classes": 4,
         "mean": STATISTICS[0], "std": STATISTICS[1], "beta": (1.0,) * 3, "NUMBERS_VERSION": 1, "augmentation": None,
         "layers": ["layer3"], "images": data.images if name == "ImageSet" else images, "labels": data.labels,
         "selection": "random", "clean_accuracy": 0.9, "asr": 0.9, "robust_accuracy": 0.1, "clean_accuracy_others": 0.9,

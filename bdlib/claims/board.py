@@ -1,8 +1,6 @@
-"""All verdicts side by side: the table at the head of a chapter, the scoreboard, and what `bdlib verify` prints."""
+"""All verdicts side by side: the table at the head of a chapter, and the scoreboard."""
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,28 +8,38 @@ import pandas as pd
 from bdlib import folders
 from bdlib.claims import schema
 from bdlib.claims.schema import SCALES, Claim, Scale
-from bdlib.claims.values import check_claim
-from bdlib.claims.verdicts import VERDICTS, judge
-from bdlib.files import FileError, read_text, write_whole
+from bdlib.claims.verdicts import VERDICTS, is_asked, judge
 
 NOT_ASKED = "not asked"  # at this scale
+INTERVALS = (
+    "In brackets: the 95 % interval over seeds of each group, or, where the groups of a claim answer differently, "
+    "intervals that hold together at 95 % (Bonferroni)."
+)
 
 
 def claims_table(claims: list[Claim]) -> pd.DataFrame:
     """A row a claim, as text: what it says and where, verdict at each scale, what was expected and measured.
 
-    The column of what was measured at a scale is there only where something was.
+    The largest scale comes first. The column of what was measured at a scale is there only where something was.
     """
     rows = []
     for claim in claims:
         judgments = {scale: judge(claim, scale) for scale in SCALES}
         row = {"paper": claim.paper, "claim": claim.statement, "where": claim.source}
-        row |= {f"verdict, {s}": judgments[s].verdict if s in claim.scales else NOT_ASKED for s in SCALES}
+        row |= {f"verdict, {s}": judgments[s].verdict if is_asked(claim, s) else NOT_ASKED for s in SCALES}
         row |= {"expected": claim.expectation}
         rows.append(row | {f"measured, {scale}": "\n".join(judgments[scale].measured) for scale in SCALES})
     verdicts, measured = ([f"{what}, {scale}" for scale in SCALES] for what in ("verdict", "measured"))
     table = pd.DataFrame(rows, columns=["paper", "claim", "where", *verdicts, "expected", *measured])
     return table.drop(columns=[name for name in measured if not table[name].any()])
+
+
+def largest_scale_run(paper: str = "*") -> Scale:
+    """The largest scale of which there are records of a paper, or of any; the smallest scale where there are none.
+
+    Example: ``claims.largest_scale_run("nad")``.
+    """
+    return next((scale for scale in SCALES if any((folders.RESULTS / scale).glob(f"{paper}/*.json"))), SCALES[-1])
 
 
 def verdict_table(paper: str) -> Any:
@@ -46,21 +54,32 @@ def verdict_table(paper: str) -> Any:
 
 
 def styled(table: pd.DataFrame, name: str) -> Any:
-    """A table of claims as a page shows it: nothing cut off, the place in the paper under each claim, a line a group.
+    """A table of claims as a page shows it: a column a scale with the verdict above what was measured, a line a group.
 
-    `name` tells it from the other tables of a page.
+    The place in the paper and the bound are under each claim. A scale at which none of the claims has been run has no
+    column, but is named in the caption. `name` tells the table from others of a page.
     """
-    texts = [
-        f"{text}\n({place})" if place else text for text, place in zip(table["claim"], table["where"], strict=True)
-    ]
-    shown = table.assign(claim=texts).drop(columns="where").style.hide(axis="index").format(escape="html")
+    kinds = {scale: {*table[f"verdict, {scale}"]} - {NOT_ASKED, "not run", ""} for scale in SCALES}
+    ran = [scale for scale in SCALES if kinds[scale]]
+    about = zip(table["claim"], table["where"], table["expected"], strict=True)
+    texts = [f"{text}\n({place})\nExpected: {bound}" if place else text for text, place, bound in about]
+    cells = {f"{scale} scale": [_cell(row, scale) for _, row in table.iterrows()] for scale in ran}
+    shown = pd.DataFrame({"claim": texts} | cells).style.hide(axis="index").format(escape="html")
     layout = {"text-align": "left", "vertical-align": "top", "font-size": "0.8em", "padding": "0.3em 0.5em"}
-    shown = shown.set_uuid(f"verdicts-{name}").set_properties(**layout, **{"white-space": "pre-line"})
-    shown = shown.set_properties(subset=["claim"], **{"min-width": "14em"})
-    unbroken = [column for column in table if column.startswith(("measured", "verdict"))]
-    return shown.set_properties(subset=unbroken, **{"white-space": "pre"}).set_table_attributes(
-        'class="table dataframe"'
+    shown = shown.set_properties(**layout, **{"white-space": "pre-line", "min-width": "11em"})
+    bold = [{"selector": f"td.col{1 + i}::first-line", "props": "font-weight: bold"} for i in range(len(ran))]
+    caption = {"selector": "caption", "props": "caption-side: bottom; text-align: left; font-size: 0.8em"}
+    shown = shown.set_table_styles([*bold, caption]).set_table_attributes('class="table dataframe"')
+    missing = [scale for scale in SCALES if scale not in ran]
+    return shown.set_uuid(f"verdicts-{name}").set_caption(
+        INTERVALS + (f" Not run yet: {', '.join(missing)} scale." if missing else "")
     )
+
+
+def _cell(row: pd.Series, scale: str) -> str:
+    """Verdict and measurements at a scale; an interval is not broken between lines."""
+    measured = re.sub(r"(\S+) \[(\S+), (\S+)\]", "\\1\u00a0[\\2,\u00a0\\3]", row.get(f"measured, {scale}", ""))
+    return f"{row[f'verdict, {scale}']}\n{measured}".strip()
 
 
 def verdict_counts(table: pd.DataFrame, scale: str) -> pd.DataFrame:
@@ -68,74 +87,3 @@ def verdict_counts(table: pd.DataFrame, scale: str) -> pd.DataFrame:
     asked = table[table[f"verdict, {scale}"] != NOT_ASKED]
     counts = pd.crosstab(asked["paper"], asked[f"verdict, {scale}"])
     return counts.reindex(index=list(dict.fromkeys(table["paper"])), columns=list(VERDICTS), fill_value=0)
-
-
-def verify(scales: Sequence[Scale] = SCALES, *, accept: bool = False) -> list[str]:
-    """Print every claim with its verdict at each of `scales`; returns a line for each that is worse than accepted.
-
-    The accepted verdicts are in results/<scale>/verdicts.csv. With `accept`, today's are written there, and nothing is
-    returned. Raises ClaimError for a claim that cannot be read, or that no planned run will answer.
-    """
-    claims = schema.load_claims()
-    for claim in claims:
-        check_claim(claim)
-    return [line for scale in scales for line in _verify_at(scale, claims, accept)]
-
-
-def _verify_at(scale: Scale, claims: list[Claim], accept: bool) -> list[str]:
-    verdicts = {}
-    for claim in (claim for claim in claims if scale in claim.scales):
-        judgment = judge(claim, scale)
-        verdicts[claim.id] = judgment.verdict
-        measured = "; ".join(judgment.measured) or "no record"
-        print(f"{scale:6}{judgment.verdict:16}{claim.id}: {measured}; expected {claim.expectation}")
-    before, has_run = accepted_verdicts(scale), bool(set(verdicts.values()) - {"not run"})
-    worse, better = verdict_changes(before, verdicts)
-    if accept and (before or has_run):
-        print(f"{scale}: {len(verdicts)} verdicts accepted in {accept_verdicts(scale, verdicts).name}")
-        return []
-    if better and has_run:
-        print("\n".join([f"{scale}: better or new; `bdlib verify --accept` accepts:", *better]))
-    return [f"{scale}: {line}" for line in worse]
-
-
-def accepted_verdicts(scale: str) -> dict[str, str]:
-    """The committed verdicts, by claim. Raises FileError for a table that `accept_verdicts` did not write."""
-    path = _accepted_file(scale)
-    if not path.exists():
-        return {}
-    verdicts: dict[str, str] = {}
-    lines = read_text(path).splitlines()
-    if lines[:1] != ["id,verdict"]:
-        raise FileError(f"{path}, line 1: must be id,verdict")
-    for number, line in enumerate(lines[1:], 2):
-        name, _, verdict = line.partition(",")
-        if not re.fullmatch("[a-z0-9_-]+", name) or verdict not in VERDICTS or name in verdicts:
-            raise FileError(f"{path}, line {number}: {line[:80]!r} must be a new id and one of {', '.join(VERDICTS)}")
-        verdicts[name] = verdict
-    return verdicts
-
-
-def accept_verdicts(scale: str, verdicts: Mapping[str, str]) -> Path:
-    """Write verdicts by claim as those with which later ones are compared; returns the file."""
-    table = pd.DataFrame(sorted(verdicts.items()), columns=["id", "verdict"])
-    return write_whole(_accepted_file(scale), table.to_csv(index=False).encode())
-
-
-def _accepted_file(scale: str) -> Path:
-    return folders.RESULTS / scale / "verdicts.csv"
-
-
-def verdict_changes(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """What got worse, or vanished, and what got better, or is new, since `before`; a line each."""
-    worse, better = [], []
-    for name in sorted({*before, *now}):
-        old, new = before.get(name), now.get(name)
-        if old is None:
-            better.append(f"{name}: new, {new}")
-        elif new is None:
-            worse.append(f"{name}: was {old}, has vanished")
-        elif old != new:
-            lines = worse if VERDICTS.index(new) > VERDICTS.index(old) else better
-            lines.append(f"{name}: was {old}, is {new}")
-    return worse, better

@@ -8,15 +8,16 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, Field, ValidationError
 
+from bdlib.claims.reading import Comparison, Condition, Reading, Text
 from bdlib.experiments import notebooks
 from bdlib.folders import ROOT
 
 FILE = ROOT / "book" / "claims.yaml"
-Scale: TypeAlias = Literal["quick", "cifar", "paper"]
+Scale: TypeAlias = Literal["paper", "cifar", "quick"]  # the largest first: so tables and verdicts begin with it
 SCALES: tuple[Scale, ...] = get_args(Scale)
-SHARES = ("acc", "asr", "ra")  # the metrics that are fractions of the test images
-Text: TypeAlias = Annotated[str, Field(pattern=r"\S", description="text")]
-Setting: TypeAlias = bool | int | float | str | list[int | float | str]
+CONDITIONS = ("premise", "floor")
+Changes: TypeAlias = dict[str, Any] | None
+CONDITION = "a mapping of expected and, where they differ from the claim's, metric, method, where, versus and how"
 
 
 class ClaimError(ValueError):
@@ -26,78 +27,33 @@ class ClaimError(ValueError):
         return [f"ClaimError: {self}"]
 
 
-class Reading(BaseModel, frozen=True, strict=True, extra="forbid"):
-    """What is read from the records of a study: one metric of one method, for every run or for some."""
-
-    metric: Text  # acc, asr, ra, der, seconds, or a name under `measured` in the records
-    method: Text  # what the study calls it; "victim" for the model before the defense
-    where: dict[str, Setting] = Field({}, description="parameters and their values, such as {rho: 2.0}")
-
-    def __str__(self) -> str:
-        chosen = ", ".join(f"{name}={value!r}" for name, value in self.where.items())
-        return f"{self.metric} of {self.method}" + (f" where {chosen}" if chosen else "")
-
-
-class Claim(Reading, frozen=True):
+class Claim(Comparison, frozen=True):
     """One entry of book/claims.yaml; the head of that file explains the keys."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9_-]+$", description="small letters, digits, - and _")]
     paper: Text
     source: Text
     statement: Text
-    expected: Annotated[str, Field(pattern=r"^(below|above|equal) -?\d+(\.\d+)?(e-?\d+)?$",
-                                   description="below, above or equal, a blank, and a number")]  # fmt: skip
     study: Text = "headline"
-    versus: Text | dict[str, Any] | None = Field(None, description="a method, or a mapping of metric, method and where")
-    how: Literal["value", "difference", "ratio", "correlation"] = Field(
-        "value", description="value, difference, ratio or correlation"
-    )
     each: Text = "attack"  # the parameter whose values are the groups
-    tolerance: float = Field(0.0, ge=0, allow_inf_nan=False, description="a number from 0")
-    unit: Literal["points", "number"] | None = Field(None, description="points or number")
+    premise: Changes = Field(None, description=f"{CONDITION}, and reason")
+    floor: Changes = Field(None, description=CONDITION)
     scales: tuple[Scale, ...] = Field(
-        SCALES, strict=False, min_length=1, description="a list of quick, cifar and paper"
+        SCALES, strict=False, min_length=1, description=f"a list of {' and '.join(SCALES)}"
     )
 
-    @property
-    def other(self) -> Reading | None:
-        """What the claim's own reading is compared with: the same metric, method and runs, but for `versus`."""
-        if self.versus is None:
+    def condition(self, key: str) -> Condition | None:
+        """The claim's `premise` or `floor`. What it does not say is as in the claim, of the defended model.
+
+        A floor is about acc unless it says otherwise.
+        """
+        changes = getattr(self, key)
+        if changes is None:
             return None
-        changes = {"method": self.versus} if isinstance(self.versus, str) else self.versus
-        return Reading.model_validate({name: getattr(self, name) for name in Reading.model_fields} | changes)
-
-    @property
-    def bound(self) -> tuple[str, float]:
-        """Below, above or equal; and the number."""
-        side, number = self.expected.split()
-        return side, float(number)
-
-    @property
-    def is_share(self) -> bool:
-        """Whether the claim is about one share of images, and so about a number between zero and one."""
-        return self.how == "value" and self.metric in SHARES
-
-    @property
-    def factor(self) -> float:
-        """What a value is multiplied by when shown: 100 for points, 1 for plain numbers."""
-        metrics = {reading.metric for reading in (self, self.other) if reading}
-        points = self.unit == "points" or (
-            self.unit is None and self.how in ("value", "difference") and metrics <= {*SHARES}
-        )
-        return 100.0 if points else 1.0
-
-    def text(self, value: float) -> str:
-        """A value in the claim's unit."""
-        return f"{100 * value:.1f}" if self.factor == 100 else f"{value:.3g}"
-
-    @property
-    def expectation(self) -> str:
-        """The bound and its tolerance as a reader sees them."""
-        side, number = self.bound
-        sign = (" %" if self.is_share else " points") if self.factor == 100 else ""
-        slack = f" (tolerance {self.factor * self.tolerance:g})" if self.tolerance else ""
-        return f"{side} {self.factor * number:g}{sign}{slack}"
+        defended = self.other if self.method == "victim" and self.other else self
+        own = {name: getattr(defended, name) for name in Reading.model_fields}
+        own |= {"how": "difference" if "versus" in changes else "value"} | ({"metric": "acc"} if key == "floor" else {})
+        return Condition.model_validate(own | changes)
 
 
 def load_claims(path: Path = FILE) -> list[Claim]:
@@ -127,13 +83,9 @@ def read_claim(entry: Any) -> Claim:
         claim = Claim.model_validate(entry)
     except ValidationError as error:
         raise ClaimError(f"{entry['id']}: {_fault(error, Claim, entry)}") from None
-    try:
-        other = claim.other
-    except ValidationError as error:
-        raise ClaimError(f"{claim.id}: versus: {_fault(error, Reading, entry['versus'])}") from None
-    if (other is None) != (claim.how == "value"):
-        allowed = "value without versus" if other is None else "difference, ratio or correlation with versus"
-        raise ClaimError(f"{claim.id}: how: {claim.how!r} must be {allowed}")
+    _check_versus(claim, claim.id)
+    for key in CONDITIONS:
+        _check_condition(claim, key)
     if claim.each == "seed":
         raise ClaimError(f"{claim.id}: each: 'seed' must be another parameter: intervals run over seeds")
     if claim.paper not in notebooks.papers():
@@ -142,6 +94,29 @@ def read_claim(entry: Any) -> Claim:
     if claim.study not in studies:
         raise ClaimError(f"{claim.id}: study: {claim.paper} has no {claim.study}; there are {', '.join(studies)}")
     return claim
+
+
+def _check_versus(comparison: Comparison, place: str) -> None:
+    """Raises ClaimError for a `versus` that is no reading, or that does not go with `how`."""
+    try:
+        other = comparison.other
+    except ValidationError as error:
+        raise ClaimError(f"{place}: versus: {_fault(error, Reading, comparison.versus)}") from None
+    if (other is None) != (comparison.how == "value"):
+        allowed = "value without versus" if other is None else "difference or ratio with versus"
+        raise ClaimError(f"{place}: how: {comparison.how!r} must be {allowed}")
+
+
+def _check_condition(claim: Claim, key: str) -> None:
+    """Raises ClaimError for a premise or a floor that cannot be read."""
+    try:
+        condition = claim.condition(key)
+    except ValidationError as error:
+        raise ClaimError(f"{claim.id}: {key}: {_fault(error, Condition, getattr(claim, key))}") from None
+    if condition is not None:
+        _check_versus(condition, f"{claim.id}: {key}")
+    if key == "premise" and condition is not None and condition.reason is None:
+        raise ClaimError(f"{claim.id}: premise: reason: missing")
 
 
 def _fault(error: ValidationError, model: type[BaseModel], entry: Any) -> str:

@@ -1,11 +1,13 @@
 """The numbers behind a claim: its readings from the records of a study, paired by group and seed."""
 
+import math
 from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 
-from bdlib.claims.schema import SHARES, Claim, ClaimError, Reading
+from bdlib.claims.reading import SHARES, Comparison, Reading
+from bdlib.claims.schema import CONDITIONS, Claim, ClaimError
 from bdlib.experiments import notebooks, records
 from bdlib.experiments.victims import VictimConfig
 
@@ -13,74 +15,97 @@ COLUMNS = dict(zip(SHARES, ("clean_accuracy", "asr", "robust_accuracy"), strict=
 UNMEASURED = {*records.no_runs({}).columns, "method"}  # the columns of a study besides parameters and measures
 
 
-def claim_values(claim: Claim, runs: pd.DataFrame) -> pd.Series:
-    """The claim's number for every group and seed: a series with the index levels `each` (as text) and seed.
+def claim_values(claim: Claim, runs: pd.DataFrame, condition: str | None = None) -> pd.DataFrame:
+    """The claim's number for every group and seed, or that of its "premise" or "floor".
 
-    Two readings are paired by group and seed. A reading whose `where` fixes the column `each` is paired with every
-    group of the other; where both do, there is one group, named after what they fix. A correlation is one number for
-    all groups of a seed. Raises ClaimError.
+    The table has the index levels `each` (as text) and seed, and the columns value, least and most: the last two are
+    the ends of the range in which the number lies whatever a run gives. Two readings are paired by group and seed. A
+    reading whose `where` fixes the column `each` is paired with every group of the other; where both do, there is one
+    group, named after what they fix. A correlation is one number for all groups of a seed. Raises ClaimError.
     """
     if claim.each not in _parameters(runs):
         known = ", ".join(_parameters(runs))
         raise ClaimError(f"{claim.id}: each: {claim.each!r} must be a parameter of the runs: {known}")
-    values, other = _read(claim, claim, runs), claim.other
+    asked = (claim.condition(condition) if condition else None) or claim
+    place = f"{claim.id}: {condition}" if condition else claim.id
+    values, other = _read(claim.each, asked, runs, place), asked.other
+    values["least"], values["most"] = _range(asked, asked, values["value"])
     if other is not None:
-        right = _read(claim, other, runs)
+        right = _read(claim.each, other, runs, f"{place}: versus")
+        right["least"], right["most"] = _range(asked, other, right["value"])
         shared = [name for name in (claim.each, "seed") if name in values and name in right]
         values = values.merge(right, on=shared, suffixes=("", "_other"))
-        one, two = values["value"], values["value_other"]
-        if claim.how == "correlation":
-            return _rank_correlations(claim, values)
-        values["value"] = one / two if claim.how == "ratio" else one - two
+        if asked.how == "correlation":
+            return _rank_correlations(claim.each, values)
+        values = _compared(asked.how, values)
     if claim.each not in values:
-        fixed = [_name(side.where[claim.each]) for side in (claim, other) if side]
+        fixed = [_name(side.where[claim.each]) for side in (asked, other) if side]
         values[claim.each] = " and ".join(dict.fromkeys(fixed))
-    return values.set_index([claim.each, "seed"])["value"]
+    return values.set_index([claim.each, "seed"])[["value", "least", "most"]]
 
 
-def _rank_correlations(claim: Claim, values: pd.DataFrame) -> pd.Series:
+def _rank_correlations(each: str, values: pd.DataFrame) -> pd.DataFrame:
     """Spearman's coefficient of the two readings over the groups of a seed, for every seed that has three or more."""
     ranked = {seed: its[["value", "value_other"]].rank() for seed, its in values.groupby("seed") if len(its) > 2}
-    over = [(f"over {claim.each}s", seed) for seed in ranked]
-    index = pd.MultiIndex.from_tuples(over, names=[claim.each, "seed"])
-    return pd.Series([ranks.corr().iloc[0, 1] for ranks in ranked.values()], index, dtype=float, name="value")
+    index = pd.MultiIndex.from_tuples([(f"over {each}s", seed) for seed in ranked], names=[each, "seed"])
+    found = [float(ranks.corr().iloc[0, 1]) for ranks in ranked.values()]
+    return pd.DataFrame({"value": found, "least": -1.0, "most": 1.0}, index, dtype=float)
 
 
-def _read(claim: Claim, reading: Reading, runs: pd.DataFrame) -> pd.DataFrame:
+def _compared(how: str, both: pd.DataFrame) -> pd.DataFrame:
+    """Difference or ratio of two readings, with the range that follows from theirs."""
+    if how == "difference":
+        both["value"] -= both["value_other"]
+        both["least"], both["most"] = both["least"] - both["most_other"], both["most"] - both["least_other"]
+        return both
+    both["value"] /= both["value_other"]
+    shares = (both["least"] >= 0) & (both["most_other"] < math.inf)
+    both["least"] = (both["least"] / both["most_other"]).where(shares, -math.inf)
+    return both.assign(most=math.inf)
+
+
+def _range(asked: Comparison, reading: Reading, values: pd.Series) -> tuple[Any, Any]:
+    """The least and the most that a reading can be: a share's ends; for the victim, which is given, what it is."""
+    if reading.method == "victim":
+        return values, values
+    if reading.metric in {*SHARES, "der"} or asked.is_share or (asked.unit == "points" and asked.how != "value"):
+        return 0.0, 1.0
+    return -math.inf, math.inf
+
+
+def _read(each: str, reading: Reading, runs: pd.DataFrame, place: str) -> pd.DataFrame:
     """A reading's value for each group and seed, or for each seed where it fixes `each`."""
     mine = runs if reading.method == "victim" else runs[runs["method"] == reading.method]
     for name, value in reading.where.items():
         if name not in _parameters(runs):
             known = ", ".join(_parameters(runs))
-            raise ClaimError(f"{_place(claim, reading, 'where')}: {name}: no such parameter; there are {known}")
+            raise ClaimError(f"{place}: where: {name}: no such parameter; there are {known}")
         mine = mine.loc[[recorded == records.cell(value) for recorded in mine[name]]]
-    column = _column(claim, reading, mine)
+    column = _column(reading, mine, place)
     if column not in mine:  # no run is there yet
         mine = mine.iloc[:0].assign(**{column: pd.Series(dtype=float)})
-    mine = mine.assign(**{claim.each: [_name(value) for value in mine[claim.each]]}).dropna(subset=[column])
-    groups = mine.groupby(["seed"] if claim.each in reading.where else [claim.each, "seed"], sort=False)
-    _refuse_ambiguity(claim, reading, groups)
+    mine = mine.assign(**{each: [_name(value) for value in mine[each]]}).dropna(subset=[column])
+    groups = mine.groupby(["seed"] if each in reading.where else [each, "seed"], sort=False)
+    _refuse_ambiguity(reading, groups, place)
     return groups[column].mean().astype(float).rename("value").reset_index()
 
 
-def _column(claim: Claim, reading: Reading, mine: pd.DataFrame) -> str:
+def _column(reading: Reading, mine: pd.DataFrame, place: str) -> str:
     """The column that holds a reading's metric. One that mechanisms measure must have been measured of its runs."""
     metric, method = reading.metric, reading.method
     if metric in COLUMNS:
         return f"{COLUMNS[metric]}_{'before' if method == 'victim' else 'after'}"
     if method == "victim":
-        raise ClaimError(f"{_place(claim, reading, 'metric')}: {metric!r} must be {', '.join(SHARES)} for the victim")
+        raise ClaimError(f"{place}: metric: {metric!r} must be {', '.join(SHARES)} for the victim")
     filled = mine.dropna(axis="columns", how="all")
     measured = [str(name) for name in filled if name not in {*_parameters(mine), *UNMEASURED}]
     if len(mine) and metric not in {"der", *records.PASSES, "seconds", *measured}:
         allowed = ", ".join((*SHARES, "der", *records.PASSES, "seconds", *measured))
-        raise ClaimError(
-            f"{_place(claim, reading, 'metric')}: {metric!r} is not measured of {method}; there are {allowed}"
-        )
+        raise ClaimError(f"{place}: metric: {metric!r} is not measured of {method}; there are {allowed}")
     return metric
 
 
-def _refuse_ambiguity(claim: Claim, reading: Reading, groups: Any) -> None:
+def _refuse_ambiguity(reading: Reading, groups: Any, place: str) -> None:
     """A method has one run for each group and seed. A victim has as many as there were defenses, all of one config."""
     config = {field.name for field in fields(VictimConfig)}
     for key, group in groups:
@@ -90,12 +115,7 @@ def _refuse_ambiguity(claim: Claim, reading: Reading, groups: Any) -> None:
         differ = [name for name in names if group[name].astype(str).nunique() > 1]
         if differ or (len(group) > 1 and reading.method != "victim"):
             hint = f"choose by {', '.join(differ) or 'a parameter'}"
-            raise ClaimError(f"{_place(claim, reading, 'where')}: {reading} has {len(group)} runs for {key}: {hint}")
-
-
-def _place(claim: Claim, reading: Reading, key: str) -> str:
-    """Which key of the claim is at fault."""
-    return f"{claim.id}: {key}" if reading is claim else f"{claim.id}: versus: {key}"
+            raise ClaimError(f"{place}: where: {reading} has {len(group)} runs for {key}: {hint}")
 
 
 def _name(value: Any) -> str:
@@ -113,21 +133,28 @@ def _parameters(runs: pd.DataFrame) -> list[str]:
 
 def check_claim(claim: Claim) -> None:
     """Raises ClaimError unless some of the study's runs, once they are all there, will answer the claim."""
-    plans = [_planned(claim, scale) for scale in claim.scales]
+    plans = [planned(claim, scale) for scale in claim.scales]
     methods = ["victim", *dict.fromkeys(method for runs in plans for method in runs["method"])]
-    for key, reading in (("method", claim), ("versus", claim.other)):
-        if reading is not None and reading.method not in methods:
-            raise ClaimError(f"{claim.id}: {key}: {reading.method!r} must be one of {', '.join(methods)}")
-    if not any(len(claim_values(claim, runs)) for runs in plans):
-        readings = " and ".join(str(reading) for reading in (claim, claim.other) if reading)
-        raise ClaimError(f"{claim.id}: where: no run of study {claim.study} answers {readings}")
+    for part in (None, *CONDITIONS):
+        asked = claim.condition(part) if part else claim
+        if asked is None:
+            continue
+        place = f"{claim.id}: {part}" if part else claim.id
+        for key, reading in (("method", asked), ("versus", asked.other)):
+            if reading is not None and reading.method not in methods:
+                raise ClaimError(f"{place}: {key}: {reading.method!r} must be one of {', '.join(methods)}")
+        if not any(len(claim_values(claim, runs, part)) for runs in plans):
+            readings = " and ".join(str(reading) for reading in (asked, asked.other) if reading)
+            raise ClaimError(f"{place}: where: no run of study {claim.study} answers {readings}")
 
 
-def _planned(claim: Claim, scale: str) -> pd.DataFrame:
+def planned(claim: Claim, scale: str) -> pd.DataFrame:
     """The study as it will be once all its runs are there, every score and measure being one."""
     points = notebooks.study(claim.paper, scale, claim.study)
     rows = [{name: records.cell(value) for name, value in point.items()} for _, point in points]
     scores = records.no_runs(notebooks.parameters(claim.paper, scale)).columns
-    measured = {reading.metric for reading in (claim, claim.other) if reading} - {*COLUMNS}
-    scored = pd.DataFrame(rows, columns=list(dict.fromkeys([*scores, *measured]))).drop(columns="record").fillna(1.0)
+    asked = [claim, *filter(None, map(claim.condition, CONDITIONS))]
+    readings = filter(None, [reading for part in asked for reading in (part, part.other)])
+    measured = {reading.metric for reading in readings} - {*COLUMNS}
+    scored = pd.DataFrame(rows, columns=list(dict.fromkeys([*scores, *measured]))).fillna(1.0)
     return scored.assign(method=[method for method, _ in points])

@@ -5,31 +5,39 @@ computed here, from the records of the claim's study.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from bdlib.claims.schema import Claim
 from bdlib.claims.values import claim_values
-from bdlib.evaluation.intervals import seed_interval
-from bdlib.experiments import studies
+from bdlib.evaluation.intervals import LEVEL, joint_level, seed_interval
+from bdlib.experiments import notebooks, studies
 
-VERDICTS = ("reproduced", "partly", "not reproduced", "not run")  # from best to worst
+# From the best to the worst. The first three are known; of the others we know less and less.
+VERDICTS = ("reproduced", "partly", "not reproduced", "undecided", "not testable", "not run")
 
 
 @dataclass(frozen=True)
 class Group:
-    """One group of a claim: mean over seeds, 95 % interval (nan for one seed), number of seeds, yes/leaning/no."""
+    """One group of a claim: mean over seeds, interval (nan for one seed), number of seeds, answer, and a note on it.
+
+    The answer is yes where the whole interval keeps the bound, no where the whole interval is beyond it, undecided
+    otherwise, and for a single seed. It is "not testable" where the premise of the claim does not hold, and no where
+    yes is only due to a network below the floor.
+    """
 
     name: str
     mean: float
     low: float
     high: float
     seeds: int
-    verdict: str
+    answer: str
+    note: str = ""
 
     def text(self, claim: Claim) -> str:
-        """Name, mean and interval, in the claim's unit."""
+        """Name, mean and interval, in the claim's unit, and the note."""
         if math.isnan(self.mean):
             return f"{self.name} undefined"
         interval = f"[{claim.text(self.low)}, {claim.text(self.high)}]" if self.seeds > 1 else "(one seed)"
@@ -46,49 +54,99 @@ class Judgment:
 
     @property
     def measured(self) -> list[str]:
-        """A piece of text for each group: name, mean, interval; and its own verdict where the groups differ."""
-        mixed = self.verdict == "partly" and len(self.groups) > 1
-        return [one.text(self.claim) + (f" ({one.verdict})" if mixed else "") for one in self.groups]
+        """A piece of text for each group: name, mean, interval; its own answer where the groups differ; its note."""
+        mixed = len({group.answer for group in self.groups}) > 1
+        lines = [
+            one.text(self.claim) + (f" ({one.answer})" if mixed else "") + (f"; {one.note}" if one.note else "")
+            for one in self.groups
+        ]
+        premise = self.claim.condition("premise")
+        untested = premise and any(group.answer == "not testable" for group in self.groups)
+        return [*lines, f"not testable: {premise.reason}"] if premise and untested else lines
+
+
+def is_asked(claim: Claim, scale: str) -> bool:
+    """Whether a claim is asked at a scale: its own list of scales says so, and its study is planned there."""
+    return scale in claim.scales and claim.study in notebooks.studies(claim.paper, scale)
 
 
 def judge(claim: Claim, scale: str) -> Judgment:
     """The claim's verdict at a scale, from the records there are. Raises ClaimError."""
-    if scale not in claim.scales:
+    if not is_asked(claim, scale):
         return Judgment(claim, "not run")
     return judge_runs(claim, studies.load_study(claim.paper, scale, claim.study))
 
 
 def judge_runs(claim: Claim, runs: pd.DataFrame) -> Judgment:
-    """As `judge`, from the runs of a study as `bdlib.experiments.studies.load_study` gives them."""
-    by_group = claim_values(claim, runs).groupby(level=0, sort=False)
-    groups = tuple(_group(claim, str(name), part.tolist()) for name, part in by_group)
-    answers = {group.verdict for group in groups}
-    if len(answers) == 1:
-        verdict = {"yes": "reproduced", "leaning": "partly", "no": "not reproduced"}[answers.pop()]
-    else:
-        verdict = "partly" if answers else "not run"
-    return Judgment(claim, verdict, groups)
+    """As `judge`, from the runs of a study as `bdlib.experiments.studies.load_study` gives them.
 
-
-def _group(claim: Claim, name: str, by_seed: list[float]) -> Group:
-    """Yes if the whole interval keeps to the bound, leaning if only the mean does or there is one seed, else no.
-
-    Where a seed has divided by zero there is no mean, and the answer is no.
+    Where the answers at 95 % agree, they are the verdict, which needs no correction: every group had to pass by itself.
+    Where they do not, a verdict speaks of the one group or the other, chosen after the fact, so all intervals are
+    widened until they hold together (Bonferroni), and the answers are those of the wide ones.
     """
+    groups = _groups(claim, runs, LEVEL)
+    tested = [group.answer for group in groups if group.answer != "not testable"]
+    if len(set(tested)) > 1:
+        groups = _groups(claim, runs, joint_level(len(tested)))
+    return Judgment(claim, verdict([group.answer for group in groups]), groups)
+
+
+def verdict(answers: list[str]) -> str:
+    """The verdict on a claim from the answers of its groups; groups that are not testable do not count.
+
+    Reproduced is yes everywhere, not reproduced is no everywhere, partly is yes and no. Where undecided groups leave
+    open which of these it will be, it is undecided.
+    """
+    if not answers:
+        return "not run"
+    found = {*answers} - {"not testable"}
+    if {"yes", "no"} <= found:
+        return "partly"  # whatever the undecided groups turn out to be
+    known = {frozenset({"yes"}): "reproduced", frozenset({"no"}): "not reproduced", frozenset(): "not testable"}
+    return known.get(frozenset(found), "undecided")
+
+
+def _groups(claim: Claim, runs: pd.DataFrame, level: float) -> tuple[Group, ...]:
+    """Every group of a claim, judged at a level of confidence."""
+    premise, floor = (_failures(claim, runs, key) for key in ("premise", "floor"))
+    return tuple(
+        _group(claim, str(name), values, level, premise=premise(str(name)), floor=floor(str(name)))
+        for name, values in claim_values(claim, runs).groupby(level=0, sort=False)
+    )
+
+
+def _group(claim: Claim, name: str, values: pd.DataFrame, level: float, *, premise: str, floor: str) -> Group:
+    """One group; `premise` and `floor` say in what way it fails them, and are empty where it does not.
+
+    Where a seed has divided by zero there is no mean, and nothing is decided.
+    """
+    by_seed = values["value"].tolist()
     mean, low, high = sum(by_seed) / len(by_seed), math.nan, math.nan
     if not math.isfinite(mean):
         mean = math.nan
     elif len(by_seed) > 1:
-        mean, low, high = seed_interval(by_seed)
-        if claim.is_share:  # Student's interval does not know that shares end at zero and one
-            low, high = max(low, 0.0), min(high, 1.0)
-    verdict = "yes" if _keeps(claim, low) and _keeps(claim, high) else "leaning" if _keeps(claim, mean) else "no"
-    return Group(name, mean, low, high, len(by_seed), verdict)
+        mean, low, high = seed_interval(by_seed, level=level)
+        low, high = max(low, float(values["least"].mean())), min(high, float(values["most"].mean()))
+    answer = "yes" if claim.keeps(low) and claim.keeps(high) else "no" if claim.excludes(low, high) else "undecided"
+    if floor and answer == "yes":
+        answer = "no"
+    return Group(name, mean, low, high, len(by_seed), "not testable" if premise else answer, premise or floor)
 
 
-def _keeps(claim: Claim, value: float) -> bool:
-    """Whether a value is on the right side, the tolerance granted; false for one that is not a number."""
-    side, number = claim.bound
-    if side == "equal":
-        return abs(value - number) <= claim.tolerance + 1e-12
-    return value < number + claim.tolerance if side == "below" else value > number - claim.tolerance
+def _failures(claim: Claim, runs: pd.DataFrame, key: str) -> Callable[[str], str]:
+    """For the name of a group, in what way it fails the claim's premise or floor; empty where it does not.
+
+    A condition is judged by its mean over seeds. One that fixes the parameter `each` holds for all groups or for none.
+    """
+    condition = claim.condition(key)
+    if condition is None:
+        return lambda name: ""
+    values = claim_values(claim, runs, key)["value"]
+    fixed = all(claim.each in reading.where for reading in (condition, condition.other) if reading)
+    means = values.groupby(level=0).mean()
+
+    def failure(name: str) -> str:
+        mean = float(values.mean() if fixed else means.get(name, math.nan))
+        return "" if condition.keeps(mean) else f"{condition} is {condition.text(mean)}, not {condition.expectation}"
+
+    return failure

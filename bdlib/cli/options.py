@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 PROFILES = click.Choice(["smoke", "quick", "cifar", "paper"])
+SCALES = click.Choice([profile for profile in PROFILES.choices if profile != "smoke"])  # which claims are judged at
 
 
 def read_parameters(_: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, Any]:

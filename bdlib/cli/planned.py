@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bdlib.cli.options import known_paper, profile_option
+from bdlib.cli.options import SCALES, known_paper, profile_option
 
 
 @click.command()
@@ -68,7 +68,7 @@ def manifest(profile: str) -> None:
 
 
 @click.command()
-@click.option("--scale", "scales", type=click.Choice(["quick", "cifar", "paper"]), multiple=True, help="Default: all.")
+@click.option("--scale", "scales", type=SCALES, multiple=True, help="Default: all.")
 @click.option("--accept", is_flag=True, help="Accept today's verdicts: write results/<scale>/verdicts.csv.")
 def verify(scales: tuple[Any, ...], accept: bool) -> None:
     """Judge every claim of book/claims.yaml by the records, and print the verdicts.

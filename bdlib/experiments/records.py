@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bdlib.evaluation.intervals import seed_interval
+from bdlib.evaluation.intervals import LEVEL, seed_interval
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
 from bdlib.experiments.parameters import added_later, decisive
 from bdlib.experiments.places import write_or_rescue
@@ -24,6 +24,7 @@ from bdlib.runtime import digest
 __all__ = ["Record", "RecordError", "answers", "cell", "damage", "file_name", "load", "no_runs", "over_seeds", "parse",
            "path", "read", "read_present", "reported", "table"]  # fmt: skip
 PASSES = ("forward_passes", "backward_passes")  # columns of the table
+NO_INTERVAL = (float("nan"), float("nan"))  # of one seed
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,20 @@ def no_runs(parameters: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(columns=["paper", *parameters, *scores, "der", *PASSES, "seconds", "commit"])
 
 
-def over_seeds(runs: pd.DataFrame, by: list[str], score: str) -> pd.DataFrame:
-    """Mean of `score` over seeds with its 95 % interval: columns `by`, mean, low, high, seeds; in [0, 1]."""
+def over_seeds(
+    runs: pd.DataFrame, by: list[str], score: str, *, level: float = LEVEL, limits: tuple[float, float] | None = None
+) -> pd.DataFrame:
+    """Mean of `score` over seeds with its interval: columns `by`, mean, low, high, seeds; in the unit of `score`.
+
+    `level` is that of each interval, 95 % by default. An interval ends where `limits` do: (0, 1) for shares, (-1, 1)
+    for differences of shares.
+    """
     rows = []
     for key, group in runs.groupby(by, sort=False):
         values = group[score].tolist()
-        mean, low, high = seed_interval(values) if len(values) > 1 else (values[0], float("nan"), float("nan"))
+        mean, low, high = seed_interval(values, level=level) if len(values) > 1 else (values[0], *NO_INTERVAL)
+        if limits and len(values) > 1:
+            low, high = max(low, limits[0]), min(high, limits[1])
         names = key if isinstance(key, tuple) else (key,)
         rows.append(dict(zip(by, names, strict=True)) | {"mean": mean, "low": low, "high": high, "seeds": len(values)})
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "seeds"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from bdlib.claims import largest_scale_run
 from bdlib.experiments import manifest, notebooks, studies
 from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
@@ -22,7 +23,7 @@ OUTCOMES = ("headline", "baselines", "suite", "gtsrb")  # the studies that the p
 def generated_files(profile: str) -> dict[str, bytes]:
     """Every generated file of the book by name, from the records of a profile."""
     tables = {
-        "findings.csv": findings(profile),
+        "findings.csv": findings(),
         "progress.csv": progress(profile),
         "trained.csv": trained(profile),
         "paper_scale.csv": planned("paper"),
@@ -38,12 +39,17 @@ def page_title(key: str) -> str:
     return TITLES.get(key) or method_name(key)
 
 
-def findings(profile: str) -> pd.DataFrame:
-    """What the headline studies of the repairs say, a row for each paper and attack."""
+def findings(scale: str | None = None) -> pd.DataFrame:
+    """What the headline studies of the repairs say, a row for each paper and attack.
+
+    Each paper's rows are of the largest scale of which it has records, or of `scale`.
+    """
     papers = [paper for paper in comparison.PAPERS if "headline" in notebooks.studies(paper, "quick")]
-    runs = {method_name(paper): studies.load_study(paper, profile, "headline") for paper in papers}
+    scales = {method_name(paper): scale or largest_scale_run(paper) for paper in papers}
+    runs = {method_name(paper): studies.load_study(paper, scales[method_name(paper)], "headline") for paper in papers}
     table = findings_table(runs, control="fine-tuning")
-    return table if len(table) else pd.DataFrame([["none", "not run yet", *[""] * 5]], columns=table.columns)
+    table.insert(2, "scale", table["method"].map(scales))
+    return table if len(table) else pd.DataFrame([["none", "not run yet", *[""] * 6]], columns=table.columns)
 
 
 def progress(profile: str) -> pd.DataFrame:

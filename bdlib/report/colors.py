@@ -15,7 +15,8 @@ SECONDS = ("PDB, corner key", "NPD, after the last map", "AR, classifier alone",
 STYLES |= dict.fromkeys(SECONDS, SECOND)
 MEANINGS = {"clean": "#009E73", "triggered": "#CC79A7", "ACC": "#009E73", "ASR": "#CC79A7", "RA": "#56B4E9",
             "backdoor": "#CC79A7", "other": "#999999", "reproduced": "#009E73", "partly": "#F0E442",
-            "not reproduced": "#E69F00", "not run": "#DDDDDD", "chance": "#999999"}  # fmt: skip
+            "not reproduced": "#E69F00", "undecided": "#56B4E9",
+            "not testable": "#999999", "not run": "#DDDDDD", "chance": "#999999"}  # fmt: skip
 OTHERS = ("#0072B2", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#F0E442", "#000000")
 
 

@@ -1,4 +1,4 @@
-"""The comparison page's tables: scores of all methods, who beats whom beyond doubt, and what each costs."""
+"""The comparison page's tables: scores of all methods, which pairs of methods differ, and what each costs."""
 
 from itertools import combinations
 from math import ceil
@@ -6,7 +6,7 @@ from math import ceil
 import pandas as pd
 
 from bdlib.defenses import DEFENSES
-from bdlib.evaluation.intervals import seed_interval
+from bdlib.evaluation.intervals import LEVEL, paired_p_value
 from bdlib.experiments import notebooks
 from bdlib.experiments.parameters import settings
 from bdlib.report import tables
@@ -36,32 +36,37 @@ def scores(runs: pd.DataFrame, score: str) -> pd.DataFrame:
 def separations(runs: pd.DataFrame, score: str) -> pd.DataFrame:
     """Every pair of methods on every attack, compared seed by seed: columns attack, better, worse, separate.
 
-    Two methods separate where the 95 % interval of their paired difference excludes zero; `better` is then the one
-    with the lower `asr`, or the higher of any other score. Pairs without two common seeds are left out.
+    `better` is the one with the lower mean `asr`, or the higher of any other score. Which pairs separate is decided by
+    Student's paired test, corrected for the number of all pairs so that at most one in twenty of those that separate is
+    expected to be a mistake (Benjamini and Hochberg's false discovery rate). Pairs without two common seeds are left
+    out.
     """
+    from scipy.stats import false_discovery_control
+
     rows, sign = [], -1 if score == "asr" else 1
     for attack, group in runs.groupby("attack", sort=False):
         by_seed = sign * group.pivot(index="seed", columns="method", values=SCORES[score])
         for one, other in combinations(dict.fromkeys(group["method"]), 2):
             gaps = (by_seed[one] - by_seed[other]).dropna().tolist()
             if len(gaps) > 1:
-                mean, low, high = seed_interval(gaps)
-                better, worse = (one, other) if mean > 0 else (other, one)
-                rows.append({"attack": attack, "better": better, "worse": worse, "separate": low > 0 or high < 0})
-    return pd.DataFrame(rows, columns=["attack", "better", "worse", "separate"])
+                better, worse = (one, other) if sum(gaps) > 0 else (other, one)
+                rows.append({"attack": attack, "better": better, "worse": worse, "chance": paired_p_value(gaps)})
+    pairs = pd.DataFrame(rows, columns=["attack", "better", "worse", "chance"])
+    adjusted = false_discovery_control(pairs["chance"].to_numpy(dtype=float)) if rows else pairs["chance"]
+    return pairs.drop(columns="chance").assign(separate=adjusted <= 1 - LEVEL)
 
 
 def order(runs: pd.DataFrame, score: str) -> str:
     """What the paired intervals say about rank, in Markdown: for each attack, who is shown to be beaten, and by whom.
 
-    It begins with how many pairs separate, and how many of as many equal pairs would by chance.
+    It begins with how many pairs separate, and how many of those are expected to be mistakes at most.
     """
     pairs = separations(runs, score)
     if pairs.empty:
         return "No two methods have records on two common seeds at this profile yet: nothing can be said."
     sure = pairs[pairs["separate"].astype(bool)]
-    chance = f"{len(pairs) / 20:.0f} would, one in twenty, if all methods were equal"
-    lines = [f"Of {len(pairs)} pairs, {len(sure)} separate; {chance}.", ""]
+    mistakes = "; at most one in twenty of these is expected to be a mistake" if len(sure) else ""
+    lines = [f"Of {len(pairs)} pairs, {len(sure)} separate{mistakes}.", ""]
     for attack, group in runs.groupby("attack", sort=False):
         methods = group.groupby("method")[SCORES[score]].mean().sort_values(ascending=score == "asr").index
         beaten_by = sure[sure["attack"] == attack].groupby("worse")["better"].apply(set).to_dict()

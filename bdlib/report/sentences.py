@@ -4,19 +4,28 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from bdlib.evaluation.intervals import joint_level
 from bdlib.experiments.records import over_seeds
 from bdlib.report.paired import differences, outcome
 from bdlib.report.tables import interval_text, percent
 
+TOGETHER = "The intervals hold together at 95 %."
+
 
 def findings(runs: pd.DataFrame, *, method: str, control: str) -> str:
-    """Whether a defense leaves a lower ASR than its control: for each attack by how much, and whether beyond doubt."""
+    """Whether a defense leaves a lower ASR than its control: by how much for each attack, with the interval.
+
+    The intervals of all attacks hold together at 95 % (Bonferroni), because the first sentence counts them.
+    """
     if runs.empty:
         return f"No record of {method} at this profile yet: nothing can be said."
     words = {"lower": f"**{method}** removes more", "higher": f"**{control}** removes more",
              "undecided": "neither is shown to be better"}  # fmt: skip
     outcomes, lines = _paired_lines(runs, method, control, "attack", words)
-    head = f"{method} has a lower ASR than {control} beyond doubt on {outcomes.count('lower')} of {len(lines)} attacks."
+    head = (
+        f"{method} has a lower ASR than {control} on {outcomes.count('lower')} of {len(lines)} attacks and a higher "
+        f"one on {outcomes.count('higher')}: there the interval of the difference excludes zero."
+    )
     return _paragraph(head, lines, method, control)
 
 
@@ -25,8 +34,8 @@ def gains(runs: pd.DataFrame, *, method: str, control: str, by: str, groups: str
     words = {word: word for word in ("higher", "lower", "undecided")}
     outcomes, lines = _paired_lines(runs, method, control, by, words)
     head = (
-        f"{method} has a higher ASR than {control} beyond doubt for {outcomes.count('higher')} of {len(lines)} "
-        f"{groups}, a lower one for {outcomes.count('lower')}."
+        f"{method} has a higher ASR than {control} for {outcomes.count('higher')} of {len(lines)} {groups} and a lower "
+        f"one for {outcomes.count('lower')}: there the interval of the difference excludes zero."
     )
     return _paragraph(head, lines, method, control)
 
@@ -49,7 +58,8 @@ def _paired_lines(
 def _paragraph(head: str, lines: list[str], method: str, control: str) -> str:
     if not lines:
         return f"No seed has records of both {method} and {control} yet."
-    return "\n".join([f"Paired over seeds, {head}", "", *lines])
+    together = f" {TOGETHER}" if len(lines) > 1 else ""
+    return "\n".join([f"Paired over seeds, {head}{together}", "", *lines])
 
 
 def parts_that_show(runs: pd.DataFrame, *, method: str, without: Sequence[str]) -> str:
@@ -95,11 +105,14 @@ def difference(runs: pd.DataFrame, one: str, other: str, *, names: tuple[str, st
     """A sentence: by how much the share in column `one` exceeds that in `other`, attack by attack, paired by seed."""
     if runs.empty or one not in runs:
         return f"No record has measured {names[0]} at this profile yet."
-    gaps = over_seeds(runs.assign(gap=runs[one] - runs[other]).dropna(subset="gap"), ["attack"], "gap")
+    both = runs.assign(gap=runs[one] - runs[other]).dropna(subset="gap")
+    level = joint_level(max(both["attack"].nunique(), 1))
+    gaps = over_seeds(both, ["attack"], "gap", level=level, limits=(-1, 1))
     listed = ", ".join(f"{row['attack']} {interval_text(row)}" for _, row in gaps.iterrows())
     higher, lower = int((gaps["low"] > 0).sum()), int((gaps["high"] < 0).sum())
-    doubt = f"beyond doubt higher on {higher} of {len(gaps)} attacks, lower on {lower}"
-    return f"**{names[0][0].upper()}{names[0][1:]}** minus **{names[1]}**, in points: {listed}; {doubt}."
+    sides = f"the interval excludes zero on {higher + lower} of {len(gaps)} attacks: {higher} higher, {lower} lower"
+    together = f" {TOGETHER}" if len(gaps) > 1 else ""
+    return f"**{names[0][0].upper()}{names[0][1:]}** minus **{names[1]}**, in points: {listed}; {sides}.{together}"
 
 
 def same_scores(runs: pd.DataFrame, one: str, other: str) -> str:

@@ -84,11 +84,9 @@ def means(runs: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str] = SC
 
     `columns` says which, column -> heading; what records measured inside the models can be among them.
     """
-    parts = {}
-    for column, heading in columns.items():
-        part = over_seeds(runs, list(by), column)
-        parts[heading] = part.assign(low=part["low"].clip(lower=0), high=part["high"].clip(upper=1))
-    return summary(parts, by)
+    return summary(
+        {heading: over_seeds(runs, list(by), column, limits=(0, 1)) for column, heading in columns.items()}, by
+    )
 
 
 def measurements(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[str], *, digits: int = 2) -> pd.DataFrame:
@@ -105,8 +103,11 @@ def measurements(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[st
 def price(runs: pd.DataFrame) -> pd.DataFrame:
     """Clean accuracy before and after each method on never-poisoned models, and what it cost, in points."""
     before, after = runs["clean_accuracy_before"], runs["clean_accuracy_after"]
-    columns = {"ACC before (%)": before, "ACC after (%)": after, "cost (points)": before - after}
-    parts = {label: over_seeds(runs.assign(value=values), ["method"], "value") for label, values in columns.items()}
+    columns = {"ACC before (%)": (before, 0), "ACC after (%)": (after, 0), "cost (points)": (before - after, -1)}
+    parts = {
+        label: over_seeds(runs.assign(value=values), ["method"], "value", limits=(least, 1))
+        for label, (values, least) in columns.items()
+    }
     return summary(parts, ["method"])
 
 

@@ -10,7 +10,7 @@ from bdlib.files import FileError
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"bound": 1}, "bound: no such key; there are metric, method, where, id, paper"),
+        ({"bound": 1}, "bound: no such key; there are metric, method, where, expected, versus"),
         ({"quantity": 'asr("NAD")'}, "quantity: no such key"),
         ({"statement": None}, "statement: missing"),
         ({"metric": None}, "metric: missing"),
@@ -26,18 +26,28 @@ from bdlib.files import FileError
         ({"tolerance": -1}, "tolerance: -1 must be a number from 0"),
         ({"tolerance": "small"}, "tolerance:"),
         ({"tolerance": True}, "tolerance:"),
-        ({"unit": "percent"}, "unit: 'percent' must be points or number"),
-        ({"scales": ["smoke"]}, "scales: ['smoke'] must be a list of quick and paper"),
+        ({"unit": "percent"}, "unit: 'percent' must be share, points or number"),
+        ({"scales": ["smoke"]}, "scales: ['smoke'] must be a list of paper and cifar and quick"),
         ({"scales": "quick"}, "scales:"),
         ({"scales": []}, "scales:"),
         ({"each": "seed"}, "each:"),
+        ({"premise": {"expected": "above 0"}}, "premise: reason: missing"),
+        ({"premise": "above 0"}, "premise: 'above 0' must be a mapping of expected and"),
+        ({"floor": {}}, "floor: expected: missing"),
+        (
+            {"floor": {"above": 0.5, "expected": "above 0"}},
+            "floor: above: no such key; there are metric, method, where, expected",
+        ),
+        ({"floor": {"expected": "above half"}}, "floor: expected: 'above half' must be below"),
+        ({"floor": {"expected": "above 0", "how": "ratio"}}, "floor: how: 'ratio' must be value without versus"),
+        ({"floor": {"expected": "above 0", "versus": {"metrics": "ra"}}}, "floor: versus: metrics: no such key"),
         ({"id": "NAD x"}, "id:"),
         ({"where": "attack=badnets"}, "where: 'attack=badnets' must be parameters and their values"),
         ({"where": {"rho": {"low": 1}}}, "where:"),
         ({"where": {"rho": None}}, "where:"),
-        ({"how": "product", "versus": "fine-tuning"}, "how: 'product' must be value, difference or ratio"),
+        ({"how": "product", "versus": "fine-tuning"}, "how: 'product' must be value, difference, ratio or correlation"),
         ({"how": "ratio"}, "how: 'ratio' must be value without versus"),
-        ({"versus": "fine-tuning"}, "how: 'value' must be difference or ratio with versus"),
+        ({"versus": "fine-tuning"}, "how: 'value' must be difference, ratio or correlation with versus"),
         ({"how": "difference", "versus": 3}, "versus: 3 must be a method, or a mapping"),
         ({"how": "difference", "versus": ""}, "versus: '' must be a method"),
         ({"how": "difference", "versus": {"metrics": "ra"}}, "versus: metrics: no such key; there are metric, method"),
@@ -57,6 +67,15 @@ def test_versus_replaces_a_part_of_the_reading(claim):
     assert str(one) == "asr of NAD where rho=1.0" and str(one.other) == "asr of fine-tuning where rho=1.0"
     two = claim(versus={"metric": "ra", "where": {"rho": 2.0}}, how="ratio")
     assert str(two.other) == "ra of NAD where rho=2.0" and claim().other is None
+
+
+def test_a_condition_has_the_readings_of_the_claim_unless_it_says_otherwise(claim):
+    premise = claim(where={"rho": 1.0}, premise={"expected": "above 0", "reason": "It is."}).condition("premise")
+    assert str(premise) == "asr of NAD where rho=1.0" and premise.how == "value"
+    floor = claim(method="victim", versus={"method": "NAD", "where": {"rho": 2.0}}, how="difference",
+                  floor={"versus": "victim", "expected": "above -0.1"}).condition("floor")  # fmt: skip
+    assert str(floor) == "acc of NAD where rho=2.0" and (floor.other.method, floor.how) == ("victim", "difference")
+    assert claim().condition("floor") is None
 
 
 def test_a_file_of_claims(entry, tmp_path):
@@ -92,6 +111,7 @@ def test_expectations_are_shown_in_their_unit(claim):
     assert claim(metric="seconds", expected="above 3").expectation == "above 3"
     assert claim(metric="drift", expected="above 0.5").expectation == "above 0.5"
     assert claim(metric="drift", unit="points", expected="above 0.5").expectation == "above 50 points"
+    assert claim(metric="drift", unit="share", expected="above 0.5").expectation == "above 50 %"
     assert claim(unit="number").expectation == "below 0.1"
 
 

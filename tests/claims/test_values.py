@@ -18,7 +18,7 @@ def test_differences_are_paired_by_seed_and_ratios_divide(judged):
     spent = judged(*rows, metric="seconds", versus={"metric": "der"}, how="difference", expected="equal 1.5")
     assert spent.verdict == "reproduced" and spent.measured == ["a 1.5 [1.5, 1.5]"]
     zero = judged(("a", "NAD", 0.0, 0.0), method="victim", versus="NAD", how="ratio", expected="above 2")
-    assert zero.verdict == "not reproduced" and zero.measured == ["a undefined"]  # infinite is no measurement
+    assert zero.verdict == "undecided" and zero.measured == ["a undefined"]  # infinite is no measurement
 
 
 def test_the_victim_has_the_scores_before(judged, runs_of):
@@ -41,7 +41,7 @@ def test_where_chooses_among_parameters(judged, runs_of):
     with pytest.raises(ClaimError, match=r"nad-x: where: asr of NAD has 2 runs .* choose by rho, beta"):
         judged(runs=runs)
     by_rho = judged(runs=runs, each="rho", expected="below 0.2")
-    assert [(group.name, group.verdict) for group in by_rho.groups] == [("0", "yes"), ("2", "no")]
+    assert [(group.name, group.answer) for group in by_rho.groups] == [("0", "yes"), ("2", "no")]
     by_beta = judged(runs=runs, each="beta")
     assert [group.name for group in by_beta.groups] == ["1-2", "3-4"]
 
@@ -56,7 +56,7 @@ def test_a_reading_that_fixes_the_judged_column_goes_with_every_group(judged, ru
     turned = judged(runs=runs, where={"attack": "a"}, versus={"where": {}}, how="difference", expected="below -0.3")
     assert [(group.name, round(group.mean, 9)) for group in turned.groups] == [("a", 0.0), ("b", -0.4), ("c", -0.2)]
     alone = judged(runs=runs, where={"attack": "b"}, **only_a, expected="equal 0.4")
-    assert [(group.name, group.verdict) for group in alone.groups] == [("b and a", "yes")]
+    assert [(group.name, group.answer) for group in alone.groups] == [("b and a", "yes")]
     assert judged(runs=runs, where={"attack": "b"}, expected="above 0").groups[0].name == "b"
 
 

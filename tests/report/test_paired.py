@@ -1,4 +1,4 @@
-"""Methods compared seed by seed: the differences, and what they leave no doubt about."""
+"""Methods compared seed by seed: the differences, and the intervals that hold together."""
 
 import pandas as pd
 import pytest
@@ -10,9 +10,15 @@ def test_differences_are_taken_seed_by_seed(gains):
     gaps = differences(gains, "LPS", "random", by="rate")
     assert gaps["mean"].tolist() == pytest.approx([0.2, 0.0]) and gaps["seeds"].tolist() == [4, 4]
     deviation = (2 * 0.02**2 / 3) ** 0.5
-    assert gaps.loc[1, "low"] == pytest.approx(0.2 - 3.182446 * deviation / 2)
+    assert gaps.loc[1, "low"] == pytest.approx(0.2 - 4.176535 * deviation / 2)  # t at 97.5 %: two rates
     assert [outcome(row) for _, row in gaps.iterrows()] == ["higher", "undecided"]
     assert outcome(differences(gains, "random", "LPS", by="rate").loc[1]) == "lower"
+
+
+def test_differences_of_shares_end_at_one(gains):
+    far = gains.assign(asr_after=[0.0, 1.0] * 3 + [0.5, 0.5] * 5)
+    assert differences(far, "LPS", "random", by="rate").loc[1, "high"] == 1
+    assert differences(far.assign(drift=far["asr_after"]), "LPS", "random", by="rate", score="drift").loc[1, "high"] > 1
 
 
 def test_a_seed_without_its_partner_does_not_count(gains):

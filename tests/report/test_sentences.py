@@ -1,4 +1,4 @@
-"""Sentences follow the records: an outcome is named only where an interval leaves no doubt."""
+"""Sentences follow the records: an outcome is named only where an interval excludes zero."""
 
 import pandas as pd
 import pytest
@@ -16,26 +16,28 @@ def runs(runs_of):
     return make
 
 
-def test_findings_name_an_outcome_only_beyond_doubt(runs):
+def test_findings_name_an_outcome_only_where_the_interval_excludes_zero(runs):
     both = {"method": "NAD", "control": "fine-tuning"}
     better = sentences.findings(runs(-0.3, -0.31, -0.29), **both)
-    assert "**NAD** removes more" in better and "beyond doubt on 1 of 1 attacks" in better
+    assert "**NAD** removes more" in better and "on 1 of 1 attacks and a higher one on 0: there the interval" in better
     assert "ASR, NAD minus fine-tuning: -30.0 [-32.5, -27.5] points; ACC: 0.0 [0.0, 0.0] points (3 paired" in better
     assert "**fine-tuning** removes more" in sentences.findings(runs(0.3, 0.31, 0.29), **both)
     doubtful = sentences.findings(runs(-0.3, 0.31, -0.1), **both)
-    assert "neither is shown" in doubtful and "on 0 of 1 attacks" in doubtful
+    assert "neither is shown" in doubtful and "on 0 of 1 attacks and a higher one on 0:" in doubtful
 
 
 def test_a_control_whose_name_begins_with_the_methods_is_not_taken_for_it(runs):
     table = runs(0.3, 0.31, 0.29).replace({"method": {"fine-tuning": "NAD, random"}})
     text = sentences.findings(table, method="NAD", control="NAD, random")
-    assert "**NAD, random** removes more" in text and "on 0 of 1 attacks" in text
+    assert "**NAD, random** removes more" in text and "on 0 of 1 attacks and a higher one on 1:" in text
 
 
 def test_gains_of_an_attacker(gains):
     text = sentences.gains(gains, method="LPS", control="random", by="rate", groups="rates")
-    assert text.startswith("Paired over seeds, LPS has a higher ASR than random beyond doubt for 1 of 2 rates, a lower")
-    assert "a lower one for 0." in text
+    assert text.startswith(
+        "Paired over seeds, LPS has a higher ASR than random for 1 of 2 rates and a lower one for 0:"
+    )
+    assert "excludes zero. The intervals hold together at 95 %." in text
     assert "- **1**: higher. ASR, LPS minus random: 20.0 [" in text and "- **2**: undecided." in text
     assert "ACC: 0.0 [0.0, 0.0] points (4 paired seeds)" in text
 
@@ -75,8 +77,8 @@ def test_other_sentences(runs):
     assert "up to 30.0 points" in sentences.same_scores(runs(0.3, 0, 0), "NAD", "fine-tuning")
     measured = runs(0, 0, 0).assign(high=[0.5, 0.6, 0.7, None, None, None], low=0.1)
     assert sentences.difference(measured, "high", "low", names=("the one", "the other")) == (
-        "**The one** minus **the other**, in points: badnets 50.0 [25.2, 74.8]; beyond doubt higher on 1 of 1 attacks, "
-        "lower on 0."
+        "**The one** minus **the other**, in points: badnets 50.0 [25.2, 74.8]; the interval excludes zero on 1 of 1 "
+        "attacks: 1 higher, 0 lower."
     )
     assert sentences.quotient(measured, "high", "low", name="growth") == (
         "**growth**: badnets 6.00 [3.52, 8.48]; the interval is below one on 0 of 1 attacks, above one on 1."
