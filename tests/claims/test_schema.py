@@ -19,7 +19,7 @@ from bdlib.files import FileError
         ({"metric": ["asr", "acc"]}, "metric: ['asr', 'acc'] must be text"),
         ({"method": " "}, "method: ' ' must be text"),
         ({"paper": "nda"}, "paper: no notebook nda"),
-        ({"study": "headlines"}, "study: nad has no headlines; there are beta, clean_fraction"),
+        ({"study": "headlines"}, "study: nad has no headlines; there are all_attacks, beta, clean_fraction"),
         ({"expected": "under 0.1"}, "expected: 'under 0.1' must be below"),
         ({"expected": "below a tenth"}, "expected:"),
         ({"expected": 0.1}, "expected:"),
