@@ -49,7 +49,7 @@ def fine_prune(
     readout: str | None = None,  # the layer that reads the last convolution, whose filters are pruned; None: the head
     allowed_drop: ranges.Fraction = 0.04,  # what pruning may cost on `clean`; the paper leaves it to the defender
     epochs: ranges.CountOrZero = 10,  # this and all below: as fine_tune, to be compared with it; paper not seen
-    learning_rate: ranges.LearningRate = 0.1,
+    learning_rate: ranges.LearningRate | None = 0.1,  # None: by fine_tune's rule, `highest_rate`
     milestone: ranges.CountOrZero = 2,
     batch_size: ranges.BatchSize = 64,
     augmentation: ranges.Augmentation = 4,

@@ -22,7 +22,7 @@ from bdlib.folders import RESULTS
 
 COLUMNS = ["paper", "study", "method", "dataset", "attack", "seed", "record", "victim", "state"]
 STARTED = "The run was started and has not ended. It is running, or it was killed, for instance for lack of memory."
-FIRST = ("headline", "baselines", "suite")  # the studies whose runs are made before all others
+FIRST = ("headline", "baselines", "shared_control", "suite")  # the studies whose runs are made before all others
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     before = evaluate_victim(config, backdoored, test)
     after = before if defended is backdoored else evaluate_victim(config, defended, test)
     clean = reserved(config, parameters)[0]
-    measured = mechanism(paper, parameters, backdoored, defended, clean, test, events)
+    measured = mechanism(paper, parameters, backdoored, defended, clean, test, events) | events.get("chosen", {})
     return recorded(paper, parameters, before, after, seconds, measured, events.get("passes"))
 
 

@@ -1,11 +1,17 @@
 """The records of a study, as the chapters read them."""
 
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from bdlib.experiments import notebooks, records
+from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.parameters import decisive
+
+SHARED_CONTROL = "shared control"  # the method of the study `shared_control` of the page `comparison`
 
 
 def load_study(paper: str, profile: str, name: str) -> pd.DataFrame:
@@ -30,6 +36,32 @@ def at_all_scales(paper: str, name: str = "headline") -> dict[str, pd.DataFrame]
     Example: `at_all_scales("nad")["cifar"]`
     """
     return {scale: load_study(paper, scale, name) for scale in reversed(notebooks.PROFILES) if scale != "smoke"}
+
+
+def load_headline(paper: str, profile: str) -> pd.DataFrame:
+    """The headline study of a chapter on a repair, and beside it the one control that all these chapters share.
+
+    The control is fine-tuning at the highest rate that the clean accuracy bears (`bdlib.defenses.fine_tune`), for as
+    many epochs as the longest schedule among the chapters. Its runs belong to the page `comparison`.
+
+    Example: `load_headline("rnp", "quick")`
+    """
+    return with_shared_control(load_study(paper, profile, "headline"), profile)
+
+
+def with_shared_control(runs: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """`runs`, and below them those of the shared control on the same victims with the same clean images."""
+    control = load_study("comparison", profile, "shared_control")
+    control = control[on_same_victims(control.to_dict("records"), runs.to_dict("records"))]
+    return pd.concat([runs, control], ignore_index=True) if len(control) else runs
+
+
+def on_same_victims(points: Iterable[dict[str, Any]], others: list[dict[str, Any]]) -> list[bool]:
+    """Which of the `points` have the victim and the clean images of one of the `others`: parameters of runs."""
+    names = [*(field.name for field in fields(VictimConfig)), "clean_fraction"]
+    shared = [name for name in names if others and name in others[0]]
+    known = {tuple(point[name] for name in shared) for point in others}
+    return [bool(shared) and tuple(point.get(name) for name in shared) in known for point in points]
 
 
 def freshness(paper: str, profile: str = "quick") -> str:
