@@ -29,7 +29,7 @@ book: env ## train what is missing, run the notebooks, build the book
 	@.venv/bin/python -c 'from pathlib import Path; print("The book is ready. Open", Path("build/book/index.html").resolve().as_uri())'
 
 test: env ## lint, types, unit tests, notebooks at smoke scale
-	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_regression.py
 	.venv/bin/python -m pytest -n 2 --maxschedchunk 1 tests/test_regression.py
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
+from bare_step import bare_step
 from measure import Row, config_of, counted_images, networks_of, timed
-from training_speed import bare_step
 
 from bdlib import models
 from bdlib.defenses import DEFENSES

@@ -1,6 +1,6 @@
 """Ways of training in a process of their own, with the threads that PyTorch takes by default.
 
-`bare` is the step of `training_speed`. `art` is the Adversarial Robustness Toolbox: its own backdoor attack, and its
+`bare` is the step of `bare_step.py`. `art` is the Adversarial Robustness Toolbox: its own backdoor attack, and its
 own `fit`, which shuffles and does not augment. A line on standard input is a turn, a line on standard output what came
 of it, as JSON; `measure.Elsewhere` asks.
 """
@@ -14,9 +14,9 @@ import torch
 
 DEFAULT = torch.get_num_threads()  # before bdlib chooses
 
+from bare_step import bare_step, turn_of  # noqa: E402
 from measure import config_of, timed  # noqa: E402
 from torch import nn  # noqa: E402
-from training_speed import bare_step, turn_of  # noqa: E402
 
 from bdlib.data.datasets import load_dataset  # noqa: E402
 from bdlib.experiments.victims import VictimConfig  # noqa: E402

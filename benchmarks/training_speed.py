@@ -6,18 +6,15 @@ from functools import partial
 from importlib.util import find_spec
 
 import torch
-import torch.nn.functional as F
+from bare_step import bare_step, operations, turn_of
 from conventional import conventional, loader
 from measure import Elsewhere, Row, config_of, interleaved, networks_of, peak_memory, ratios
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from bdlib.data.images import ImageSet, batches
+from bdlib.data.images import ImageSet
 from bdlib.experiments.victims import VictimConfig, poisoned_set
 from bdlib.training.loop import train
-from bdlib.types import Batch
 
-SIDE = 1536  # of the square matrices whose products are the machine's peak; large enough, and a fifth of a second
+SIDE, PRODUCTS = 1536, 4  # of the square matrices whose products are the machine's peak; how many a turn
 
 
 def training(profile: str, *, steps: int = 40, turns: int = 5, workers: int = 2) -> Iterator[Row]:
@@ -31,7 +28,7 @@ def training(profile: str, *, steps: int = 40, turns: int = 5, workers: int = 2)
         yield rows("time of a step, times the bare step", ratios(seconds["loop"], seconds["bare"]))
         yield rows("time of a step, times the bare step in a process of its own",
                    ratios(seconds["loop"], seconds["bare elsewhere"]))  # fmt: skip
-        share = 100 * operations(one_epoch, data) / (2 * SIDE**3)
+        share = 100 * operations(one_epoch, data) / (PRODUCTS * 2 * SIDE**3)
         yield rows(
             "rate of its products, % of the machine's",
             [share * r for r in ratios(seconds["products"], seconds["loop"])],
@@ -42,14 +39,14 @@ def training(profile: str, *, steps: int = 40, turns: int = 5, workers: int = 2)
         if "pair" in speed:
             yield rows("images per second of two bare processes with a thread each", [2 * one for one in speed["pair"]])
         images = config.victim_epochs * len(poisoned_set(config).data)
-        for way in speed.keys() & {"loop", "conventional", "art"}:
+        for way in (way for way in ("loop", "conventional", "art") if way in speed):
             minutes = [images / one / 60 for one in speed[way]]
             yield rows(f"minutes of the victim's {config.victim_epochs} epochs, from {steps} steps: {way}", minutes)
         yield rows("peak memory, GiB", [peak_memory(partial(train, config.untrained(), data, one_epoch.schedule))])
 
 
 def timings(profile: str, config: VictimConfig, data: ImageSet, turns: int, workers: int) -> dict[str, list[float]]:
-    """Seconds of each way to train on `data`, and of one product of matrices."""
+    """Seconds of each way to train on `data`, and of some products of matrices."""
     gpu, steps = data.labels.is_cuda, len(data) // config.victim_batch_size
     model = config.untrained().to(data.labels.device, memory_format=torch.channels_last)
     matrix = torch.rand(SIDE, SIDE, device=data.labels.device)
@@ -57,7 +54,7 @@ def timings(profile: str, config: VictimConfig, data: ImageSet, turns: int, work
         "loop": partial(train, model, data, config.schedule, compiled=gpu),
         "bare": bare_step(config, data),
         "conventional": partial(conventional, config.untrained().to(data.labels.device), loader(data, config, workers)),
-        "products": lambda: matrix @ matrix,
+        "products": lambda: [matrix @ matrix for _ in range(PRODUCTS)],
     }
     with ExitStack() as stack:
 
@@ -78,39 +75,3 @@ def together(*processes: Elsewhere) -> None:
         process.begin()
     for process in processes:
         process.end()
-
-
-def turn_of(config: VictimConfig, steps: int) -> ImageSet:
-    """The images of a turn: so many whole batches of the poisoned set."""
-    poisoned = poisoned_set(config).data
-    return poisoned[torch.arange(steps * config.victim_batch_size, device=poisoned.labels.device) % len(poisoned)]
-
-
-def operations(config: VictimConfig, data: ImageSet) -> int:
-    """Floating-point operations of the convolutions and matrix products, forward and back, for all of `data`."""
-    one = data[: config.victim_batch_size]
-    with FlopCounterMode(display=False) as counter:
-        bare(config.untrained().to(data.labels.device), list(batches(one, len(one))), config, compiled=False)
-    return counter.get_total_flops() * len(data) // len(one)
-
-
-def bare_step(config: VictimConfig, data: ImageSet) -> Callable[[], None]:
-    """Trains a new network of the configuration, one bare step for each batch of `data`."""
-    model = config.untrained().to(data.labels.device, memory_format=torch.channels_last)
-    ready = list(batches(data, config.victim_batch_size))
-    return partial(bare, model, ready, config, compiled=data.labels.is_cuda)
-
-
-def bare(model: nn.Module, ready: list[Batch], config: VictimConfig, *, compiled: bool) -> None:
-    """Forward, backward and update on batches that are ready in memory: no loop with this step can be faster."""
-    forward = torch.compile(model) if compiled else model
-    optimizer = config.schedule.sgd(model.parameters())
-    device = ready[0].labels.device
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    model.train()
-    for batch in ready:
-        optimizer.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            loss = F.cross_entropy(forward(batch.images), batch.labels)
-        loss.backward()
-        optimizer.step()

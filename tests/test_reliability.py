@@ -122,9 +122,9 @@ def planned(copy):
 
 
 def make_records(folder, *words):
-    """`make records` at smoke scale."""
+    """`make records` at smoke scale, one job after the other, so that it is known which are done."""
     bdlib = f"BDLIB={sys.executable} -m bdlib.cli"
-    return start(folder, ["make", "-o", ".venv/.installed", "records", "PROFILE=smoke", bdlib, *words])
+    return start(folder, ["make", "-o", ".venv/.installed", "records", "PROFILE=smoke", "JOBS=1", bdlib, *words])
 
 
 def made(folder):
