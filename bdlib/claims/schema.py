@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from bdlib.experiments import notebooks
 from bdlib.folders import ROOT
+from bdlib.words import OneLineError
 
 FILE = ROOT / "book" / "claims.yaml"
 Scale: TypeAlias = Literal["quick", "paper"]
@@ -19,11 +20,8 @@ Text: TypeAlias = Annotated[str, Field(pattern=r"\S", description="text")]
 Setting: TypeAlias = bool | int | float | str | list[int | float | str]
 
 
-class ClaimError(ValueError):
+class ClaimError(OneLineError, ValueError):
     """A claim that cannot be read or judged; says which, and what is wrong with it, in one line."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"ClaimError: {self}"]
 
 
 class Reading(BaseModel, frozen=True, strict=True, extra="forbid"):
