@@ -20,9 +20,9 @@ from jaxtyping import jaxtyped
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 
+from bdlib.words import OneLineError, shown
 from bdlib.words import Range as Range
 from bdlib.words import in_words as in_words
-from bdlib.words import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,12 +31,8 @@ STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 PLAIN = (object, int, float, str, bool, list, dict, tuple, type(None))
 
 
-class ParameterError(ValueError):
+class ParameterError(OneLineError, ValueError):
     """A parameter does not exist, or its value is not allowed. The message is one line that names both."""
-
-    def _render_traceback_(self) -> list[str]:
-        """What a notebook shows: the line alone."""
-        return [f"ParameterError: {self}"]
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -131,10 +127,14 @@ def check_values(values: Mapping[str, Any], ranges: Mapping[str, Range]) -> None
         if name in ranges:
             try:
                 with jaxtyped("context"):  # a tensor's n is not that of the caller
-                    ranges[name].validate_python(value)
+                    taken = ranges[name].validate_python(value)
+                fits = type(taken) is not int or type(value) is int  # a Literal takes True and 1.0 for 1
             except ValidationError:
-                raise ParameterError(f"{name}={shown(value)}: must be {in_words(ranges[name])}") from None
-            if type(value) in OTHER_NUMBERS:
+                fits = False
+            if not fits:
+                raise ParameterError(f"{name}={shown(value)}: must be {in_words(ranges[name])}")
+            items = value if isinstance(value, (list, tuple)) else [value]
+            if any(type(item) in OTHER_NUMBERS for item in items):
                 require_plain({name: value})
 
 

@@ -8,15 +8,13 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from bdlib.words import OneLineError
+
 DRAFT = re.compile(r"\.(?:([0-9a-f]{8})-)?(\d+)\.part$")  # how a draft's name ends: its writer's machine and number
 
 
-class FileError(ValueError):
+class FileError(OneLineError, ValueError):
     """A file, or a setting of the environment, is not what it should be. The message is one line that names it."""
-
-    def _render_traceback_(self) -> list[str]:
-        """What a notebook shows: the line alone."""
-        return [f"{type(self).__name__}: {self}"]
 
 
 def write_whole(path: Path, content: bytes) -> Path:

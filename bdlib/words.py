@@ -1,5 +1,6 @@
 """What a range allows and what a value is, in words: the two halves of the one line that refuses the value."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -7,7 +8,24 @@ from pydantic.json_schema import GenerateJsonSchema
 from torch import Tensor, nn
 
 Range: TypeAlias = Any  # a TypeAdapter, by which pydantic validates; the tests' shape checks do not know that type
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # line breaks; bytes that are no UTF-8
 LONGEST = 100  # characters of a value that are shown
+
+
+class OneLineError(Exception):
+    """Base of errors that tell all in one line, whatever names of files are in it."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(message))
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the line alone."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+def one_line(message: object) -> str:
+    """A text in which line breaks and what else cannot be printed are escaped, as file names may hold them."""
+    return UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], str(message))
 
 
 def in_words(allowed: Range) -> str:

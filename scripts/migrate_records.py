@@ -40,7 +40,7 @@ ADDED = {"lps": {"variant": "paper"}}  # of NAD, which that page ran with its de
 
 def migrated(path: Path) -> Record:
     """The record in a file of the old form."""
-    raw = json.loads(path.read_text())
+    raw = json.loads(path.read_text(encoding="utf-8"))
     paper = raw["paper"]
     parameters = {PARAMETERS.get(name, name): value for name, value in raw["parameters"].items() if name != "profile"}
     parameters |= ADDED.get(paper, {})

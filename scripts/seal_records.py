@@ -12,7 +12,7 @@ from bdlib.folders import RESULTS
 
 def main() -> None:
     for path in sorted(RESULTS.glob("*/*/*.json")):
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if "checksum" not in content["runtime"]:
             write_whole(path, write_content(content).encode())
 

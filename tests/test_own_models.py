@@ -166,9 +166,7 @@ def test_images_of_a_size_that_an_attack_cannot_take_are_refused_before_training
     odd = toy(60, 0)
     odd = ImageSet(odd.images[:, :, :15, :15], odd.labels)
     register_dataset("toy", odd, odd)
-    with pytest.raises(
-        ParameterError, match="attack='input_aware': must have images of a multiple of 4 pixels, toy has 15"
-    ):
+    with pytest.raises(ParameterError, match="attack='input_aware': must have images of a multiple of 4 pixels, not"):
         VictimConfig(dataset="toy", attack="input_aware")
 
 

@@ -3,13 +3,15 @@
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, cast
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Generator, nn
 
 from bdlib import ranges
 from bdlib.attacks.poisoning import Poisoned, Positions, draw_positions, poison_at
 from bdlib.checks import CheckedFields, ParameterError, checked
 from bdlib.data.images import ImageSet
+from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.training.loop import Schedule, train
 from bdlib.types import MakeModel, MovedModel, OnEvent, Relabel, Trigger, ignore
 
@@ -35,7 +37,9 @@ class Attack(CheckedFields):
 
     training_controlled: ClassVar[bool] = False  # triggers other images in every batch of the victim's training
     trains_trigger_with_victim: ClassVar[bool] = False  # so that `train_victim` makes the trigger
+    smallest_image: ClassVar[int] = 1  # pixels, height and width
     image_sizes: ClassVar[int] = 1  # pixels; it takes images whose height and width are a multiple
+    square_images: ClassVar[bool] = False  # it takes no others
 
     def fixed_trigger(self, channels: int) -> Trigger | None:
         """The trigger for images of so many channels, where nothing has to be fitted for it; else None."""
@@ -55,6 +59,28 @@ class Attack(CheckedFields):
             return replace(self, trigger=replace(cast(Any, self.trigger), **{name: value}))
         except ParameterError as error:
             raise ParameterError(f"trigger_strength={strength}: {error}") from None
+
+    def misfit(self, shape: tuple[int, ...]) -> str:
+        """Why it cannot attack images of `shape` (c, h, w), as "must have ..."; "" where it can.
+
+        A fixed trigger must also change an image of noise: SIG's wave is 0 at each of 12 columns.
+        """
+        height, width = shape[1:]
+        given = f", not {height} x {width}"
+        if min(height, width) < self.smallest_image:
+            return f"must have images of {self.smallest_image} x {self.smallest_image} pixels or more{given}"
+        if height % self.image_sizes or width % self.image_sizes:
+            return f"must have images of a multiple of {self.image_sizes} pixels{given}"
+        if self.square_images and height != width:
+            return f"must have square images{given}"
+        if self.poisons and (trigger := self.fixed_trigger(shape[0])):
+            noise = torch.randint(256, (1, *shape), generator=Generator().manual_seed(0), dtype=torch.uint8)
+            try:
+                if torch.equal(apply_trigger(noise, trigger), noise):
+                    return f"must have images that its trigger changes; those of {height} x {width} pixels it does not"
+            except ParameterError as error:
+                return f"must have images that its trigger fits{given}; {error}"
+        return ""
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> nn.Module:
         """The trigger that `fit` or `train_victim` returns for images of `shape` (c, h, w), but with other weights.

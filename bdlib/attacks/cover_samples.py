@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Generator, Tensor
 
-from bdlib.attacks.poisoning import Poisoned, candidates
+from bdlib.attacks.poisoning import Poisoned, candidates, require_change
 from bdlib.checks import ParameterError
 from bdlib.data.fit import require_triggered
 from bdlib.data.images import ImageSet
@@ -89,6 +89,8 @@ def frozen_set(data: ImageSet, trigger: CoveredTrigger, relabel: Relabel, *, poi
     triggered, cover = pool[:count], pool[count : count + cover_count]
     for ids in triggered.split(batch_size):
         images[ids] = apply_trigger(data.images[ids], trigger)
+    if count:
+        require_change(data.images[triggered], images[triggered], trigger)
     for ids in cover.split(batch_size):
         others = data.images[(ids + 1) % len(data)].float() / 255
         images[ids] = as_pixels(trigger.cover_sample(data.images[ids].float() / 255, others, generator))

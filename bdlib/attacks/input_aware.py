@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from bdlib import ranges
 from bdlib.attacks.poisoning import Positions
 from bdlib.attacks.training_controlled import TrainingControlled
-from bdlib.checks import ParameterError, checked
+from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import seeded
 from bdlib.training.loop import Epoch, Schedule, steps
@@ -76,9 +76,6 @@ class InputAwareAttack(TrainingControlled):
 
         The pattern's gradients start at zero in every step; the benchmark's code lets them add up.
         """
-        if data.images.shape[2] % 4 or data.images.shape[3] % 4:
-            height, width = data.images.shape[2:]
-            raise ParameterError(f"data: input_aware needs image sides divisible by 4, not {height} x {width} pixels")
         made = self.masked_trigger(data, schedule)
         optimizer = torch.optim.Adam(made.pattern_net.parameters(), self.learning_rate, betas=_BETAS)
         generator = Generator().manual_seed(schedule.seed)

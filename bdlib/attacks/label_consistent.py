@@ -5,6 +5,7 @@ clean network; then corners are stamped on them. What is left to learn the class
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,8 @@ class LabelConsistent(Attack):
     radius: ranges.Fraction = 16 / 255  # largest change of a pixel; the benchmark's file says 16, its script 8
     steps: ranges.Count = 10  # benchmark 100
     step_size: ranges.Fraction = 4 / 255  # 2.5 radii in all steps together
+
+    smallest_image: ClassVar[int] = 3  # of one corner
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> FittedCorners:
         return FittedCorners(make_model(), Corners(self.amplitude))

@@ -11,7 +11,8 @@ from bdlib.checks import ParameterError, checked
 from bdlib.data.fit import wanted_labels
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import AllToOne, TargetLabel, apply_trigger
-from bdlib.types import Labels, Relabel, Trigger
+from bdlib.types import Labels, Pixels, Relabel, Trigger
+from bdlib.words import shown
 
 NUMBERS_VERSION = 1  # raise it when a change here, or in `apply_trigger`, changes a poisoned set
 
@@ -77,4 +78,11 @@ def poison_at(data: ImageSet, trigger: Trigger, relabel: Relabel, ids: Positions
     if len(ids):
         images[ids], labels[ids] = apply_trigger(data.images[ids], trigger), relabel(data.labels[ids])
         is_poisoned[ids] = True
+        require_change(data.images[ids], images[ids], trigger)
     return Poisoned(ImageSet(images, labels), is_poisoned)
+
+
+def require_change(before: Pixels, after: Pixels, trigger: Trigger) -> None:
+    """Raise ParameterError where a trigger has changed no pixel of any of the images that it was put on."""
+    if torch.equal(before, after):
+        raise ParameterError(f"trigger={shown(trigger)}: changes none of the {len(before)} images that it is put on")

@@ -6,7 +6,7 @@ version has three convolutions each and 16 bits, where the originals have a U-Ne
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -84,6 +84,9 @@ class SSBA(Attack):
     batch_size: ranges.BatchSize = 64
     learning_rate: ranges.LearningRate = 2e-3
     fidelity: ranges.Weight = 5.0  # weight of the squared change beside the bits' cross-entropy
+
+    smallest_image: ClassVar[int] = 8  # in 4 x 4 pixels in color the decoder reads 70 % of the bits, in 8 x 8 97 %
+    square_images: ClassVar[bool] = True
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> Encoder:
         return Encoder(shape[0], shape[-1])

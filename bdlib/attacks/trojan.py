@@ -4,6 +4,7 @@ The victim's training then only has to bind those neurons, which it grows anyway
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class TrojanNN(Attack):
     steps: ranges.Count = 100  # benchmark 1,000
     step_size: ranges.Fraction = 0.1
     radius: ranges.Fraction = 0.3  # largest change of a pixel of the picture
+
+    smallest_image: ClassVar[int] = 11  # in a smaller one no pixel of the ring is left
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> AddedPattern:
         return AddedPattern(torch.zeros(shape))

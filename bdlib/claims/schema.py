@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from bdlib.claims.reading import Comparison, Condition, Reading, Text
 from bdlib.experiments import notebooks
 from bdlib.folders import ROOT
+from bdlib.words import OneLineError
 
 FILE = ROOT / "book" / "claims.yaml"
 Scale: TypeAlias = Literal["paper", "cifar", "quick"]  # the largest first: so tables and verdicts begin with it
@@ -20,11 +21,8 @@ Changes: TypeAlias = dict[str, Any] | None
 CONDITION = "a mapping of expected and, where they differ from the claim's, metric, method, where, versus and how"
 
 
-class ClaimError(ValueError):
+class ClaimError(OneLineError, ValueError):
     """A claim that cannot be read or judged; says which, and what is wrong with it, in one line."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"ClaimError: {self}"]
 
 
 class Claim(Comparison, frozen=True):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bdlib.checks import ParameterError
+from bdlib.data.fit import MOST_CLASSES
 from bdlib.data.images import ImageSet
 
 
@@ -45,9 +46,11 @@ def labels_in(labels: Any) -> Tensor:
     tensor = _tensor("labels", np.asarray(labels) if isinstance(labels, list | tuple) else labels)
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool or tensor.ndim != 1:
         _refuse("labels", labels, "one whole number for each image, of shape (n,)")
-    if len(tensor) and tensor.min() < 0:
-        _refuse("labels", labels, f"whole numbers from 0, and one is {tensor.min().item()}")
-    return tensor.long()
+    numbers = tensor.long()  # of unsigned numbers PyTorch knows no smallest one
+    if len(numbers) and numbers.min() < 0:
+        smallest = int(numbers.min()) + (2**64 if tensor.dtype == torch.uint64 else 0)
+        _refuse("labels", labels, f"whole numbers from 0 to {MOST_CLASSES - 1}, and one is {smallest}")
+    return numbers
 
 
 def _tensor(name: str, array: Any) -> Tensor:

@@ -7,6 +7,7 @@ from bdlib.data._files import in_one_line
 from bdlib.data.images import ImageSet
 from bdlib.data.tensor_files import load_tensors, save_tensors
 from bdlib.folders import CACHE
+from bdlib.words import one_line
 
 
 def cached(name: str, make: Callable[[], tuple[ImageSet, ...]]) -> tuple[ImageSet, ...]:
@@ -20,5 +21,6 @@ def cached(name: str, make: Callable[[], tuple[ImageSet, ...]]) -> tuple[ImageSe
     try:
         save_tensors(path, tensors)
     except OSError as error:
-        warnings.warn(f"{path} cannot be written ({in_one_line(error)}); it is decoded again next time", stacklevel=2)
+        line = f"{path} cannot be written ({in_one_line(error)}); it is decoded again next time"
+        warnings.warn(one_line(line), stacklevel=2)
     return parts

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from bdlib.data._files import DataError, in_one_line
 from bdlib.folders import folder_of, user_folder
+from bdlib.words import one_line
 
 WAITS = (1.0, 2.0, 5.0)  # seconds before each new try; a try that brought bytes starts the list again
 TIMEOUT = 30.0  # seconds without a byte
@@ -54,7 +55,8 @@ def fetch(archive: Archive, folder: Path) -> bytes:
             if path.is_file():
                 if not (wrong := _wrong(content := path.read_bytes(), archive)):
                     return content
-                warnings.warn(f"{path} is not used ({wrong}); it is removed and downloaded anew", stacklevel=3)
+                line = f"{path} is not used ({wrong}); it is removed and downloaded anew"
+                warnings.warn(one_line(line), stacklevel=3)
                 path.unlink()
             content = _download(archive, path.with_name(f"{archive.name}.part"))
             path.with_name(f"{archive.name}.part").replace(path)

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from bdlib.words import OneLineError
+
 FORMATS = ("PNG", "JPEG", "WEBP", "PPM", "BMP", "GIF", "TIFF", "JPEG2000")  # none that runs a program, as EPS
 
 
-class DataError(RuntimeError):
+class DataError(OneLineError, RuntimeError):
     """A data file is missing, or is not the file it should be."""
 
 
@@ -42,7 +44,7 @@ def read_sums(path: Path, *, prefix: str = "") -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        rows = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
+        rows = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         sums = {name.strip().lstrip("*"): known.lower() for known, name in rows}
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a list that `sha256sum` writes ({in_one_line(error)})") from error

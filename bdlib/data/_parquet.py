@@ -123,6 +123,7 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
     """The names that Hugging Face keeps beside the labels; none where they are not there."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        return tuple(map(str, features[label]["names"]))
-    except (ValueError, KeyError, TypeError):
+        names = features[label]["names"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ()
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bdlib.data._files import DataError, opened
+from bdlib.words import one_line
 
 MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LA", "PA", "RGBA"}  # 8 bits a channel or less
 LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini"}  # beside files whose names begin with a dot
@@ -46,14 +47,14 @@ def folders_of(folder: Path, class_names: Sequence[str] | None) -> tuple[tuple[s
             raise DataError(f"{path} is in no folder of a class")
     names = tuple(folders if class_names is None else class_names)
     if strange := [name for name in folders if name not in names or not name.isprintable()]:
-        raise DataError(f"{folder / strange[0]}: is no class in class_names" if class_names else
+        raise DataError(f"{folder / strange[0]}: is no class in class_names" if class_names is not None else
                         f"{folder}: the name of the folder {strange[0]!r} cannot be printed")  # fmt: skip
     if len(names) < 2 or not folders:
         raise DataError(f"{folder}: must hold two folders or more, one for each class; it has {len(folders)}")
     if all(name.isdecimal() for name in names) and [int(name) for name in names] != [*range(len(names))]:
         first = next(label for label, name in enumerate(names) if int(name) != label)
-        warnings.warn(f"{folder}: labels count the folders by name, so the folder {names[first]} is label {first}",
-                      stacklevel=4)  # fmt: skip
+        line = f"{folder}: labels count the folders by name, so the folder {names[first]} is label {first}"
+        warnings.warn(one_line(line), stacklevel=4)
     return names, [(path, names.index(name)) for name in folders for path in _files(folder / name)]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bdlib.checks import ParameterError
 from bdlib.data.passes import uncounted
-from bdlib.types import Images, Labels, MakeModel, MovedModel, Pixels, Relabel, Trigger
+from bdlib.types import Images, Labels, Logits, MakeModel, MovedModel, Pixels, Relabel, Trigger
 from bdlib.words import shown
 
 MOST_CLASSES = 1_000_000
@@ -128,6 +128,9 @@ def probe(model: nn.Module, images: Pixels, *, name: str = "model", data: str = 
     Raises ParameterError, with `name` as the network's, unless it takes images of this shape, in float32, and gives out
     finite logits of shape (2, classes).
     """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        words = "whose layers and mode cannot be changed; take the torch.nn.Module of which it was made"
+        raise ParameterError(f"{name}: is a TorchScript network, {words}")
     tensors = list(chain(model.parameters(), model.buffers()))
     if tensors and tensors[0].is_meta and not images.is_meta:
         raise ParameterError(f"{name}: its weights are on the meta device, which holds no numbers")
@@ -139,12 +142,22 @@ def probe(model: nn.Module, images: Pixels, *, name: str = "model", data: str = 
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             shape = f"shape {tuple(images.shape[1:])}"
             raise ParameterError(f"{name}: fails on the images of {data}, {shape}; {reason}") from error
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2 or logits.shape[1] < 2:
-        raise ParameterError(f"{name}: must give logits of shape (n, classes); for 2 images it gives {shown(logits)}")
+    require_rows(logits, 2, name=name)
     if logits.dtype not in (torch.float32, torch.float64):
         raise ParameterError(f"{name}: must give logits of torch.float32 or float64, not {logits.dtype}")
     if not logits.is_meta and not logits.isfinite().all():
         raise ParameterError(f"{name}: gives logits that are not finite, so its weights or its statistics are broken")
+    return logits
+
+
+def require_rows(logits: Any, count: int, *, name: str = "model") -> Logits:
+    """The logits of `count` images. Raises ParameterError unless they are a tensor of shape (count, 2 or more).
+
+    The probe's two images do not show what a network does with a whole batch, or with one image alone.
+    """
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != count or logits.shape[1] < 2:
+        rule = f"{name}: must give logits of shape (n, classes)"
+        raise ParameterError(f"{rule}; for {count} image{'s' * (count > 1)} it gives {shown(logits)}")
     return logits
 
 

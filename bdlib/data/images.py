@@ -47,9 +47,14 @@ class ImageSet:
 
     def __getitem__(self, keep: Tensor | slice) -> "ImageSet":
         is_index = isinstance(keep, Tensor) and keep.dim() == 1 and keep.dtype in (torch.bool, torch.int64)
+        if isinstance(keep, Tensor) and keep.device.type not in ("cpu", self.labels.device.type):
+            raise ParameterError(f"data[{shown(keep)}]: is on {keep.device}, the images are on {self.labels.device}")
         if not is_index and not isinstance(keep, slice):
             raise ParameterError(f"data[{shown(keep)}]: must be a mask, positions as an int64 tensor, or a slice")
-        return self._with(self.images[keep], self.labels[keep])
+        try:
+            return self._with(self.images[keep], self.labels[keep])
+        except (IndexError, TypeError, ValueError) as error:
+            raise ParameterError(f"data[{shown(keep)}]: does not fit {len(self)} images; {error}") from None
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """The same data on another device."""
@@ -59,13 +64,17 @@ class ImageSet:
         """Raise ParameterError unless the `arguments` of a call, with their annotations, fit each other.
 
         `sets` are the image sets among them, this one first. All must hold images, of one shape and on one device.
-        Networks must classify them, triggers change them, and labels, target label and relabeling be known classes.
+        An attack must take images of that size, networks classify them, triggers change them; labels, target label and
+        relabeling must be known classes.
         """
         for name, data in sets.items():
             require_images(data, name)
             if data.images.shape[1:] != self.images.shape[1:] or data.images.device != self.images.device:
                 theirs, ours = (f"{tuple(d.images.shape[1:])} on {d.images.device}" for d in (data, self))
                 raise ParameterError(f"{name}: its images are {theirs}, those of {next(iter(sets))} are {ours}")
+        misfit = getattr(arguments.get("self"), "misfit", None)  # of an attack
+        if words := misfit and misfit(tuple(self.images.shape[1:])):
+            raise ParameterError(f"{next(iter(sets))}: {words}")
         counts = count_classes(self.images, next(iter(sets)), arguments, hints)
         if self.labels.is_meta or not (counts or {"target_label", "relabel"} & arguments.keys()):
             return

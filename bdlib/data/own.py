@@ -138,7 +138,7 @@ def register_dataset(
 
 
 def _path(path: str | Path) -> Path:
-    if not isinstance(path, str | Path):
+    if not isinstance(path, str | Path) or path == "":
         raise ParameterError(f"path={path!r}: must be the path of a file or folder, as text or Path")
     return Path(path)
 

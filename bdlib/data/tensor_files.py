@@ -15,11 +15,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_in
-from safetensors.torch import save as bytes_of
+from safetensors.torch import save
 from torch import Tensor, contiguous_format
 
 from bdlib import files
 from bdlib.files import write_whole
+from bdlib.words import one_line
 
 ZEROS = "0" * 64
 SEAL = re.compile(rb'"sha256":"([0-9a-f]{64})"')
@@ -34,11 +35,16 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
         save_tensors(CACHE / "victims" / "a.safetensors", model.state_dict(), {"seed": "0"})
     """
-    whole = {name: tensor.detach().cpu().clone(memory_format=contiguous_format) for name, tensor in tensors.items()}
-    content = bytes_of(whole, metadata={**(metadata or {}), "file": _label(path), "sha256": ZEROS})
+    content = bytes_of(tensors, {**(metadata or {}), "file": _label(path), "sha256": ZEROS})
     start = _seal_in(content)
     sealed = content[:start] + _sum_of(content, start).encode() + content[start + 64 :]
     return write_whole(path, sealed)
+
+
+def bytes_of(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Named tensors, and text about them, as the content of a safetensors file; `tensors_in` reads it."""
+    whole = {name: tensor.detach().cpu().clone(memory_format=contiguous_format) for name, tensor in tensors.items()}
+    return save(whole, metadata=metadata)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor] | None:
@@ -53,7 +59,7 @@ def load_tensors(path: Path) -> dict[str, Tensor] | None:
         return None
     try:
         return verified_tensors(path.read_bytes(), path)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, SafetensorError) as error:
         set_aside(path, str(error))
         return None
 
@@ -74,7 +80,7 @@ def set_aside(path: Path, why: str) -> None:
     line = f"{path} is not used ({' '.join(why.split())}); it is made anew, the old one is now {path.name}.damaged"
     with suppress(OSError):
         files.set_aside(path)
-    warnings.warn(line, stacklevel=4)
+    warnings.warn(one_line(line), stacklevel=4)
 
 
 def _label(path: Path) -> str:

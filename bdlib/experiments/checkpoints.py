@@ -11,7 +11,9 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from bdlib.data.tensor_files import load_tensors, save_tensors, set_aside
+from bdlib.files import FileError
 from bdlib.folders import can_write, check_can_write
+from bdlib.words import one_line
 
 LEARNED = "the trigger / "  # what the names of its tensors begin with in the file of the victim trained with it
 
@@ -21,7 +23,8 @@ def locked(path: Path) -> Iterator[None]:
     """Inside the block no other process is inside one for the same path; the path's folder is made.
 
     Locks that nobody holds are removed from the folder. A file that is there can be read without a lock from a folder
-    that cannot be written to. Raises ParameterError, before any compute, where such a folder lacks the file.
+    that cannot be written to. Raises ParameterError, before any compute, where such a folder lacks the file,
+    and FileError where the lock cannot be made.
     """
     if path.is_file() and not can_write(path.parent):
         yield
@@ -32,11 +35,17 @@ def locked(path: Path) -> Iterator[None]:
         if other != lock:
             with suppress(Timeout, OSError), FileLock(other, timeout=0):
                 other.unlink()
-    with FileLock(lock):
-        try:
-            yield
-        finally:
+    held = FileLock(lock)
+    try:
+        held.acquire()
+    except OSError as error:
+        raise FileError(f"{lock}: must be a file that can be locked: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
             lock.unlink(missing_ok=True)  # who waits for it notices, and makes a new one
+        held.release()
 
 
 def tensors_of(model: nn.Module, trigger: nn.Module | None) -> dict[str, Tensor]:
@@ -80,4 +89,5 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any
     try:
         save_tensors(path, tensors, {key: json.dumps(value) for key, value in facts.items()})
     except OSError as error:
-        warnings.warn(f"{path} cannot be written ({error.strerror}); it is made again next time", stacklevel=3)
+        line = f"{path} cannot be written ({error.strerror}); it is made again next time"
+        warnings.warn(one_line(line), stacklevel=3)

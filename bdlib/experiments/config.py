@@ -109,9 +109,8 @@ def _check_fit(config: VictimConfig) -> None:
     if facts.size < SMALLEST_IMAGES.get(config.model, 0):
         least = f"must have images of {SMALLEST_IMAGES[config.model]} pixels or more"
         raise ParameterError(f"model={config.model!r}: {least}, {config.dataset} has {facts.size}")
-    if facts.size % attack.image_sizes:
-        least = f"must have images of a multiple of {attack.image_sizes} pixels"
-        raise ParameterError(f"attack={config.attack!r}: {least}, {config.dataset} has {facts.size}")
+    if misfit := attack.misfit((facts.channels, facts.size, facts.size)):
+        raise ParameterError(f"attack={config.attack!r}: {misfit}; dataset={config.dataset!r}")
     if isinstance(build := MODELS[config.model], OwnNetwork):
         fingerprint(build, facts)  # makes it once and runs it
     if attack.clean_label and not single_target:

@@ -19,6 +19,7 @@ from bdlib.experiments import run as experiments
 from bdlib.experiments.victims import VictimConfig, victim_path
 from bdlib.files import FileError, set_aside, write_whole
 from bdlib.folders import RESULTS
+from bdlib.words import one_line
 
 COLUMNS = ["paper", "study", "method", "dataset", "attack", "seed", "record", "victim", "state"]
 STARTED = "The run was started and has not ended. It is running, or it was killed, for instance for lack of memory."
@@ -95,7 +96,7 @@ def make(run: PlannedRun) -> str | None:
     """
     try:
         for line in set_aside_damaged([run]):
-            warnings.warn(line, stacklevel=2)
+            warnings.warn(one_line(line), stacklevel=2)
         if run.path.is_file():
             return None  # another process has made it in the meantime
         write_whole(run.failure, STARTED.encode())
@@ -104,7 +105,7 @@ def make(run: PlannedRun) -> str | None:
             raise FileError(f"{run.path} cannot be written; the record is in {place}")
     except Exception as error:
         with suppress(OSError):
-            write_whole(run.failure, traceback.format_exc().encode())
+            write_whole(run.failure, traceback.format_exc().encode(errors="backslashreplace"))
         return _failed(run, f"{type(error).__name__}: {error}".splitlines()[0])
     except KeyboardInterrupt:
         run.failure.unlink(missing_ok=True)
@@ -124,7 +125,7 @@ def failure_line(run: PlannedRun) -> str | None:
         return f"FAILED {damage}"
     if run.path.is_file() or not run.failure.is_file():
         return None
-    last = (run.failure.read_text(errors="replace").strip().splitlines() or ["no word why"])[-1]
+    last = (run.failure.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no word why"])[-1]
     return f"UNFINISHED {os.path.relpath(run.failure)}: {last}" if last == STARTED else _failed(run, last)
 
 

@@ -12,6 +12,7 @@ from bdlib.checks import ParameterError, check_needs
 from bdlib.data.datasets import DATASETS, DatasetFacts
 from bdlib.data.images import ImageSet
 from bdlib.models import MODELS, find_layer
+from bdlib.models.own import OwnNetwork
 
 _PASSED: set[str] = set()  # what `check_defense` has found to be right
 
@@ -31,15 +32,21 @@ def check_layers(parameters: Mapping[str, Any]) -> None:
 
 
 def _network(model: str, dataset: str) -> nn.Module:
-    """The network without weights."""
-    return _built(MODELS[model], DATASETS[dataset])
+    """The network without weights. A built-in one is built once, since a study asks for it in each of its runs.
+
+    An own one is built anew, since what its factory reads may change.
+    """
+    build = MODELS[model]
+    make = _build if isinstance(build, OwnNetwork) else _built
+    return make(build, DATASETS[dataset])
 
 
-@functools.lru_cache
-def _built(build: Callable[..., nn.Module], facts: DatasetFacts) -> nn.Module:
-    """Built once, since a study asks for it in each of its runs; what the names stand for may change between them."""
+def _build(build: Callable[..., nn.Module], facts: DatasetFacts) -> nn.Module:
     with torch.device("meta"):
         return build(facts.channels, facts.num_classes, facts.mean, facts.std)
+
+
+_built = functools.lru_cache(_build)
 
 
 def check_defense(defense: Callable[..., Any], own: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
@@ -57,7 +64,7 @@ def check_defense(defense: Callable[..., Any], own: Mapping[str, Any], parameter
     key = repr(
         [defense, MODELS[parameters["model"]], facts, clean, poisoned, {k: v for k, v in own.items() if k != "seed"}]
     )
-    if key in _PASSED:  # a study asks for each of its runs
+    if key in _PASSED and not isinstance(MODELS[parameters["model"]], OwnNetwork):  # a study asks for each of its runs
         return
     sets = {"clean": _blank_set(facts, clean), "poisoned": _blank_set(facts, poisoned)}
     check_needs(defense, {"model": network, "make_model": lambda: network, **sets, **own})

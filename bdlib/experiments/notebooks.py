@@ -33,6 +33,7 @@ from bdlib.experiments.pages import (
 )
 from bdlib.experiments.parameters import check_names, decisive, overridden
 from bdlib.experiments.places import check_place, kernel_folder, write_or_rescue
+from bdlib.words import OneLineError
 
 __all__ = ["NOTEBOOKS", "PROFILES", "NotebookError", "blaming", "execute", "grid", "notebook", "papers", "parameters",
            "profile_file", "read_settings", "read_yaml", "studies", "study"]  # fmt: skip
@@ -90,7 +91,7 @@ def grid(paper: str, profile: str) -> list[dict[str, Any]]:
     return points
 
 
-class NotebookError(RuntimeError):
+class NotebookError(OneLineError, RuntimeError):
     """A notebook did not run to its end. The message is one line: its error, and where the notebook is as it stood."""
 
 
@@ -127,7 +128,9 @@ def execute(path: Path, out: Path, changes: dict[str, Any], *, prepare_only: boo
             _kept(draft, out)
             raise
         executed.metadata.papermill.output_path = str(out)
-        return write_or_rescue(out, nbformat.writes(executed).encode())
+        return write_or_rescue(
+            out, nbformat.writes(executed).encode(errors="backslashreplace")
+        )  # a path may be no UTF-8
 
 
 def _kept(draft: Path, out: Path) -> str:

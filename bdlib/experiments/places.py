@@ -10,6 +10,7 @@ from pathlib import Path
 from bdlib.checks import ParameterError
 from bdlib.files import draft_of, own_name, remove, sweep, write_whole
 from bdlib.folders import RUNS
+from bdlib.words import one_line
 
 LONGEST = 60  # bytes of a folder's path; the system allows 107 for a socket's, and 46 are what follows
 
@@ -46,7 +47,7 @@ def write_or_rescue(path: Path, content: bytes) -> Path:
             except (OSError, ValueError):
                 continue
             why = error.strerror if isinstance(error, OSError) else error
-            warnings.warn(f"{path} cannot be written ({why}); it is in {place}", stacklevel=2)
+            warnings.warn(one_line(f"{path} cannot be written ({why}); it is in {place}"), stacklevel=2)
             return place
         raise
 

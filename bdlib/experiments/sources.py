@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from bdlib.data.datasets import source_of
 from bdlib.experiments.config import VictimConfig
+from bdlib.words import one_line
 
 
 def made_from_these_data(path: Path, config: VictimConfig) -> bool:
@@ -19,8 +20,8 @@ def made_from_these_data(path: Path, config: VictimConfig) -> bool:
     """
     made_from = fact_of(path, "source")
     if made_from is not None and made_from != source_of(config.dataset):
-        warnings.warn(f"{path} was made from another copy of {config.dataset} than the one that is here now; "
-                      f"it is made again", stacklevel=4)  # fmt: skip
+        line = f"{path} was made from another copy of {config.dataset} than the one that is here now"
+        warnings.warn(one_line(f"{line}; it is made again"), stacklevel=4)
         return False
     return True
 
@@ -30,6 +31,7 @@ def fact_of(path: Path, name: str) -> Any:
 
     Example: `fact_of(victim_path(config), "threads")` is "2".
     """
-    with suppress(OSError, SafetensorError), safe_open(path, "pt") as file:  # a damaged one is found when it is read
+    with suppress(OSError, ValueError, RecursionError, SafetensorError), safe_open(path, "pt") as file:
+        # a damaged one is found when it is read
         return json.loads((file.metadata() or {}).get(name, "null"))
     return None

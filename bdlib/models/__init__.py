@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bdlib.checks import checked
-from bdlib.data.fit import evaluation_mode
+from bdlib.data.fit import evaluation_mode, require_rows
 from bdlib.data.images import ImageSet, batches
 from bdlib.models.layers import default_layers, find_layer, readout_of, require_convolution, require_maps, tap
 from bdlib.models.networks import (
@@ -23,7 +23,7 @@ from bdlib.models.networks import (
     vgg19_bn,
     wrn_16_1,
 )
-from bdlib.types import Labels
+from bdlib.types import Batch, Labels, Logits
 
 __all__ = [
     "MODELS",
@@ -60,7 +60,7 @@ def predict(model: nn.Module, data: ImageSet, *, batch_size: PassSize = 500) -> 
     Raises ParameterError for a set without images, and for a network that does not fit them or gives no logits.
     """
     with evaluation_mode(model):
-        return torch.cat([model(batch.images).argmax(1) for batch in batches(data, batch_size)])
+        return torch.cat([_logits(model, batch).argmax(1) for batch in batches(data, batch_size)])
 
 
 @checked
@@ -68,8 +68,12 @@ def predict(model: nn.Module, data: ImageSet, *, batch_size: PassSize = 500) -> 
 def sample_losses(model: nn.Module, data: ImageSet, *, batch_size: PassSize = 500) -> Float[Tensor, " n"]:
     """The cross-entropy of every image with its label, in nats, in the order of `data`; in evaluation mode."""
     with evaluation_mode(model):
-        losses = [F.cross_entropy(model(b.images), b.labels, reduction="none") for b in batches(data, batch_size)]
+        losses = [F.cross_entropy(_logits(model, b), b.labels, reduction="none") for b in batches(data, batch_size)]
     return torch.cat(losses)
+
+
+def _logits(model: nn.Module, batch: Batch) -> Logits:
+    return require_rows(model(batch.images), len(batch.labels))
 
 
 def share(hits: Tensor) -> float:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bdlib.checks import ParameterError
-from bdlib.data.fit import probe
+from bdlib.data.fit import probe, require_rows
 from bdlib.types import Pixels
 from bdlib.words import shown
 
@@ -84,6 +85,12 @@ def _beside(model: nn.Module, layer: str = "") -> str:
     return ", ".join(f"{layer}.{child}".lstrip(".") for child in inside[layer])
 
 
+def _same_rows(model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    """A forward hook: ParameterError where what comes out is not a row for each image."""
+    if inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
+        require_rows(output, len(inputs[0]))
+
+
 @contextmanager
 def tap(model: nn.Module, *layers: str, inputs: bool = False) -> Iterator[dict[str, Tensor]]:
     """Collect the outputs of the named `layers` inside the block; each forward pass replaces those of the one before.
@@ -102,6 +109,7 @@ def tap(model: nn.Module, *layers: str, inputs: bool = False) -> Iterator[dict[s
         module.register_forward_hook(lambda _, args, out, name=name: tapped.update({name: args[0] if inputs else out}))
         for name, module in modules.items()
     ]
+    handles.append(model.register_forward_hook(_same_rows))
     try:
         yield tapped
     finally:

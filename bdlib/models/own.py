@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bdlib.checks import ParameterError
 from bdlib.data.datasets import DatasetFacts
+from bdlib.data.tensor_files import bytes_of, tensors_in
 from bdlib.models.networks import MODELS, Statistics, seeded
 from bdlib.runtime import digest
 
@@ -100,6 +101,23 @@ def register_model(name: str, factory: Callable[[int, int], nn.Module]) -> None:
     MODELS[name] = OwnNetwork(name, factory)
 
 
+def _require_kept(network: OwnNetwork, trained: nn.Module, fresh: nn.Module, facts: DatasetFacts) -> None:
+    """Raise ParameterError unless a file holds all that training has changed: `fresh` then answers as `trained` does.
+
+    What is in no state_dict (plain attributes, buffers with persistent=False) would be lost without a word.
+    """
+    rule = f"model={network.name!r}: its state_dict must hold, as tensors, all that training changes"
+    for name, value in trained.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise ParameterError(f"{rule}; {name} is a {type(value).__name__}")
+    try:
+        fresh.load_state_dict(tensors_in(bytes_of(trained.state_dict())))
+    except Exception as error:
+        raise ParameterError(f"{rule}, and fails ({type(error).__name__}: {' '.join(str(error).split())})") from error
+    if not torch.allclose(_logits(fresh, facts), _logits(trained, facts), atol=1e-5, equal_nan=True):
+        raise ParameterError(f"{rule}; with it a new network gives other logits")
+
+
 def fingerprint(network: OwnNetwork, facts: DatasetFacts) -> str:
     """A digest of an own network for such data: its layers, its weights' shapes, and what it computes from one seed:
     logits in evaluation mode, and in training mode the gradients, which show dropout and what is detached. It is made
@@ -113,7 +131,7 @@ def fingerprint(network: OwnNetwork, facts: DatasetFacts) -> str:
         net = seeded(lambda: network.fitted(facts), seed=0)
         logits = _logits(net, facts)
         gradients = _gradients(net, facts) if isinstance(logits, Tensor) else []
-        second = {id(weight) for weight in seeded(lambda: network.fitted(facts), seed=0).parameters()}
+        second = seeded(lambda: network.fitted(facts), seed=0)
     except ParameterError:
         raise
     except Exception as error:  # from the code of its author
@@ -122,9 +140,10 @@ def fingerprint(network: OwnNetwork, facts: DatasetFacts) -> str:
     if not isinstance(logits, Tensor) or logits.shape != (2, facts.num_classes) or not logits.is_floating_point():
         gives = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise ParameterError(f"{rule}, and gives {gives} for two of them, not (2, {facts.num_classes})")
-    if any(id(weight) in second for weight in net.parameters()):
+    if {id(weight) for weight in second.parameters()} & {id(weight) for weight in net.parameters()}:
         raise ParameterError(f"model={network.name!r}: its factory must make new layers at every call, two share one")
     if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(2), atol=1e-4):
         raise ParameterError(f"{rule}, and gives probabilities; leave out its softmax")
+    _require_kept(network, net, second, facts)
     weights = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in net.state_dict().items()]
     return digest(str(net), weights, [f"{value:.3g}" for value in [*logits.flatten().tolist(), *gradients]])

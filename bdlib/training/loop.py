@@ -25,6 +25,7 @@ from torch.optim import SGD, Optimizer
 
 from bdlib import ranges
 from bdlib.checks import CheckedFields, ParameterError, checked
+from bdlib.data.fit import require_rows
 from bdlib.data.images import ImageSet, batches
 from bdlib.data.passes import uncounted
 from bdlib.types import Batch, Loss, LossFn, MovedModel, OnEvent, ignore
@@ -119,19 +120,22 @@ def trainable(parameters: Iterable[Tensor]) -> list[Tensor]:
 
 @torch.no_grad()
 def require_batches(model: nn.Module, data: ImageSet, batch_size: int) -> None:
-    """Raise ParameterError where the last batch has one image, and the network cannot be trained on one alone.
+    """Raise ParameterError unless the network, in training mode, gives logits for batches of the sizes that will come.
 
-    BatchNorm behind a linear layer cannot: one image has no variance.
+    BatchNorm behind a linear layer cannot be trained on a last batch of one image, which has no variance.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if not norms or (len(data) - 1) % batch_size:
-        return
-    try:
-        with torch.random.fork_rng(devices=[]), uncounted():
-            deepcopy(model).train()(data.images[:1].float() / 255)
-    except ValueError as error:
-        words = "leaves one image alone in the last batch, which this network cannot be trained on"
-        raise ParameterError(f"batch_size={batch_size}: of {len(data)} images {words}; {error}") from error
+    first, last = min(len(data), batch_size), len(data) % batch_size
+    device = data.labels.device
+    for count in {first, last or first}:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), uncounted():
+            try:
+                logits = deepcopy(model).train()(data.images[:count].float() / 255)
+            except ValueError as error:
+                if count > 1:
+                    raise
+                words = "leaves one image alone in the last batch, which this network cannot be trained on"
+                raise ParameterError(f"batch_size={batch_size}: of {len(data)} images {words}; {error}") from error
+        require_rows(logits, count)
 
 
 @checked

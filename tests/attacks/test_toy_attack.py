@@ -59,7 +59,7 @@ def stripes(one_file_module, tmp_path, monkeypatch):
 
 
 def test_the_registry_has_one_line_and_one_file_for_each_attack():
-    source = Path(attacks.__file__).read_text()
+    source = Path(attacks.__file__).read_text(encoding="utf-8")
     for name in ATTACKS:
         assert len(re.findall(rf'^        "{name}",$', source, re.MULTILINE)) == 1
         assert (Path(attacks.__file__).parent / f"{name}.py").is_file()
