@@ -28,7 +28,9 @@ class Comparison(Reading, frozen=True):
     expected: Annotated[str, Field(pattern=r"^(below|above|equal) -?\d+(\.\d+)?(e-?\d+)?$",
                                    description="below, above or equal, a blank, and a number")]  # fmt: skip
     versus: Text | dict[str, Any] | None = Field(None, description="a method, or a mapping of metric, method and where")
-    how: Literal["value", "difference", "ratio"] = Field("value", description="value, difference or ratio")
+    how: Literal["value", "difference", "ratio", "correlation"] = Field(
+        "value", description="value, difference, ratio or correlation"
+    )
     tolerance: float = Field(0.0, ge=0, allow_inf_nan=False, description="a number from 0")
     unit: Literal["share", "points", "number"] | None = Field(None, description="share, points or number")
 
@@ -68,7 +70,7 @@ class Comparison(Reading, frozen=True):
     def factor(self) -> float:
         """What a value is multiplied by when shown: 100 for shares and points, 1 for plain numbers."""
         metrics = {reading.metric for reading in (self, self.other) if reading}
-        by_default = self.unit is None and self.how != "ratio" and metrics <= {*SHARES}
+        by_default = self.unit is None and self.how in ("value", "difference") and metrics <= {*SHARES}
         return 100.0 if by_default or self.unit in ("share", "points") else 1.0
 
     def text(self, value: float) -> str:

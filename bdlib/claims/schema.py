@@ -105,7 +105,7 @@ def _check_versus(comparison: Comparison, place: str) -> None:
     except ValidationError as error:
         raise ClaimError(f"{place}: versus: {_fault(error, Reading, comparison.versus)}") from None
     if (other is None) != (comparison.how == "value"):
-        allowed = "value without versus" if other is None else "difference or ratio with versus"
+        allowed = "value without versus" if other is None else "difference, ratio or correlation with versus"
         raise ClaimError(f"{place}: how: {comparison.how!r} must be {allowed}")
 
 

@@ -21,7 +21,7 @@ def claim_values(claim: Claim, runs: pd.DataFrame, condition: str | None = None)
     The table has the index levels `each` (as text) and seed, and the columns value, least and most: the last two are
     the ends of the range in which the number lies whatever a run gives. Two readings are paired by group and seed. A
     reading whose `where` fixes the column `each` is paired with every group of the other; where both do, there is one
-    group, named after what they fix. Raises ClaimError.
+    group, named after what they fix. A correlation is one number for all groups of a seed. Raises ClaimError.
     """
     if claim.each not in _parameters(runs):
         known = ", ".join(_parameters(runs))
@@ -34,11 +34,22 @@ def claim_values(claim: Claim, runs: pd.DataFrame, condition: str | None = None)
         right = _read(claim.each, other, runs, f"{place}: versus")
         right["least"], right["most"] = _range(asked, other, right["value"])
         shared = [name for name in (claim.each, "seed") if name in values and name in right]
-        values = _compared(asked.how, values.merge(right, on=shared, suffixes=("", "_other")))
+        both = values.merge(right, on=shared, suffixes=("", "_other"))
+        if asked.how == "correlation":
+            return _rank_correlations(claim.each, both)
+        values = _compared(asked.how, both)
     if claim.each not in values:
         fixed = [_name(side.where[claim.each]) for side in (asked, other) if side]
         values[claim.each] = " and ".join(dict.fromkeys(fixed))
     return values.set_index([claim.each, "seed"])[["value", "least", "most"]]
+
+
+def _rank_correlations(each: str, both: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's coefficient of the two readings over the groups of a seed, for every seed that has three or more."""
+    ranked = {seed: its[["value", "value_other"]].rank() for seed, its in both.groupby("seed") if len(its) > 2}
+    index = pd.MultiIndex.from_tuples([(f"over {each}s", seed) for seed in ranked], names=[each, "seed"])
+    found = pd.DataFrame({"value": [ranks.corr().iloc[0, 1] for ranks in ranked.values()]}, index, dtype=float)
+    return found.assign(least=-1.0, most=1.0)
 
 
 def _compared(how: str, both: pd.DataFrame) -> pd.DataFrame:
@@ -54,8 +65,12 @@ def _compared(how: str, both: pd.DataFrame) -> pd.DataFrame:
 
 
 def _range(asked: Comparison, reading: Reading, values: pd.Series) -> tuple[Any, Any]:
-    """The least and the most that a reading can be: a share's ends; for the victim, which is given, what it is."""
-    if reading.method == "victim":
+    """The least and the most that a reading can be: a share's ends; of the victim of a defense, which is given, itself.
+
+    Victims alone, or compared with each other, are what the claim is about: their scores are as uncertain as others.
+    """
+    others = {side.method for side in (asked, asked.other) if side} - {"victim"}
+    if reading.method == "victim" and others:
         return values, values
     if reading.metric in {*SHARES, "der"} or asked.is_share or (asked.unit == "points" and asked.how != "value"):
         return 0.0, 1.0

@@ -80,7 +80,7 @@ def difference(runs: pd.DataFrame, one: str, other: str, *, names: tuple[str, st
     higher, lower = int((gaps["low"] > 0).sum()), int((gaps["high"] < 0).sum())
     sides = f"the interval excludes zero on {higher + lower} of {len(gaps)} attacks: {higher} higher, {lower} lower"
     together = f" {TOGETHER}" if len(gaps) > 1 else ""
-    return f"**{names[0].capitalize()}** minus **{names[1]}**, in points: {listed}; {sides}.{together}"
+    return f"**{names[0][0].upper()}{names[0][1:]}** minus **{names[1]}**, in points: {listed}; {sides}.{together}"
 
 
 def same_scores(runs: pd.DataFrame, one: str, other: str) -> str:
