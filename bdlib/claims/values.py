@@ -60,8 +60,9 @@ def _compared(how: str, both: pd.DataFrame) -> pd.DataFrame:
         return both
     both["value"] /= both["value_other"]
     shares = (both["least"] >= 0) & (both["most_other"] < math.inf)
+    both["most"] = (both["most"] / both["least_other"]).where(shares, math.inf)  # infinite where divided by zero
     both["least"] = (both["least"] / both["most_other"]).where(shares, -math.inf)
-    return both.assign(most=math.inf)
+    return both
 
 
 def _range(asked: Comparison, reading: Reading, values: pd.Series) -> tuple[Any, Any]:
