@@ -34,22 +34,22 @@ def claim_values(claim: Claim, runs: pd.DataFrame, condition: str | None = None)
         right = _read(claim.each, other, runs, f"{place}: versus")
         right["least"], right["most"] = _range(asked, other, right["value"])
         shared = [name for name in (claim.each, "seed") if name in values and name in right]
-        values = values.merge(right, on=shared, suffixes=("", "_other"))
+        both = values.merge(right, on=shared, suffixes=("", "_other"))
         if asked.how == "correlation":
-            return _rank_correlations(claim.each, values)
-        values = _compared(asked.how, values)
+            return _rank_correlations(claim.each, both)
+        values = _compared(asked.how, both)
     if claim.each not in values:
         fixed = [_name(side.where[claim.each]) for side in (asked, other) if side]
         values[claim.each] = " and ".join(dict.fromkeys(fixed))
     return values.set_index([claim.each, "seed"])[["value", "least", "most"]]
 
 
-def _rank_correlations(each: str, values: pd.DataFrame) -> pd.DataFrame:
+def _rank_correlations(each: str, both: pd.DataFrame) -> pd.DataFrame:
     """Spearman's coefficient of the two readings over the groups of a seed, for every seed that has three or more."""
-    ranked = {seed: its[["value", "value_other"]].rank() for seed, its in values.groupby("seed") if len(its) > 2}
+    ranked = {seed: its[["value", "value_other"]].rank() for seed, its in both.groupby("seed") if len(its) > 2}
     index = pd.MultiIndex.from_tuples([(f"over {each}s", seed) for seed in ranked], names=[each, "seed"])
-    found = [float(ranks.corr().iloc[0, 1]) for ranks in ranked.values()]
-    return pd.DataFrame({"value": found, "least": -1.0, "most": 1.0}, index, dtype=float)
+    found = pd.DataFrame({"value": [ranks.corr().iloc[0, 1] for ranks in ranked.values()]}, index, dtype=float)
+    return found.assign(least=-1.0, most=1.0)
 
 
 def _compared(how: str, both: pd.DataFrame) -> pd.DataFrame:
@@ -60,13 +60,18 @@ def _compared(how: str, both: pd.DataFrame) -> pd.DataFrame:
         return both
     both["value"] /= both["value_other"]
     shares = (both["least"] >= 0) & (both["most_other"] < math.inf)
+    both["most"] = (both["most"] / both["least_other"]).where(shares, math.inf)  # infinite where divided by zero
     both["least"] = (both["least"] / both["most_other"]).where(shares, -math.inf)
-    return both.assign(most=math.inf)
+    return both
 
 
 def _range(asked: Comparison, reading: Reading, values: pd.Series) -> tuple[Any, Any]:
-    """The least and the most that a reading can be: a share's ends; for the victim, which is given, what it is."""
-    if reading.method == "victim":
+    """The least and the most that a reading can be: a share's ends; of the victim of a defense, which is given, itself.
+
+    Victims alone, or compared with each other, are what the claim is about: their scores are as uncertain as others.
+    """
+    others = {side.method for side in (asked, asked.other) if side} - {"victim"}
+    if reading.method == "victim" and others:
         return values, values
     if reading.metric in {*SHARES, "der"} or asked.is_share or (asked.unit == "points" and asked.how != "value"):
         return 0.0, 1.0

@@ -46,8 +46,8 @@ def fine_tune(
 
     `loss_fn(model, batch)` lets a repair add its own terms to the same schedule. `on_event` is told "epoch"
     (`bdlib.training.loop.Epoch`) after each one and, where the learning rate is None, "chosen": a mapping with
-    `chosen_learning_rate` and the accuracy `held_out_accuracy` of that trial. Raises ParameterError for a keyword out of
-    range, and where no image is left to train on beside those that are held out.
+    `chosen_learning_rate` and the accuracy `held_out_accuracy` of that trial. Raises ParameterError for a keyword out
+    of range, and where no image is left to train on beside those that are held out.
     """
 
     def tuned(data: ImageSet, rate: float, tell: OnEvent = ignore) -> nn.Module:

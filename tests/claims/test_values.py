@@ -103,17 +103,17 @@ def test_a_claim_that_no_run_will_answer_is_refused(claim):
     check_claim(claim(metric="anything"))
 
 
-def test_every_claim_can_be_answered_once_its_runs_are_there():
-    for each in load_claims():
-        check_claim(each)
-
-
 def test_a_correlation_is_one_number_over_all_groups_for_each_seed(judged, runs_of):
     """By hand: ranks in the same order give one, in the reverse order minus one; two groups are too few."""
     rows = [("a", "NAD", 0.1, 0.9), ("b", "NAD", 0.2, 0.5), ("c", "NAD", 0.9, 0.1)]
     runs = runs_of(*rows).assign(asr_before=[0.1, 0.1, 0.2, 0.2, 0.3, 0.3])
     how = {"versus": "victim", "how": "correlation", "expected": "above 0"}
-    found = claim_values(judged(runs=runs, **how).claim, runs)
-    assert found["value"].tolist() == pytest.approx([1.0, -1.0]) and [*found.index] == [("over attacks", 0), ("over attacks", 1)]
+    found = claim_values(judged(runs=runs, **how).claim, runs)["value"]
+    assert found.tolist() == pytest.approx([1.0, -1.0]) and [*found.index] == [("over attacks", 0), ("over attacks", 1)]
     assert judged(runs=runs[runs["seed"] == 0], **how).measured == ["over attacks 1 (one seed)"]
     assert judged(runs=runs[runs["attack"] != "c"], **how).verdict == "not run"
+
+
+def test_every_claim_can_be_answered_once_its_runs_are_there():
+    for each in load_claims():
+        check_claim(each)

@@ -93,6 +93,14 @@ def test_intervals_end_where_shares_and_their_differences_end(judged, runs_of):
     lost = judged(far, metric="acc", method="victim", versus={"metric": "asr", "method": "NAD"}, how="difference")
     assert (lost.groups[0].low, lost.groups[0].high) == (pytest.approx(-0.1), pytest.approx(0.9))  # the victim's ACC
     assert judged(far, ("a", "fine-tuning", 0.1, 0.9, 0.9), versus="fine-tuning", how="ratio").groups[0].low == 0
+    left = judged(far, versus="victim", how="ratio").groups[0]  # a part of the victim's ASR, which is one
+    assert (left.low, left.high) == (0, 1)
+    alone = judged(far, method="victim", expected="above 0.5").groups[0]  # victims have an interval of their own
+    assert (alone.low, alone.high) == (1, 1)
+    runs = runs_of(far).assign(asr_before=[0.2, 0.5, 0.8])
+    assert judged(runs=runs, method="victim").groups[0].low < 0.2
+    between = judged(runs=runs, method="victim", versus={"metric": "acc"}, how="difference").groups[0]
+    assert between.low < -0.7 and between.high > -0.1  # 0.2 to 0.8, less 0.9
     runs = runs_of(far, drift=[0.0, 0.5, 1.0])
     assert judged(runs=runs, metric="drift").groups[0].low < 0
     assert judged(runs=runs, metric="drift", unit="share").groups[0].low == 0
