@@ -4,7 +4,7 @@ Example::
 
     config = VictimConfig(attack="blended")
     train_set, test_set = load_data(config)
-    victim = load_victim(config)
+    victim = trained_victim(config)
     clean, _ = split(train_set, 0.05, seed=0)
     repaired = DEFENSES["sau"](victim, clean, epochs=50)
     evaluate_victim(config, repaired, test_set)

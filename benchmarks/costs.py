@@ -12,7 +12,7 @@ from bdlib import models
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import notebooks, records
 from bdlib.experiments import run as experiments
-from bdlib.experiments.victims import VictimConfig, load_data, load_victim, poisoned_set
+from bdlib.experiments.victims import VictimConfig, load_data, poisoned_set, trained_victim
 from bdlib.report.tables import method_name
 from bdlib.training.loop import train
 
@@ -38,7 +38,7 @@ def live(key: str, paper: str, parameters: dict[str, object]) -> Iterator[Row]:
     A pass with gradients is taken to cost as much as in the bare step, one without as much as a look at the images.
     """
     config = VictimConfig.from_parameters(parameters)
-    backdoored, data = load_victim(config), load_data(config)[0]
+    backdoored, data = trained_victim(config), load_data(config)[0]
     if "poisoned" not in inspect.signature(DEFENSES[key]).parameters:
         data = experiments.reserved(config, parameters)[0]
     with counted_images() as seen:

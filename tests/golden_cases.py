@@ -48,8 +48,8 @@ from bdlib.experiments.victims import (
     load_data,
     load_selection,
     load_trigger,
-    load_victim,
     poisoned_set,
+    trained_victim,
 )
 from bdlib.models import seeded, small_resnet
 from bdlib.training.loop import Schedule, train
@@ -249,7 +249,7 @@ def attack(key: str, /, **changes: Any) -> Result:
     """A small victim, by the way that all runs take: its poisoned set, its trigger, its weights and its scores."""
     with apart():
         config = VictimConfig(attack=key, poison_rate=0.5 if ATTACKS[key].clean_label else 0.1, **TINY | changes)
-        test, model, made = load_data(config)[1], load_victim(config), poisoned_set(config)
+        test, model, made = load_data(config)[1], trained_victim(config), poisoned_set(config)
         tensors = {f"victim.{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {"images": made.data.images, "labels": made.data.labels, "flags": made.is_poisoned}
         tensors |= {"triggered": apply_trigger(test.images[:50], load_trigger(config))}

@@ -77,7 +77,7 @@ def test_passes_are_counted_with_and_without_gradients():
 
 
 def test_a_defenses_seconds_are_set_beside_its_passes(monkeypatch):
-    monkeypatch.setattr(costs, "load_victim", lambda config: config.untrained())
+    monkeypatch.setattr(costs, "trained_victim", lambda config: config.untrained())
     parameters = notebooks.parameters("comparison", "smoke") | {"defense": "fine_tune"}
     seconds, training, looking, explained = [row.values[0] for row in costs.live("fine_tune", "comparison", parameters)]
     assert seconds > 0 and training >= parameters["epochs"] and looking < 1 and explained > 0

@@ -144,7 +144,7 @@ def test_a_notebook_without_papermill_says_in_one_line_what_to_install(monkeypat
 FAR_FROM_HOME = """
 import sys
 import bdlib
-from bdlib import DEFENSES, VictimConfig, claims, evaluate_victim, load_data, load_study, load_victim, split
+from bdlib import DEFENSES, VictimConfig, claims, evaluate_victim, load_data, load_study, trained_victim, split
 from bdlib.cli import main
 
 assert bdlib.__file__.startswith(sys.argv[1]), bdlib.__file__
@@ -152,7 +152,7 @@ for words in ("--help", "list", "show nad", "notebook nad out.ipynb --profile sm
     main(words.split(), standalone_mode=False)
 config = VictimConfig(victim_epochs=1, data_fraction=0.05)
 train, test = load_data(config)
-victim = load_victim(config)
+victim = trained_victim(config)
 repaired = DEFENSES["fine_tune"](victim, split(train, 0.5, seed=0)[0], epochs=1, seed=0)
 assert 0 <= evaluate_victim(config, repaired, test).asr <= 1
 assert len(load_study("nad", "quick", "headline")) and claims.load_claims()

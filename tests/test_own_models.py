@@ -14,10 +14,10 @@ from bdlib import (
     VictimConfig,
     evaluate_victim,
     load_data,
-    load_victim,
     register_dataset,
     register_model,
     split,
+    trained_victim,
 )
 from bdlib.checks import ParameterError
 from bdlib.data.datasets import CLASS_NAMES, DATASETS, OWN
@@ -61,10 +61,10 @@ def config(**more):
 def test_own_data_and_an_own_network_go_the_whole_way():
     register_dataset("toy", toy(600, 0), toy(200, 1), augmentation=None)
     register_model("net", Net)
-    victim, (train, test) = load_victim(config()), load_data(config())
+    victim, (train, test) = trained_victim(config()), load_data(config())
     before = evaluate_victim(config(), victim, test)
     assert before.clean_accuracy > 0.9 and before.asr > 0.9
-    again = load_victim(config())
+    again = trained_victim(config())
     assert all(
         torch.equal(a, b) for a, b in zip(victim.state_dict().values(), again.state_dict().values(), strict=True)
     )
@@ -142,7 +142,7 @@ def test_names_and_factories_that_cannot_be_are_one_line():
 def test_lazy_layers_in_a_sequence_are_cached_too():
     register_dataset("toy", toy(200, 0), toy(60, 1))
     register_model("net", lambda _, classes: nn.Sequential(nn.Flatten(), nn.LazyLinear(classes)))
-    made, read = load_victim(config(victim_epochs=1)), load_victim(config(victim_epochs=1))
+    made, read = trained_victim(config(victim_epochs=1)), trained_victim(config(victim_epochs=1))
     assert all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), read.state_dict().values(), strict=True))
 
 
@@ -152,13 +152,13 @@ def test_a_victim_of_another_copy_of_the_data_is_made_again(monkeypatch):
     made, calls, copies = config(victim_epochs=1), [], ["0a"]
     for module in (victims, sources):
         monkeypatch.setattr(module, "source_of", lambda name: copies[-1])
-    load_victim(made)
+    trained_victim(made)
     monkeypatch.setattr(victims, "load_data", lambda c, known=victims.load_data: calls.append(c) or known(c))
-    load_victim(made)
+    trained_victim(made)
     assert not calls
     copies.append("0b")
     with pytest.warns(UserWarning, match="another copy of toy"):
-        load_victim(made)
+        trained_victim(made)
     assert calls
 
 
@@ -194,8 +194,8 @@ def test_a_layer_of_any_name_is_cached_and_found(recwarn):
     register_dataset("toy", toy(40, seed=0), toy(40, seed=1))
     register_model("dropping", lambda channels, classes: Dropping(channels, classes, 0.0))
     config = VictimConfig(dataset="toy", model="dropping", victim_epochs=1, victim_batch_size=20)
-    first, written = load_victim(config), victim_path(config).stat().st_mtime_ns
-    again = load_victim(config)
+    first, written = trained_victim(config), victim_path(config).stat().st_mtime_ns
+    again = trained_victim(config)
     assert victim_path(config).stat().st_mtime_ns == written and not recwarn.list
     assert torch.equal(first.get_parameter("trigger.weight"), again.get_parameter("trigger.weight"))
 

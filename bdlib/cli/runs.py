@@ -94,12 +94,12 @@ def victims(parameters: dict[str, Any]) -> None:
     from dataclasses import fields
 
     from bdlib.experiments.parameters import check_names
-    from bdlib.experiments.victims import VictimConfig, evaluate_victim, load_data, load_victim, victim_path
+    from bdlib.experiments.victims import VictimConfig, evaluate_victim, load_data, trained_victim, victim_path
     from bdlib.report import tables
 
     check_names("a victim", [field.name for field in fields(VictimConfig)], parameters)
     config = VictimConfig(**parameters)
-    model = load_victim(config, progress=True)
+    model = trained_victim(config, progress=True)
     scores = evaluate_victim(config, model, load_data(config)[1])
     click.echo(tables.scores({"victim": scores}).to_string())
     click.echo(f"Weights: {victim_path(config)}")

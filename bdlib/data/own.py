@@ -4,7 +4,7 @@ Example::
 
     train, test = load_folder("flowers/train", size=32), load_folder("flowers/test", size=32)
     register_dataset("flowers", train, test)
-    victim = load_victim(VictimConfig(dataset="flowers"))
+    victim = trained_victim(VictimConfig(dataset="flowers"))
 
 Nothing is guessed: what could be read in two ways is refused, in one line that names the file or the argument.
 """

@@ -30,7 +30,7 @@ class VictimConfig(CheckedFields):
     Raises ParameterError, in one line, for a value out of its range and for values that do not fit each other. A field
     that is added later is an `added_field`, so that the victims there are keep their names.
 
-    Example: `load_victim(VictimConfig(attack="blended", poison_rate=0.05, seed=1))`
+    Example: `trained_victim(VictimConfig(attack="blended", poison_rate=0.05, seed=1))`
     """
 
     dataset: Annotated[str, OneOf(DATASETS)] = "fashion"

@@ -38,7 +38,7 @@ def load_victim(dataset: str, attack: str, *, seed: ranges.Seed = 0, model: str 
     Example: ``model, trigger, target_label = load_victim("cifar10", "blended")``
     """
     config = find(dataset, attack, seed=seed, model=model)
-    network, trigger = victims.load_victim(config), victims.load_trigger(config)
+    network, trigger = victims.trained_victim(config), victims.load_trigger(config)
     return Victim(network, trigger, config.target_label)
 
 
@@ -68,7 +68,7 @@ def publish(config: VictimConfig, *, progress: bool = False) -> Path:
     """
     if (path := zoo.published_path(config)) is not None:
         return path
-    model, trigger = victims.load_victim(config, progress=progress), victims.load_trigger(config)
+    model, trigger = victims.trained_victim(config, progress=progress), victims.load_trigger(config)
     learned = trigger if isinstance(trigger, nn.Module) else None
     for module in filter(None, (model, learned)):
         zoo.round_to_half(module)

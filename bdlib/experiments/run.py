@@ -28,8 +28,8 @@ from bdlib.experiments.victims import (
     load_data,
     load_selection,
     load_trigger,
-    load_victim,
     poisoned_set,
+    trained_victim,
     victim_path,
 )
 from bdlib.mechanisms import MECHANISMS
@@ -46,7 +46,7 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     >>> run("nad", notebooks.parameters("nad", "quick") | {"attack": "blended"}).after.asr
     """
     config = VictimConfig.from_parameters(validated(paper, parameters))
-    test, backdoored, events = load_data(config)[1], load_victim(config), EventLog()
+    test, backdoored, events = load_data(config)[1], trained_victim(config), EventLog()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()  # the record holds this run's, not that of runs before in the process
     start = time.perf_counter()

@@ -63,7 +63,7 @@ def open_victim(parameters: Mapping[str, Any]) -> OpenedVictim:
     """
     config = VictimConfig.from_parameters(dict(parameters))
     train_set, test_set = load_data(config)
-    model = load_victim(config, progress=True)
+    model = trained_victim(config, progress=True)
     return OpenedVictim(
         config, train_set, test_set, model, load_trigger(config), evaluate_victim(config, model, test_set)
     )
@@ -77,13 +77,13 @@ def load_data(config: VictimConfig) -> tuple[ImageSet, ImageSet]:
     return parts[0], parts[1]
 
 
-def load_victim(config: VictimConfig, *, progress: bool = False) -> nn.Module:
+def trained_victim(config: VictimConfig, *, progress: bool = False) -> nn.Module:
     """The model trained as the attack has it, in evaluation mode; from the zoo or the cache where it is there.
 
     `progress` prints a line an epoch. Several processes that want the same victim train it once. A cached file that
     cannot be read is warned about, and made anew.
 
-    Example: `load_victim(VictimConfig(attack="wanet"), progress=True)`
+    Example: `trained_victim(VictimConfig(attack="wanet"), progress=True)`
     """
     model = config.untrained().to(best_device(), memory_format=channels_last)  # type: ignore[call-overload]
     if (published := zoo.published_tensors(config)) is not None:
@@ -130,7 +130,7 @@ def load_trigger(config: VictimConfig) -> Trigger:
     if (published := zoo.published_tensors(config)) is not None:
         trigger.load_state_dict(of_trigger(published))
     elif attack.trains_trigger_with_victim:
-        load_victim(config)
+        trained_victim(config)
         if not load_checkpoint(trigger, victim_path(config), LEARNED):
             raise RuntimeError(f"{victim_path(config)} holds no trigger")
     else:

@@ -3,7 +3,7 @@
 Example::
 
     register_model("mine", lambda channels, num_classes: MyNetwork(channels, num_classes))
-    victim = load_victim(VictimConfig(model="mine"))
+    victim = trained_victim(VictimConfig(model="mine"))
 """
 
 import re

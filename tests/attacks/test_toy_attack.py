@@ -17,8 +17,8 @@ from bdlib.experiments.victims import (
     evaluate_victim,
     load_data,
     load_trigger,
-    load_victim,
     poisoned_set,
+    trained_victim,
     victim_path,
 )
 from bdlib.training.loop import Schedule
@@ -76,12 +76,12 @@ def test_a_new_attack_poisons_trains_and_is_scored(stripes, clean, test_set, mak
 
 def test_a_new_attack_is_a_victims_parameter(stripes):
     config = VictimConfig(attack="stripes", data_fraction=0.02, victim_epochs=1)
-    test, model = load_data(config)[1], load_victim(config)
+    test, model = load_data(config)[1], trained_victim(config)
     assert victim_path(config).is_file() and load_trigger(config) is stripes.trigger
     assert poisoned_set(config).is_poisoned.sum() == round(0.1 * len(load_data(config)[0]))
     assert 0 <= evaluate_victim(config, model, test).asr <= 1
     x = test.images[:8] / 255
-    assert torch.equal(model(x), load_victim(config)(x))
+    assert torch.equal(model(x), trained_victim(config)(x))
 
 
 def test_without_the_line_the_attack_is_unknown_and_the_error_lists_the_others():

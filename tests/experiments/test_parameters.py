@@ -79,7 +79,7 @@ def test_parameters_must_fit_each_other():
 def test_a_renamed_keyword_stops_a_run_before_any_compute(monkeypatch, keyword):
     parameters = notebooks.parameters("rnp", "quick")
     monkeypatch.setitem(DEFENSES, "rnp", renamed(DEFENSES["rnp"], keyword, "other_name"))
-    monkeypatch.setattr(experiments, "load_victim", None)
+    monkeypatch.setattr(experiments, "trained_victim", None)
     with pytest.raises(ParameterError, match=f"^({keyword}|other_name): .*rnp") as caught:
         experiments.run("rnp", parameters)
     assert "\n" not in str(caught.value)

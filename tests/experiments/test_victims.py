@@ -29,10 +29,10 @@ from bdlib.experiments.victims import (
     load_data,
     load_selection,
     load_trigger,
-    load_victim,
     poisoned_set,
     select,
     selection_path,
+    trained_victim,
     trigger_path,
     victim_path,
 )
@@ -57,20 +57,20 @@ def equal(one, two):
 
 def test_a_victim_is_trained_once_and_read_back_bit_for_bit():
     config = VictimConfig(**TINY)
-    first, path = load_victim(config), victim_path(config)
+    first, path = trained_victim(config), victim_path(config)
     written = path.stat().st_mtime_ns
-    assert equal(first, load_victim(config)) and path.stat().st_mtime_ns == written
+    assert equal(first, trained_victim(config)) and path.stat().st_mtime_ns == written
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["attack"]) == "badnets" and "commit" in file.metadata()
 
 
 def test_a_damaged_cache_file_is_said_and_made_anew():
     config = VictimConfig(**TINY)
-    first, path = load_victim(config), victim_path(config)
+    first, path = trained_victim(config), victim_path(config)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.warns(UserWarning, match="is not used"):
-        again = load_victim(config)
-    assert equal(first, again) and equal(first, load_victim(config))
+        again = trained_victim(config)
+    assert equal(first, again) and equal(first, trained_victim(config))
 
 
 def test_the_clean_model_is_never_poisoned():
@@ -243,11 +243,11 @@ def test_an_optimized_trigger_is_made_once_and_read_back_equal(name, cache):
 
 def test_a_trigger_that_is_trained_with_its_victim_is_in_the_victims_file(cache):
     config = VictimConfig(attack="input_aware", **TINY)
-    first, trigger, path = load_victim(config), load_trigger(config), victim_path(config)
+    first, trigger, path = trained_victim(config), load_trigger(config), victim_path(config)
     written = path.stat().st_mtime_ns
     x = load_data(config)[1].images[:8] / 255
     assert torch.equal(trigger(x), load_trigger(config)(x)) and path.stat().st_mtime_ns == written
-    assert torch.equal(first(x), load_victim(config)(x)) and len(list(cache.rglob("*.safetensors"))) == 1
+    assert torch.equal(first(x), trained_victim(config)(x)) and len(list(cache.rglob("*.safetensors"))) == 1
 
 
 def test_the_attacker_starts_from_other_weights_than_the_victim(monkeypatch):

@@ -36,10 +36,10 @@ def equal(one, two):
 
 def test_a_planned_victim_has_the_same_weights_before_and_after_it_is_published():
     config = config_of("badnets")
-    trained = victims.load_victim(config)
+    trained = victims.trained_victim(config)
     path = published.publish(config)
     assert path == victims.victim_path(config) == zoo.zoo_path(config)
-    assert equal(victims.load_victim(config), trained)
+    assert equal(victims.trained_victim(config), trained)
     model, _, target_label = load_victim("fashion", "badnets", seed=0)
     assert equal(model, trained) and target_label == 0 and not model.training
     scores, row = victims.evaluate_victim(config, model, victims.load_data(config)[1]), zoo.manifest()[path.name]
@@ -49,7 +49,7 @@ def test_a_planned_victim_has_the_same_weights_before_and_after_it_is_published(
 
 def test_a_victim_that_the_zoo_does_not_plan_is_not_rounded():
     config = VictimConfig(data_fraction=0.02, victim_epochs=1, seed=7)
-    weights = victims.load_victim(config).state_dict()["head.weight"]
+    weights = victims.trained_victim(config).state_dict()["head.weight"]
     assert not torch.equal(weights, weights.half().float())
 
 
