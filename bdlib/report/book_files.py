@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from bdlib.claims import largest_scale_run
-from bdlib.experiments import manifest, notebooks, studies
+from bdlib.experiments import manifest, notebooks, studies, zoo
 from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
-from bdlib.report import comparison
+from bdlib.report import across, comparison
 from bdlib.report.overview import overview_svg
 from bdlib.report.paired import accuracy_and_asr, findings_table
 from bdlib.report.scoreboard import scoreboard_files
@@ -28,10 +28,19 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "trained.csv": trained(profile),
         "paper_scale.csv": planned("paper"),
         "paper_outcomes.csv": outcomes("paper"),
+        "twins.csv": across.twin_prices(),
+        "beside_benchmark.csv": across.beside_benchmark(),
+        "zoo.csv": zoo_victims(),
         **benchmarks(),
     }
+    texts = {"verdict_lists.txt": across.verdict_lists().encode()}
     pictures = {"overview.svg": overview_svg()}  # the README shows the same file, of the quick records
-    return {name: table.to_csv(index=False).encode() for name, table in tables.items()} | scoreboard_files() | pictures
+    return (
+        {name: table.to_csv(index=False).encode() for name, table in tables.items()}
+        | scoreboard_files()
+        | texts
+        | pictures
+    )
 
 
 def page_title(key: str) -> str:
@@ -50,6 +59,17 @@ def findings(scale: str | None = None) -> pd.DataFrame:
     table = findings_table(runs, control="fine-tuning")
     table.insert(2, "scale", table["method"].map(scales))
     return table if len(table) else pd.DataFrame([["none", "not run yet", *[""] * 6]], columns=table.columns)
+
+
+def zoo_victims() -> pd.DataFrame:
+    """The published victims, as zoo/manifest.csv lists them."""
+    rows = [
+        [row.dataset, row.attack, row.seed, row.model, percent(row.clean_accuracy), percent(row.asr),
+         f"{row.bytes / 1e6:.1f} MB"]
+        for row in zoo.manifest().values()
+    ]  # fmt: skip
+    return pd.DataFrame(rows or [["none yet", *[""] * 6]],
+                        columns=["data", "attack", "seed", "network", "ACC", "ASR", "size"])  # fmt: skip
 
 
 def progress(profile: str) -> pd.DataFrame:
