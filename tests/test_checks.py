@@ -75,3 +75,23 @@ def test_fields_have_ranges_as_keywords_do():
 def test_numbers_of_another_kind_that_pass_as_floats_are_refused(value):
     with pytest.raises(ParameterError, match="^share=.*: must be a number"):
         method(None, share=value)
+
+
+@pytest.mark.parametrize("value", [True, 1.0, 3.0, np.int64(1)])
+def test_what_equals_a_listed_number_is_none_of_them(value):
+    @checked
+    def load(*, channels: Literal[1, 3] = 3):
+        return channels
+
+    assert load(channels=1) == 1
+    with pytest.raises(ParameterError, match=r"\Achannels=.*: must be one of 1, 3\Z"):
+        load(channels=value)
+
+
+def test_numbers_of_another_kind_are_refused_inside_a_list():
+    with pytest.raises(ParameterError, match=r"\Aweights=.*: must be a number or text of Python's own"):
+        method(None, weights=[1.0, Decimal("0.5")])
+
+
+def test_an_error_is_one_line_whatever_a_file_is_called():
+    assert str(ParameterError("a\nb\u2028c\udcff é")) == r"a\nb\u2028c\udcff é"

@@ -22,7 +22,7 @@ from bdlib import (
 from bdlib.checks import ParameterError
 from bdlib.data.datasets import CLASS_NAMES, DATASETS, OWN
 from bdlib.data.images import ImageSet
-from bdlib.experiments import sources, victims
+from bdlib.experiments import needs, sources, victims
 from bdlib.experiments.keys import victim_key
 from bdlib.experiments.versions import victim_versions
 from bdlib.experiments.victims import victim_path
@@ -219,3 +219,41 @@ def test_who_changes_loaded_images_does_not_change_the_data_set():
 def test_numbers_that_are_not_pythons_own_are_refused(value):
     with pytest.raises((ParameterError, TypeCheckError), match="poison_rate"):  # whichever looks first
         VictimConfig(poison_rate=value)
+
+
+class Remembering(nn.Module):
+    """A network with a state that training changes: in a buffer, also one that is not kept, or in an extra state."""
+
+    def __init__(self, classes, kind):
+        super().__init__()
+        self.head, self.kind = nn.LazyLinear(classes), kind
+        self.register_buffer("mean", torch.zeros(()), persistent=kind != "not kept")
+
+    def forward(self, images):
+        if self.training:
+            self.mean += images.mean() + 1
+        return self.head(images.flatten(1)) + self.mean
+
+    def get_extra_state(self):
+        return {"mean": float(self.mean)} if self.kind == "dictionary" else torch.zeros(1)
+
+    def set_extra_state(self, state):
+        pass
+
+
+def test_a_state_that_a_file_cannot_hold_is_refused_before_training():
+    register_model("remembering", lambda channels, classes: Remembering(classes, "kept"))
+    VictimConfig(model="remembering")
+    for kind, words in (("dictionary", "_extra_state is a dict"), ("not kept", "a new network gives other logits")):
+        register_model("remembering", lambda channels, classes, kind=kind: Remembering(classes, kind))
+        with pytest.raises(ParameterError, match=rf"\Amodel='remembering': its state_dict must hold[^\n]*{words}\Z"):
+            VictimConfig(model="remembering")
+
+
+def test_a_network_is_checked_as_its_factory_now_makes_it():
+    widths = [4]
+    register_model("wide", lambda channels, classes: nn.Sequential(nn.Flatten(), nn.Linear(784, widths[-1]),
+                                                                   nn.Linear(widths[-1], classes)))  # fmt: skip
+    for width in (4, 6):
+        widths.append(width)
+        assert needs._network("wide", "fashion").get_parameter("1.weight").shape == (width, 784)

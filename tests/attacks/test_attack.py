@@ -6,7 +6,10 @@ import torch
 from bdlib.attacks import ATTACKS
 from bdlib.attacks.attack import Attack
 from bdlib.attacks.badnets import BadNets
+from bdlib.attacks.poisoning import poison
+from bdlib.attacks.sig import SIG
 from bdlib.checks import ParameterError
+from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import AllToAll, AllToOne
 from bdlib.evaluation.metrics import evaluate_attack
 from bdlib.experiments import victims
@@ -86,3 +89,29 @@ def test_selected_images_are_poisoned_and_no_others(clean, trigger):
     ids = (clean.labels == 2).nonzero().squeeze(1)[:5]
     made = ATTACKS["badnets"].poison(clean, trigger, AllToOne(0), poison_rate=0.1, seed=0, ids=ids)
     assert torch.equal(made.is_poisoned.nonzero().squeeze(1), ids) and (made.data.labels[ids] == 0).all()
+
+
+@pytest.mark.parametrize(("name", "shape", "words"), [
+    ("trojan", (8, 8), "11 x 11 pixels or more, not 8 x 8"),
+    ("ssba", (2, 2), "8 x 8 pixels or more, not 2 x 2"),
+    ("ssba", (8, 12), "square images, not 8 x 12"),
+    ("label_consistent", (2, 2), "3 x 3 pixels or more, not 2 x 2"),
+    ("input_aware", (6, 8), "a multiple of 4 pixels, not 6 x 8"),
+    ("badnets", (2, 2), "its trigger fits, not 2 x 2; size=3"),
+    ("low_frequency", (1, 1), "its trigger fits, not 1 x 1"),
+    ("sig", (12, 12), "its trigger changes; those of 12 x 12 pixels it does not"),
+    ("wanet", (1, 1), "its trigger changes; those of 1 x 1 pixels it does not"),
+])  # fmt: skip
+def test_images_that_an_attack_cannot_take_are_refused_before_compute(name, shape, words, monkeypatch):
+    monkeypatch.setattr(torch.optim.Optimizer, "step", None)
+    data, attack = ImageSet(torch.zeros(8, 3, *shape, dtype=torch.uint8), torch.arange(8) % 4), ATTACKS[name]
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * shape[0] * shape[1], 4))
+    with pytest.raises(ParameterError, match=f"must have .*{words}"):
+        attack.fit(data, lambda: model, augmentation=None, seed=0)
+    with pytest.raises(ParameterError, match=f"must have .*{words}"):
+        attack.train_victim(model, data, attack.trigger, AllToOne(0), Schedule(1, 0.1), poison_rate=0.2)
+
+
+def test_a_trigger_that_changes_no_image_is_refused(clean):
+    with pytest.raises(ParameterError, match=r"\Atrigger=SIG.*: changes none of the \d+ images that it is put on\Z"):
+        poison(clean, SIG(delta=0.0), target_label=0, poison_rate=0.1, seed=0)

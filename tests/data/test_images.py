@@ -3,6 +3,7 @@ import torch
 from jaxtyping import TypeCheckError
 from toy_task import toy
 
+from bdlib.checks import ParameterError
 from bdlib.data.images import ImageSet, augment, batches, sample, shift_and_mirror, split
 
 
@@ -79,3 +80,10 @@ def test_augmentation_reproduces_with_its_generator():
         )
 
     assert torch.equal(epoch(1), epoch(1)) and not torch.equal(epoch(1), epoch(2))
+
+
+@pytest.mark.parametrize("keep", [torch.ones(3, dtype=torch.bool), torch.tensor([10**6]), slice("a", None),
+                                  slice(None, None, -1), torch.zeros(4, dtype=torch.int64, device="meta")])  # fmt: skip
+def test_a_subset_that_does_not_fit_is_one_line(clean, keep):
+    with pytest.raises(ParameterError, match=r"\Adata\[[^\n]*(does not fit|is on meta)[^\n]*\Z"):
+        clean[keep]

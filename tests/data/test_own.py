@@ -338,3 +338,38 @@ def test_a_class_that_is_a_link_to_nothing_is_named(tmp_path):
     (tmp_path / "c").symlink_to(tmp_path / "unmounted")
     with pytest.raises(DataError, match="c: is a link to nothing"):
         load_folder(tmp_path, size=8)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_labels_may_be_of_any_unsigned_kind(kind):
+    images = np.zeros((3, 8, 8), dtype=np.float32)
+    assert image_set(images, np.arange(3).astype(kind)).labels.tolist() == [0, 1, 2]
+    if kind is np.uint64:
+        with pytest.raises(ParameterError, match="one is 18446744073709551615"):
+            image_set(images, np.array([0, 1, 2**64 - 1], dtype=kind))
+
+
+def test_no_text_is_no_path(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for load in (load_folder, load_parquet):
+        with pytest.raises(ParameterError, match=r"\Apath=''"):
+            load("")
+
+
+def test_a_file_whose_name_breaks_the_line_is_named_in_one_line(folder):
+    (folder / "daisy" / "a\nb.png").write_bytes(b"none")
+    with pytest.raises(DataError, match=r"\A[^\n]*a\\nb\.png: not an image that can be read\Z"):
+        load_folder(folder)
+
+
+def test_an_empty_list_of_class_names_is_named(folder):
+    with pytest.raises(DataError, match="daisy: is no class in class_names"):
+        load_folder(folder, class_names=[])
+
+
+@pytest.mark.parametrize("names", ["[" * 100_000 + "]" * 100_000, '"ab"', '{"a": 1, "b": 2}', "[1, 2]", "null"])
+def test_what_is_no_list_of_names_in_a_parquet_file_names_no_class(tmp_path, names):
+    table = pyarrow.table({"image": [{"bytes": encoded()}] * 2, "label": [0, 1]})
+    text = '{"info": {"features": {"label": {"names": %s}}}}' % names  # noqa: UP031
+    pyarrow.parquet.write_table(table.replace_schema_metadata({"huggingface": text}), tmp_path / "p.parquet")
+    assert load_parquet(tmp_path / "p.parquet").class_names == ()

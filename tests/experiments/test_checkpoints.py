@@ -19,7 +19,7 @@ from bdlib.data import tensor_files
 from bdlib.data.tensor_files import load_tensors
 from bdlib.experiments import checkpoints
 from bdlib.experiments.checkpoints import load_checkpoint, locked, save_checkpoint
-from bdlib.files import write_whole
+from bdlib.files import FileError, write_whole
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.tensor([1.5, -2.0]), "steps": torch.tensor(3)}
 
@@ -174,3 +174,9 @@ def test_a_full_disk_loses_nothing_and_is_named(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         write_whole(tmp_path / "kept", b"new")
+
+
+def test_a_folder_in_the_place_of_a_lock_is_one_line(path):
+    path.with_suffix(".lock").mkdir(parents=True)
+    with pytest.raises(FileError, match=r"\A[^\n]*\.lock: must be a file that can be locked[^\n]*\Z"), locked(path):
+        pass

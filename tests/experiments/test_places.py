@@ -1,5 +1,6 @@
 """Kernels start whatever the temporary folder is called, leave nothing there, and no finished notebook is lost."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from bdlib.experiments import places
-from bdlib.experiments.notebooks import NotebookError, execute
+from bdlib.experiments.notebooks import NotebookError, execute, notebook
 from bdlib.experiments.places import kernel_folder, write_or_rescue
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -96,3 +97,9 @@ def test_a_result_that_can_be_written_nowhere_is_an_error(tmp_path, monkeypatch)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
     with pytest.raises(OSError, match=str(tmp_path / "file" / "x")):
         write_or_rescue(tmp_path / "file" / "x", b"")
+
+
+def test_a_notebook_is_written_to_a_place_whose_name_is_no_utf8(tmp_path):
+    out = tmp_path / "\udcff.ipynb"
+    assert execute(notebook("nad"), out, {}, prepare_only=True) == out
+    assert json.loads(out.read_text(encoding="utf-8"))["metadata"]["papermill"]["output_path"] == str(out)

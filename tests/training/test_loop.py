@@ -4,11 +4,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.optim import SGD
 from toy_task import STATISTICS, toy
 
+from bdlib.checks import ParameterError
 from bdlib.data.images import batches
-from bdlib.models import seeded, small_resnet
+from bdlib.models import predict, sample_losses, seeded, small_resnet
 from bdlib.runtime import set_up_compiler
 from bdlib.training.loop import Schedule, cross_entropy, steps, train
 from bdlib.types import EventLog
@@ -151,3 +153,42 @@ def test_every_batch_size_has_a_graph_of_its_own_and_equal_networks_share_them(m
         train(fresh(), toy(41, 0), Schedule(2, 0.05, batch_size=24), compiled=True)
     assert all(type(size) is int for sizes in shapes for size in sizes)
     assert [{24, 17} & sizes for sizes in shapes] == [{24}, {17}]
+
+
+class Rows(nn.Module):
+    """A network that keeps to one row an image only in small batches, only in larger ones, or only in evaluation."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.net, self.change = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4)), change
+
+    def forward(self, images):
+        return self.change(self.net(images), self.training)
+
+
+@pytest.mark.parametrize(("change", "count"), [
+    (lambda logits, training: logits[:5], 24),  # drops rows
+    (lambda logits, training: logits if len(logits) < 3 else logits.mean(0, keepdim=True), 24),  # would be broadcast
+    (lambda logits, training: torch.cat([logits, logits[5:]]), 24),
+    (lambda logits, training: logits.squeeze(0), 17),  # one image is left for the last batch
+])  # fmt: skip
+def test_a_network_without_a_row_for_each_image_is_one_line(change, count):
+    data, rule = toy(count, 0), r"\Amodel: must give logits of shape \(n, classes\); for \d+ images? it gives [^\n]*\Z"
+    for use in (lambda m: train(m, data, Schedule(1, 0.1, batch_size=8)), lambda m: predict(m, data, batch_size=8),
+                lambda m: sample_losses(m, data, batch_size=8)):  # fmt: skip
+        with pytest.raises(ParameterError, match=rule):
+            use(Rows(change))
+
+
+def test_a_network_with_other_outputs_in_training_is_one_line():
+    model = Rows(lambda logits, training: (logits, logits) if training else logits)
+    with pytest.raises(ParameterError, match=r"\Amodel: must give logits of shape \(n, classes\); for 8 images"):
+        train(model, toy(24, 0), Schedule(1, 0.1, batch_size=8))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_torchscript_network_is_refused():
+    model = torch.jit.trace(Rows(lambda logits, training: logits).eval(), torch.rand(2, 3, 16, 16))
+    for use in (lambda: predict(model, toy(8, 0)), lambda: train(model, toy(8, 0), Schedule(1, 0.1))):
+        with pytest.raises(ParameterError, match=r"\Amodel: is a TorchScript network, [^\n]*\Z"):
+            use()
