@@ -73,7 +73,7 @@ def test_passes_are_counted_with_and_without_gradients():
         training_speed.train(model, data, training_speed.config_of("quick", victim_epochs=2).schedule)
         predict(model, data)
     predict(model, data)
-    assert seen["training"] == 200 and 100 <= seen["looking"] <= 104  # the network is tried on an image before each
+    assert seen["training"] == 200 and 100 <= seen["looking"] <= 110  # networks are tried on an image or two
 
 
 def test_a_defenses_seconds_are_set_beside_its_passes(monkeypatch):

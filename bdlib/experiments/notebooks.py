@@ -80,7 +80,13 @@ def blaming(path: Path) -> Iterator[None]:
 
 def studies(paper: str, profile: str) -> list[str]:
     """The names of a paper's studies at a profile."""
-    return list(study_lines(paper, profile))
+    return list(_study_names(paper, profile, pages.changed(paper)))
+
+
+@functools.lru_cache
+def _study_names(paper: str, profile: str, changed: tuple[int, ...]) -> tuple[str, ...]:
+    """As `studies`; read again when a file's time of change is another, since every claim asks for them."""
+    return tuple(study_lines(paper, profile))
 
 
 def grid(paper: str, profile: str) -> list[dict[str, Any]]:
