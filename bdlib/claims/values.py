@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bdlib.claims.schema import SHARES, Claim, ClaimError, Reading
-from bdlib.experiments import notebooks, records
+from bdlib.experiments import notebooks, records, studies
 from bdlib.experiments.victims import VictimConfig
 
 COLUMNS = dict(zip(SHARES, ("clean_accuracy", "asr", "robust_accuracy"), strict=True))
@@ -115,6 +115,8 @@ def check_claim(claim: Claim) -> None:
 def _planned(claim: Claim, scale: str) -> pd.DataFrame:
     """The study as it will be once all its runs are there, every score and measure being one."""
     points = notebooks.study(claim.paper, scale, claim.study)
+    if claim.other and claim.other.method == studies.SHARED_CONTROL:
+        points += studies.planned_control(points, scale)
     rows = [{name: records.cell(value) for name, value in point.items()} for _, point in points]
     scores = records.no_runs(notebooks.parameters(claim.paper, scale)).columns
     measured = {reading.metric for reading in (claim, claim.other) if reading} - {*COLUMNS}

@@ -39,10 +39,10 @@ def page_title(key: str) -> str:
 
 
 def findings(profile: str) -> pd.DataFrame:
-    """What the headline studies of the repairs say, a row for each paper and attack."""
+    """What the headline studies of the repairs say beside the shared control, a row for each paper and attack."""
     papers = [paper for paper in comparison.PAPERS if "headline" in notebooks.studies(paper, "quick")]
-    runs = {method_name(paper): studies.load_study(paper, profile, "headline") for paper in papers}
-    table = findings_table(runs, control="fine-tuning")
+    runs = {method_name(paper): studies.load_headline(paper, profile) for paper in papers}
+    table = findings_table(runs, control=studies.SHARED_CONTROL)
     return table if len(table) else pd.DataFrame([["none", "not run yet", *[""] * 5]], columns=table.columns)
 
 

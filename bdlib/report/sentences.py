@@ -3,6 +3,7 @@
 import pandas as pd
 
 from bdlib.experiments.records import over_seeds
+from bdlib.experiments.studies import SHARED_CONTROL
 from bdlib.report.paired import differences, outcome
 from bdlib.report.tables import interval_text, percent
 
@@ -80,3 +81,16 @@ def same_scores(runs: pd.DataFrame, one: str, other: str) -> str:
     if gap == 0:
         return f"On all {len(first)} seeds, *{one}* and *{other}* have the same ACC, ASR and RA, to the last digit."
     return f"*{one}* and *{other}* differ by up to {100 * gap:.1f} points."
+
+
+def against_controls(runs: pd.DataFrame, *, method: str, control: str = "fine-tuning") -> str:
+    """`findings` against a chapter's own control, which takes the same steps, and against the one that all share.
+
+    `runs` are those of `bdlib.experiments.studies.load_headline`.
+    """
+    own = findings(runs, method=method, control=control)
+    words = (
+        f"The *{SHARED_CONTROL}* is the same in all chapters on repairs: fine-tuning at the highest rate that the "
+        f"accuracy on held-out clean images bears, for as many epochs as the longest schedule among them. "
+    )
+    return f"{own}\n\n{words}{findings(runs, method=method, control=SHARED_CONTROL)}"
