@@ -8,7 +8,7 @@ import pandas as pd
 
 from bdlib.claims.reading import SHARES, Comparison, Reading
 from bdlib.claims.schema import CONDITIONS, Claim, ClaimError
-from bdlib.experiments import notebooks, records
+from bdlib.experiments import notebooks, records, studies
 from bdlib.experiments.victims import VictimConfig
 
 COLUMNS = dict(zip(SHARES, ("clean_accuracy", "asr", "robust_accuracy"), strict=True))
@@ -156,6 +156,8 @@ def check_claim(claim: Claim) -> None:
 def planned(claim: Claim, scale: str) -> pd.DataFrame:
     """The study as it will be once all its runs are there, every score and measure being one."""
     points = notebooks.study(claim.paper, scale, claim.study)
+    if claim.other and claim.other.method == studies.SHARED_CONTROL:
+        points += studies.planned_control(points, scale)
     rows = [{name: records.cell(value) for name, value in point.items()} for _, point in points]
     scores = records.no_runs(notebooks.parameters(claim.paper, scale)).columns
     asked = [claim, *filter(None, map(claim.condition, CONDITIONS))]

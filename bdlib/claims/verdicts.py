@@ -74,7 +74,10 @@ def judge(claim: Claim, scale: str) -> Judgment:
     """The claim's verdict at a scale, from the records there are. Raises ClaimError."""
     if not is_asked(claim, scale):
         return Judgment(claim, "not run")
-    return judge_runs(claim, studies.load_study(claim.paper, scale, claim.study))
+    runs = studies.load_study(claim.paper, scale, claim.study)
+    if claim.other and claim.other.method == studies.SHARED_CONTROL:
+        runs = studies.with_shared_control(runs, scale)
+    return judge_runs(claim, runs)
 
 
 def judge_runs(claim: Claim, runs: pd.DataFrame) -> Judgment:

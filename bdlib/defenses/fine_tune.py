@@ -46,8 +46,8 @@ def fine_tune(
 
     `loss_fn(model, batch)` lets a repair add its own terms to the same schedule. `on_event` is told "epoch"
     (`bdlib.training.loop.Epoch`) after each one and, where the learning rate is None, "chosen": a mapping with
-    `chosen_learning_rate` and the accuracy `held_out_accuracy` of that trial. Raises ParameterError for a keyword out
-    of range, and where no image is left to train on beside those that are held out.
+    `chosen_learning_rate` and the `held_out_accuracy` of that trial. Raises ParameterError for a keyword out of range,
+    and where no image is left to train on beside those that are held out.
     """
 
     def tuned(data: ImageSet, rate: float, tell: OnEvent = ignore) -> nn.Module:
@@ -74,6 +74,10 @@ def highest_rate(
     require_images(rest, "clean")
     lowest_accuracy = accuracy(model, held_out) - ALLOWED_DROP
     for rate in RATES:
-        if (reached := accuracy(tuned(rest, rate), held_out)) >= lowest_accuracy:
+        try:
+            reached = accuracy(tuned(rest, rate), held_out)
+        except FloatingPointError:  # the loss is not finite
+            reached = 0.0
+        if reached >= lowest_accuracy:
             break
     return rate, reached

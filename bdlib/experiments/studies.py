@@ -51,12 +51,23 @@ def load_headline(paper: str, profile: str) -> pd.DataFrame:
 
 def with_shared_control(runs: pd.DataFrame, profile: str) -> pd.DataFrame:
     """`runs`, and below them those of the shared control on the same victims with the same clean images."""
+    if "shared_control" not in notebooks.studies("comparison", profile):
+        return runs
     control = load_study("comparison", profile, "shared_control")
     control = control[on_same_victims(control.to_dict("records"), runs.to_dict("records"))]
     return pd.concat([runs, control], ignore_index=True) if len(control) else runs
 
 
-def on_same_victims(points: Iterable[dict[str, Any]], others: list[dict[str, Any]]) -> list[bool]:
+def planned_control(points: list[tuple[str, dict[str, Any]]], profile: str) -> list[tuple[str, dict[str, Any]]]:
+    """What the shared control plans on the victims of a study. `points` are the study's: pairs of method and run."""
+    if "shared_control" not in notebooks.studies("comparison", profile):
+        return []
+    control = notebooks.study("comparison", profile, "shared_control")
+    same = on_same_victims([point for _, point in control], [point for _, point in points])
+    return [pair for pair, is_same in zip(control, same, strict=True) if is_same]
+
+
+def on_same_victims(points: Iterable[dict[Any, Any]], others: list[dict[Any, Any]]) -> list[bool]:
     """Which of the `points` have the victim and the clean images of one of the `others`: parameters of runs."""
     names = [*(field.name for field in fields(VictimConfig)), "clean_fraction"]
     shared = [name for name in names if others and name in others[0]]

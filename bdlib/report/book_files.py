@@ -49,14 +49,14 @@ def page_title(key: str) -> str:
 
 
 def findings(scale: str | None = None) -> pd.DataFrame:
-    """What the headline studies of the repairs say, a row for each paper and attack.
+    """What the headline studies of the repairs say beside the shared control, a row for each paper and attack.
 
     Each paper's rows are of the largest scale of which it has records, or of `scale`.
     """
     papers = [paper for paper in comparison.PAPERS if "headline" in notebooks.studies(paper, "quick")]
     scales = {method_name(paper): scale or largest_scale_run(paper) for paper in papers}
-    runs = {method_name(paper): studies.load_study(paper, scales[method_name(paper)], "headline") for paper in papers}
-    table = findings_table(runs, control="fine-tuning")
+    runs = {method_name(paper): studies.load_headline(paper, scales[method_name(paper)]) for paper in papers}
+    table = findings_table(runs, control=studies.SHARED_CONTROL)
     table.insert(2, "scale", table["method"].map(scales))
     return table if len(table) else pd.DataFrame([["none", "not run yet", *[""] * 6]], columns=table.columns)
 

@@ -13,6 +13,7 @@ CONTROLS = ("fine-tuning", "plain training", "ABL, random isolation", "random")
 STYLES = {"victim": VICTIM, "FUS": ("#009E73", "^")} | dict.fromkeys(CONTROLS, ("#D55E00", "s"))
 SECONDS = ("PDB, corner key", "NPD, after the last map", "AR, classifier alone", "NWC, share by rule")
 STYLES |= dict.fromkeys(SECONDS, SECOND)
+STYLES["shared control"] = ("#E69F00", "v")
 MEANINGS = {"clean": "#009E73", "triggered": "#CC79A7", "ACC": "#009E73", "ASR": "#CC79A7", "RA": "#56B4E9",
             "backdoor": "#CC79A7", "other": "#999999", "reproduced": "#009E73", "partly": "#F0E442",
             "not reproduced": "#E69F00", "undecided": "#56B4E9",

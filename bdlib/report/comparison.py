@@ -12,6 +12,7 @@ PAPERS = ("nad", "rnp", "ar", "nwc", "sau", "npd", "ft_sam")  # post-training de
 BASELINES = ("fine_tune", "fine_prune", "anp")
 IN_TRAINING = ("abl", "pdb")  # these repair nothing: they train a model of their own on the poisoned set
 KEYS = {method_name(key): key for key in (*PAPERS, *BASELINES)} | {"ANP by accuracy": "anp"}
+KEYS |= {studies.SHARED_CONTROL: "fine_tune"}
 KEYS |= {method_name(key): key for key in IN_TRAINING}
 METHODS = tuple(KEYS)
 SETTING = ("dataset", "data_fraction", "model", "target_label", "victim_epochs", "victim_batch_size", "clean_fraction")
@@ -45,7 +46,9 @@ def repairs(profile: str, study: str = "headline") -> pd.DataFrame:
     """
     own = "baselines" if study == "headline" else study
     seeds = {point["seed"] for _, point in notebooks.study("comparison", profile, own)}
-    parts = [studies.load_study("comparison", profile, own)]
+    shared = studies.load_study("comparison", profile, "shared_control")
+    shared = shared[((shared["attack"] == "none") == (study == "clean_model")) & shared["seed"].isin(seeds)]
+    parts = [studies.load_study("comparison", profile, own), shared]
     parts += [_own_runs(paper, profile, study, seeds) for paper in chapters(profile)]
     return same_victims(_joined(parts))
 

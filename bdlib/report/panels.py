@@ -13,10 +13,10 @@ from bdlib.report.comparison import METHODS
 from bdlib.report.pictures import WIDTH
 from bdlib.report.ranking import SCORES
 
-# Okabe-Ito colors, wine for its faint yellow; a shape for each, as color alone does not tell thirteen apart
-COLORS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#000000", "#882255", *["#D55E00"] * 4,
+# Okabe-Ito colors, wine for its faint yellow; a shape for each, as color alone does not tell fourteen apart
+COLORS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#000000", "#882255", *["#D55E00"] * 5,
            "#332288", "#44AA99")  # fmt: skip
-MARKS = dict(zip(METHODS, zip(COLORS, "o^v<>p*sXPdh8", strict=True), strict=True)) | {"victim": VICTIM}
+MARKS = dict(zip(METHODS, zip(COLORS, "o^v<>p*sXPdHh8", strict=True), strict=True)) | {"victim": VICTIM}
 
 
 def scatter(runs: pd.DataFrame) -> Figure:

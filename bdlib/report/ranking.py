@@ -1,7 +1,6 @@
 """The comparison page's tables: scores of all methods, which pairs of methods differ, and what each costs."""
 
 from itertools import combinations
-from math import ceil
 
 import pandas as pd
 
@@ -9,6 +8,8 @@ from bdlib.defenses import DEFENSES
 from bdlib.evaluation.intervals import LEVEL, paired_p_value
 from bdlib.experiments import notebooks
 from bdlib.experiments.parameters import settings
+from bdlib.experiments.records import PASSES
+from bdlib.experiments.studies import SHARED_CONTROL
 from bdlib.report import tables
 from bdlib.report.comparison import BASELINES, KEYS
 from bdlib.report.tables import EMPTY
@@ -85,25 +86,34 @@ def price(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def budgets(runs: pd.DataFrame, profile: str, *, images: int) -> pd.DataFrame:
-    """What each method spends on `images` clean images: passes and steps by its settings, and seconds.
+    """What each method spends on `images` clean images: epochs by its settings, passes as counted, and seconds.
 
-    Passes are its settings that count epochs, steps the batches in them; a method that stops early takes fewer. The
-    minimum of the seconds is least affected by other load on the machine.
+    Passes are means over runs, for each clean image: the choice of a rate or a threshold, teachers and inner attacks
+    are among them. A cell is empty where they were not counted yet. The minimum of the seconds is least affected by
+    other load on the machine.
     """
     rows = {}
     for method, key in KEYS.items():
-        seconds = runs.loc[runs["method"] == method, "seconds"]
-        if seconds.empty:
+        mine = runs[runs["method"] == method]
+        if mine.empty:
             continue
+        seconds = mine["seconds"]
         parameters = notebooks.parameters("comparison" if key in BASELINES else key, profile)
+        if method == SHARED_CONTROL:
+            parameters["epochs"] = int(mine["epochs"].iloc[0])
         own = settings(DEFENSES[key], parameters)
         epochs = [value for name, value in own.items() if name.endswith("epochs")]
         rows[method] = {
-            "passes": " + ".join(map(str, epochs)),
+            "epochs": " + ".join(map(str, epochs)),
             "batch size": own["batch_size"],
-            "steps": sum(epochs) * ceil(images / own["batch_size"]),
-            "inner steps": own.get("inner_steps", EMPTY),
+            **{name.replace("_", " "): _each(mine, name, images) for name in PASSES},
             "seconds (least)": f"{seconds.min():.1f}",
             "seconds (range)": f"{seconds.min():.1f} to {seconds.max():.1f}",
         }
     return pd.DataFrame(rows).T
+
+
+def _each(runs: pd.DataFrame, column: str, images: int) -> str:
+    """The mean of a count of image passes over those runs that have it, for each of the `images`."""
+    counted = runs[column].dropna() if column in runs else runs["seconds"].iloc[:0]
+    return f"{counted.mean() / images:.1f}" if len(counted) else EMPTY

@@ -6,6 +6,7 @@ import pandas as pd
 
 from bdlib.evaluation.intervals import joint_level
 from bdlib.experiments.records import over_seeds
+from bdlib.experiments.studies import SHARED_CONTROL
 from bdlib.report.paired import differences, outcome
 from bdlib.report.tables import interval_text, percent
 
@@ -139,3 +140,16 @@ def quotient(runs: pd.DataFrame, one: str, other: str, *, name: str) -> str:
     below, above = int((ratios["high"] < 1).sum()), int((ratios["low"] > 1).sum())
     counted = f"the interval is below one on {below} of {len(ratios)} attacks, above one on {above}"
     return f"**{name}**: {', '.join(listed)}; {counted}."
+
+
+def against_controls(runs: pd.DataFrame, *, method: str, control: str = "fine-tuning") -> str:
+    """`findings` against a chapter's own control, which takes the same steps, and against the one that all share.
+
+    `runs` are those of `bdlib.experiments.studies.load_headline`.
+    """
+    own = findings(runs, method=method, control=control)
+    words = (
+        f"The *{SHARED_CONTROL}* is the same in all chapters on repairs: fine-tuning at the highest rate that the "
+        f"accuracy on held-out clean images bears, for as many epochs as the longest schedule among them. "
+    )
+    return f"{own}\n\n{words}{findings(runs, method=method, control=SHARED_CONTROL)}"

@@ -1,5 +1,7 @@
 """The comparison page's tables: an order is given only where paired intervals separate."""
 
+import math
+
 import pandas as pd
 
 from bdlib.report import figures, panels, ranking
@@ -42,10 +44,13 @@ def test_tables_show_every_method_and_leave_what_was_not_run_empty(three, runs_o
     assert list(costs.index) == ["ANP", "NAD"] and costs.loc["ANP", "cost (points)"].startswith("1.0")
 
 
-def test_budgets_are_the_settings_of_each_method(three):
-    spent = ranking.budgets(three, "quick", images=600)
-    assert spent.loc["NAD", "passes"] == "10 + 20" and spent.loc["NAD", "steps"] == 30 * 19
-    assert spent.loc["fine-tuning", "passes"] == "20" and spent.loc["ANP", "passes"] == "14"
+def test_budgets_are_the_passes_that_were_counted(three):
+    counted = three.assign(forward_passes=math.nan, backward_passes=math.nan)
+    counted.loc[counted["method"] == "NAD", ["forward_passes", "backward_passes"]] = [30_000, 18_000]
+    spent = ranking.budgets(counted, "quick", images=600)
+    assert spent.loc["NAD", "epochs"] == "10 + 20" and spent.loc["NAD", "forward passes"] == "50.0"
+    assert spent.loc["NAD", "backward passes"] == "30.0" and spent.loc["ANP", "backward passes"] == ""
+    assert spent.loc["fine-tuning", "epochs"] == "20" and spent.loc["ANP", "epochs"] == "14"
     assert spent.loc["ANP", "seconds (least)"] == "5.0"
 
 
