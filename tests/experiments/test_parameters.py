@@ -4,9 +4,9 @@ import pytest
 
 from bdlib.checks import ParameterError
 from bdlib.defenses import DEFENSES
-from bdlib.experiments import notebooks, pages, records
+from bdlib.experiments import notebooks, pages
 from bdlib.experiments import run as experiments
-from bdlib.experiments.parameters import added_later, check, defenses_of, overridden, validated
+from bdlib.experiments.parameters import check, defenses_of, overridden, validated
 from bdlib.mechanisms import MECHANISMS
 
 WRONG = {
@@ -126,11 +126,3 @@ def test_assigned_names():
 def test_what_a_defense_cannot_do_is_said_before_the_victim_is_trained(paper, changes, words):
     with pytest.raises(ParameterError, match=rf"\A{words}[^\n]*\Z"):
         overridden(paper, changes)
-
-
-def test_a_setting_of_victims_that_was_added_later_renames_no_record():
-    parameters = overridden("sau", {})
-    without = {name: value for name, value in parameters.items() if name != "trigger_strength"}
-    named = [records.file_name("sau", some, {}) for some in (parameters, without, parameters | {"trigger_strength": 2})]
-    assert added_later("sau") == {"trigger_strength": 1.0} and named[0] == named[1] != named[2]
-    assert added_later("ft_sam") == {}  # a page without the parameter
