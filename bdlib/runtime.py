@@ -87,11 +87,6 @@ class AddedAt:
     value: Any
 
 
-def added_defaults(kind: type) -> dict[str, Any]:
-    """The fields of a dataclass that were made by `added_field`, with the values at which they change no name."""
-    return {field.name: field.metadata["added_at"] for field in fields(kind) if "added_at" in field.metadata}
-
-
 def _at_default(instance: Any, field: Field[Any]) -> bool:
     return "added_at" in field.metadata and getattr(instance, field.name) == field.metadata["added_at"]
 

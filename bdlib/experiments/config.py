@@ -100,6 +100,11 @@ class VictimConfig(CheckedFields):
         return seeded(lambda: build(facts.channels, facts.num_classes, facts.mean, facts.std), seed=seed)
 
 
+def added_settings() -> dict[str, Any]:
+    """The fields of VictimConfig that were added later, each with the value at which it changes no name."""
+    return {field.name: field.metadata["added_at"] for field in fields(VictimConfig) if "added_at" in field.metadata}
+
+
 def _check_fit(config: VictimConfig) -> None:
     """Raise ParameterError unless the fields fit each other."""
     attack, facts, single_target = config.attack_object, config.facts, isinstance(config.relabel, AllToOne)

@@ -27,11 +27,11 @@ from bdlib.checks import (
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
-from bdlib.experiments.config import VictimConfig
+from bdlib.experiments.config import VictimConfig, added_settings
 from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
 from bdlib.mechanisms import MECHANISMS
-from bdlib.runtime import AddedAt, added_defaults
+from bdlib.runtime import AddedAt
 
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
@@ -116,8 +116,8 @@ def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def added_later(paper: str) -> dict[str, Any]:
     """The parameters that a page got after its first records, each with the value that those records stand for."""
     own = pages.defaults(pages.notebook(paper))
-    victims = {name: value for name, value in added_defaults(VictimConfig).items() if name in own}
-    return victims | dict(item for function in functions_of(paper) for item in _added_keywords(function))
+    added = {name: value for name, value in added_settings().items() if name in own}
+    return added | dict(item for function in functions_of(paper) for item in _added_keywords(function))
 
 
 @functools.cache

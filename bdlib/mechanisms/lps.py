@@ -28,7 +28,7 @@ NUMBERS_VERSION = 1  # raise it when a change here changes what is measured
 
 
 class Cost(NamedTuple):
-    """Passes of the whole training set through a network."""
+    """Passes of the whole training set through a network; times its images, they are image passes."""
 
     forward: int
     backward: int

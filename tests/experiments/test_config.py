@@ -5,7 +5,9 @@ import pytest
 from bdlib.attacks import ATTACKS
 from bdlib.checks import ParameterError
 from bdlib.evaluation.apply_trigger import AllToAll, AllToOne
+from bdlib.experiments import records
 from bdlib.experiments.config import VictimConfig
+from bdlib.experiments.parameters import added_later, overridden
 
 CLEAN_LABEL = [name for name, attack in ATTACKS.items() if attack.clean_label]
 CONTROLLED = [name for name, attack in ATTACKS.items() if attack.training_controlled]
@@ -49,6 +51,14 @@ def test_a_trigger_takes_another_strength_where_it_has_one():
         refused("trigger_strength=2.0: must be 1 for an attack whose trigger has no strength", attack=attack,
                 trigger_strength=2.0)  # fmt: skip
     refused("trigger_strength=2.0: value=2.0: must be a number from 0 to 1", trigger_strength=2.0)
+
+
+def test_a_setting_that_was_added_later_renames_no_record():
+    parameters = overridden("sau", {})
+    without = {name: value for name, value in parameters.items() if name != "trigger_strength"}
+    named = [records.file_name("sau", some, {}) for some in (parameters, without, parameters | {"trigger_strength": 2})]
+    assert added_later("sau") == {"trigger_strength": 1.0} and named[0] == named[1] != named[2]
+    assert "trigger_strength" not in added_later("ft_sam")  # a page without the parameter
 
 
 def test_the_target_is_a_class_of_the_data_set():
