@@ -163,5 +163,6 @@ def planned(claim: Claim, scale: str) -> pd.DataFrame:
     asked = [claim, *filter(None, map(claim.condition, CONDITIONS))]
     readings = filter(None, [reading for part in asked for reading in (part, part.other)])
     measured = {reading.metric for reading in readings} - {*COLUMNS}
-    scored = pd.DataFrame(rows, columns=list(dict.fromkeys([*scores, *measured]))).fillna(1.0)
+    unscored = {name: 1.0 for name in dict.fromkeys([*scores, *measured]) if not any(name in row for row in rows)}
+    scored = pd.DataFrame(rows, columns=list(dict.fromkeys([*scores, *measured]))).assign(**unscored)
     return scored.assign(method=[method for method, _ in points])
