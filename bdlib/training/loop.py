@@ -125,9 +125,8 @@ def require_batches(model: nn.Module, data: ImageSet, batch_size: int) -> None:
     BatchNorm behind a linear layer cannot be trained on a last batch of one image, which has no variance.
     """
     first, last = min(len(data), batch_size), len(data) % batch_size
-    device = data.labels.device
     for count in {first, last or first}:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), uncounted():
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), uncounted():
             try:
                 logits = deepcopy(model).train()(data.images[:count].float() / 255)
             except ValueError as error:
