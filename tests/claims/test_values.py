@@ -113,7 +113,7 @@ def test_a_correlation_is_one_number_over_all_groups_for_each_seed(judged, runs_
     rows = [("a", "NAD", 0.1, 0.9), ("b", "NAD", 0.2, 0.5), ("c", "NAD", 0.9, 0.1)]
     runs = runs_of(*rows).assign(asr_before=[0.1, 0.1, 0.2, 0.2, 0.3, 0.3])
     how = {"versus": "victim", "how": "correlation", "expected": "above 0"}
-    found = claim_values(judged(runs=runs, **how).claim, runs)
-    assert found.tolist() == pytest.approx([1.0, -1.0]) and [*found.index] == [("over attacks", 0), ("over attacks", 1)]
+    (group,) = judged(runs=runs, **how).groups
+    assert (group.name, group.seeds, group.mean) == ("over attacks", 2, pytest.approx(0.0))
     assert judged(runs=runs[runs["seed"] == 0], **how).measured == ["over attacks 1 (one seed)"]
     assert judged(runs=runs[runs["attack"] != "c"], **how).verdict == "not run"
