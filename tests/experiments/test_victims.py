@@ -120,7 +120,8 @@ def test_every_field_changes_the_name_of_what_it_decides():
     """Of a victim whose images LPS or FUS selects all fields count, but those of the other selection."""
     changed = {"dataset": "gtsrb", "data_fraction": 0.5, "model": "wrn_16_1", "attack": "blended", "target_label": 1,
                "poison_rate": 0.2, "victim_epochs": 2, "victim_batch_size": 32, "seed": 1, "rounds": 2,
-               "round_epochs": 2, "iterations": 2, "iteration_epochs": 3, "keep_ratio": 0.4}  # fmt: skip
+               "round_epochs": 2, "iterations": 2, "iteration_epochs": 3, "keep_ratio": 0.4,
+               "trigger_strength": 0.5}  # fmt: skip
     decided_elsewhere = {"label_map", "selection", "cover_samples"}
     assert {field.name for field in dataclasses.fields(VictimConfig)} == changed.keys() | decided_elsewhere
     for selection, others in (
