@@ -74,3 +74,11 @@ def test_a_name_with_a_meaning_keeps_its_color():
     tints = colors(["first", "ASR", "second", "fine-tuning"])
     assert tints["ASR"] == MEANINGS["ASR"] and tints["fine-tuning"] == color("fine-tuning")
     assert len(set(tints.values())) == 4
+
+
+def test_a_logarithmic_panel_without_lines_can_be_drawn():
+    """A chapter whose records nobody has made yet shows an empty figure."""
+    figure = plots.curves({"a": {"ASR": ([], [])}, "b": {"ASR": ([1.0, 10.0], [50.0, 0.0])}}, x="", y="", log_x=True)
+    figure.canvas.draw()
+    assert [ax.get_xscale() for ax in figure.axes] == ["linear", "log"]
+    plt.close(figure)
