@@ -51,7 +51,7 @@ def curves(
         for name, (places, heights) in lines.items():
             ax.plot(_floats(places), _floats(heights), LINES[names.index(name) % 4], color=tints[name], label=name,
                     marker=marker, ms=4, lw=1.4)  # fmt: skip
-        drawn = any(len(line.get_xdata()) for line in ax.get_lines())  # a log axis without anything cannot be drawn
+        drawn = any(len(_floats(places)) for places, _ in lines.values())  # a log axis without anything cannot be drawn
         ax.set(ylim=limits, xscale="log" if log_x and drawn else "linear")
     last = set(list(content.values())[-1])
     for ax, lines in zip(axes, content.values(), strict=True):
