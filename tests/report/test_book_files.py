@@ -19,14 +19,9 @@ def test_the_files_of_the_scoreboard_page(monkeypatch):
     assert text.count("<tr>") == len(table) + table["paper"].nunique()
     assert all("\n\n" not in part.split("</table>")[0] for part in text.split("<style")[1:])  # it would end the HTML
     counts = pd.read_csv(io.BytesIO(files["verdict_counts.csv"]))
-<<<<<<< HEAD
-    everything = counts[(counts["paper"] == "all") & (counts["scale"] == "quick")]
-    assert everything.iloc[0, 2:].sum() == (table["verdict, quick"] != "not asked").sum()
-=======
     sums = counts[counts["paper"] == "all"].set_index("scale").drop(columns="paper").sum(axis=1)
     assert list(sums.index) == [*claims.SCALES]
     assert all(sums[scale] == (table[f"verdict, {scale}"] != "not asked").sum() for scale in claims.SCALES)
->>>>>>> verdicts
     monkeypatch.setattr(scoreboard.claims, "load_claims", list)
     assert scoreboard.scoreboard_files()["scoreboard.txt"] == b""
 
