@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bdlib.experiments import notebooks, records
-from bdlib.experiments.config import VictimConfig
+from bdlib.experiments.config import VictimConfig, added_settings
 from bdlib.experiments.parameters import decisive
 
 SHARED_CONTROL = "shared control"  # the method of the study `shared_control` of the page `comparison`
@@ -72,7 +72,8 @@ def on_same_victims(points: Iterable[dict[Any, Any]], others: list[dict[Any, Any
     names = [*(field.name for field in fields(VictimConfig)), "clean_fraction"]
     shared = [name for name in names if others and name in others[0]]
     known = {tuple(point[name] for name in shared) for point in others}
-    return [bool(shared) and tuple(point.get(name) for name in shared) in known for point in points]
+    added = added_settings()  # a page without one of them has its default
+    return [bool(shared) and tuple((added | point).get(name) for name in shared) in known for point in points]
 
 
 def freshness(paper: str, profile: str = "quick") -> str:
