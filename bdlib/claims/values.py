@@ -157,7 +157,8 @@ def planned(claim: Claim, scale: str) -> pd.DataFrame:
     """The study as it will be once all its runs are there, every score and measure being one."""
     points = notebooks.study(claim.paper, scale, claim.study)
     if claim.other and claim.other.method == studies.SHARED_CONTROL:
-        points += studies.planned_control(points, scale)
+        own = points[0][1]  # stands for the parameters that only the chapter has
+        points += [(method, own | point) for method, point in studies.planned_control(points, scale)]
     rows = [{name: records.cell(value) for name, value in point.items()} for _, point in points]
     scores = records.no_runs(notebooks.parameters(claim.paper, scale)).columns
     asked = [claim, *filter(None, map(claim.condition, CONDITIONS))]
