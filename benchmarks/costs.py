@@ -6,9 +6,10 @@ from dataclasses import replace
 from functools import partial
 
 from bare_step import bare_step
-from measure import Row, config_of, counted_images, networks_of, timed
+from measure import Row, config_of, networks_of, timed
 
 from bdlib import models
+from bdlib.data.passes import count_passes
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import notebooks, records
 from bdlib.experiments import run as experiments
@@ -41,14 +42,15 @@ def live(key: str, paper: str, parameters: dict[str, object]) -> Iterator[Row]:
     backdoored, data = trained_victim(config), load_data(config)[0]
     if "poisoned" not in inspect.signature(DEFENSES[key]).parameters:
         data = experiments.reserved(config, parameters)[0]
-    with counted_images() as seen:
+    with count_passes() as seen:
         seconds = timed(partial(experiments.defend, paper, parameters, backdoored))
     few = data[:1024]
     costs = {"training": timed(bare_step(config, few)), "looking": timed(partial(models.predict, backdoored, few))}
-    explained = sum(seen[kind] / len(few) * costs[kind] for kind in seen)
+    passes = {"training": seen.backward, "looking": seen.forward - seen.backward}
+    explained = sum(passes[kind] / len(few) * costs[kind] for kind in passes)
     yield Row("defenses", method_name(key), "seconds", [seconds])
-    yield Row("defenses", method_name(key), "passes with gradients", [seen["training"] / len(data)])
-    yield Row("defenses", method_name(key), "passes without", [seen["looking"] / len(data)])
+    yield Row("defenses", method_name(key), "passes with gradients", [passes["training"] / len(data)])
+    yield Row("defenses", method_name(key), "passes without", [passes["looking"] / len(data)])
     yield Row("defenses", method_name(key), "seconds, times those that its passes take", [seconds / explained])
 
 

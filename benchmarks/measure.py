@@ -7,18 +7,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from bdlib.experiments import notebooks
 from bdlib.experiments.victims import VictimConfig
-from bdlib.models import Normalize
 
 SEVERAL = {"paper": ("wrn_16_1", "resnet18", "preact_resnet18", "vgg19_bn")}
 PROFILES = [
@@ -114,25 +111,6 @@ class Elsewhere:
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
-
-
-@contextmanager
-def counted_images() -> Iterator[dict[str, int]]:
-    """Images that networks have seen within the block: passes made with gradients, `training`, and without, `looking`.
-
-    Every network of the library normalizes its images first, once a pass.
-    """
-    seen = {"training": 0, "looking": 0}
-
-    def count(module: torch.nn.Module, inputs: Any) -> None:
-        if isinstance(module, Normalize):
-            seen["training" if torch.is_grad_enabled() else "looking"] += len(inputs[0])
-
-    handle = register_module_forward_pre_hook(count)
-    try:
-        yield seen
-    finally:
-        handle.remove()
 
 
 def peak_memory(work: Callable[[], object]) -> float:

@@ -31,7 +31,13 @@ def tracked():
 
 def test_every_badge_and_link_is_to_the_one_address():
     """Any github.com, Colab or Binder link into a repository of this project's name is to the configured one."""
-    others = {"zalandoresearch/fashion-mnist", "bboylyg/NAD", "actions/", "backdoorbench/"}
+    others = {
+        "zalandoresearch/fashion-mnist",
+        "bboylyg/NAD",
+        "actions/",
+        "backdoorbench/",
+        "Trusted-AI/adversarial-robustness-toolbox",
+    }
     found = 0
     for path in tracked():
         if (

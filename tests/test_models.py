@@ -59,6 +59,7 @@ ROLES = {
     "small_resnet": (("layer1", "layer2", "layer3"), ("layer3.0.conv1",), ("head",)),
     "wrn_16_1": (("layer1", "layer2", "layer3"), ("layer3.1.conv1",), ("head",)),
     "preact_resnet18": (("layer2", "layer3", "layer4"), ("layer4.1.conv1",), ("head",)),
+    "narrow_preact_resnet18": (("layer2", "layer3", "layer4"), ("layer4.1.conv1",), ("head",)),
     "resnet18": (("layer2", "layer3", "layer4"), ("layer4.1.conv1",), ("fc",)),
     "vgg19_bn": (None, None, ("classifier",)),
 }

@@ -110,7 +110,7 @@ def test_every_keyword_refuses_bad_values_in_one_line_that_names_it(key, name):
         ("anp", {"mask_threshold": 1.5}, "mask_threshold=1.5: must be a number from 0 to 1, or None"),
         ("nad", {"variant": "relesed"}, "variant='relesed': must be one of paper, released"),
         ("ar", {"select": "middle"}, "select='middle': must be one of bottom, top, bottom_abs"),
-        ("ar", {"regularizer": "l3"}, "regularizer='l3': must be one of adaptive, l1, l2"),
+        ("ar", {"regularizer": "l3"}, "regularizer='l3': must be one of adaptive, l1, l2, l2_matched"),
         ("pdb", {"anneal": "cos"}, "anneal='cos': must be one of constant, cosine, one_cycle"),
         ("pdb", {"defensive_trigger": "circle"}, "defensive_trigger='circle': must be one of none, frame, corner"),
         ("npd", {"loss_weights": [1.0]}, "loss_weights=[1.0]: must be a list of 4, each item a number from 0 to 100"),

@@ -93,7 +93,9 @@ def grid(paper: str, profile: str) -> list[dict[str, Any]]:
     """The parameters of every record of a paper at a profile: all its studies, without repeats."""
     points: list[dict[str, Any]] = []
     for name in studies(paper, profile):
-        points += [point for _, point in study(paper, profile, name) if point not in points]
+        for _, point in study(paper, profile, name):
+            if point not in points:
+                points.append(point)
     return points
 
 

@@ -148,7 +148,7 @@ def order_scores(sweep: pd.DataFrame) -> dict[str, float]:
     """How good an order of pruning is, whatever rule stops it; from its `pruning_sweep`.
 
     "floor_asr": the lowest ASR that costs at most `FLOOR` of accuracy. "removal_share": the smallest share of filters
-    that removes the backdoor at that price, 1 where none does. "oracle_...": the row of `oracle_choice`.
+    that removes the backdoor at that price, 1 where none does. "oracle" and more: the row of `oracle_choice`.
     """
     kept = sweep[sweep["accuracy"] >= sweep["accuracy"].iloc[0] - FLOOR]
     removed, best = kept[kept["asr"] <= REMOVED], oracle_choice(sweep)

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import numpy
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from bdlib import ranges
 from bdlib.checks import ParameterError, checked, needs
+from bdlib.models.blocks import PooledBlock, PreActBlock, SmallBlock, convolution
 from bdlib.types import MakeModel
 
 Statistics = Sequence[Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]]  # one number per channel
@@ -44,62 +44,6 @@ def _statistics_for(channels: int, mean: Statistics, std: Statistics) -> None:
         raise ParameterError(f"std={std}: must be above 0")
 
 
-class _PreActBlock(nn.Module):
-    """Basic residual block that normalizes before it convolves. He et al. 2016, arXiv:1603.05027."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv1 = _convolution(inputs, outputs, 3, stride)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.conv2 = _convolution(outputs, outputs, 3, 1)
-        changes = stride != 1 or inputs != outputs
-        self.shortcut = _convolution(inputs, outputs, 1, stride) if changes else None
-
-    def forward(self, features: Tensor) -> Tensor:
-        active = F.relu(self.bn1(features))
-        kept = features if self.shortcut is None else self.shortcut(active)
-        return kept + self.conv2(F.relu(self.bn2(self.conv1(active))))
-
-
-class _PooledBlock(_PreActBlock):
-    """As the pre-activation block; where the grid halves, the largest of four values is kept instead of every fourth.
-
-    The first convolution so sees the whole grid, which costs more and tells more, as in short recipes for CIFAR-10.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__(inputs, outputs, 1)
-        self.pool = nn.MaxPool2d(stride) if stride > 1 else nn.Identity()
-        if stride > 1 and self.shortcut is None:
-            self.shortcut = _convolution(inputs, outputs, 1, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        active = F.relu(self.bn1(features))
-        kept = features if self.shortcut is None else self.shortcut(self.pool(active))
-        return kept + self.conv2(F.relu(self.bn2(self.pool(self.conv1(active)))))
-
-
-class _SmallBlock(nn.Module):
-    """Two convolutions, each followed by BatchNorm, and an identity or average-pooled shortcut.
-
-    Every filter has its own BatchNorm behind it, so that a filter can be masked by one number.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = _convolution(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs)
-        self.conv2, self.bn2 = _convolution(outputs, outputs, 3, 1), nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
-
-    def forward(self, features: Tensor) -> Tensor:
-        active = F.relu(features)
-        inner = F.relu(self.bn1(self.conv1(active)))
-        return self.shortcut(active) + self.bn2(self.conv2(inner))
-
-
 @checked
 @needs(_statistics_for)
 def small_resnet(
@@ -110,7 +54,7 @@ def small_resnet(
     `width` is the number of filters of the stem and of `layer1`. A stride-2 stem makes the stages' grids 14, 7 and 4
     pixels wide on a 28-pixel image. The stages give out signed values: the next block begins with the activation.
     """
-    net = _residual(_SmallBlock, channels, num_classes, mean, std, stem=(width, 2),
+    net = _residual(SmallBlock, channels, num_classes, mean, std, stem=(width, 2),
                     widths=(width, 2 * width, 4 * width), strides=(1, 2, 2), blocks=1)  # fmt: skip
     return _with_defaults(net, attention=("layer1", "layer2", "layer3"), polarizer="layer3.0.conv1", head="head")
 
@@ -122,7 +66,7 @@ def wrn_16_1(channels: Channels, num_classes: Classes, mean: Statistics, std: St
 
     Stages `layer1` to `layer3` of 16, 32 and 64 channels: grids of 32, 16 and 8 pixels on 32-pixel images.
     """
-    net = _residual(_PreActBlock, channels, num_classes, mean, std, stem=(16, 1),
+    net = _residual(PreActBlock, channels, num_classes, mean, std, stem=(16, 1),
                     widths=(16, 32, 64), strides=(1, 2, 2), blocks=2)  # fmt: skip
     return _with_defaults(net, attention=("layer1", "layer2", "layer3"), polarizer="layer3.1.conv1", head="head")
 
@@ -131,7 +75,7 @@ def wrn_16_1(channels: Channels, num_classes: Classes, mean: Statistics, std: St
 @needs(_statistics_for)
 def preact_resnet18(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """Pre-activation ResNet-18 for 32-pixel images, stages `layer1` to `layer4`. He et al. 2016, arXiv:1603.05027."""
-    net = _residual(_PreActBlock, channels, num_classes, mean, std, stem=(64, 1),
+    net = _residual(PreActBlock, channels, num_classes, mean, std, stem=(64, 1),
                     widths=(64, 128, 256, 512), strides=(1, 2, 2, 2), blocks=2)  # fmt: skip
     return _with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="head")
 
@@ -145,7 +89,7 @@ def narrow_preact_resnet18(channels: Channels, num_classes: Classes, mean: Stati
     images, since grids halve by max-pooling. The stem's filters begin as the sums and differences of 2x2 pixels and of
     the channels, with both signs: BatchNorm, which comes next, gives each the same variance.
     """
-    net = _residual(_PooledBlock, channels, num_classes, mean, std, stem=(8 * channels, 1),
+    net = _residual(PooledBlock, channels, num_classes, mean, std, stem=(8 * channels, 1),
                     widths=(32, 64, 96, 128), strides=(2, 2, 2, 1), blocks=2)  # fmt: skip
     net.stem = nn.Conv2d(channels, 8 * channels, 2, bias=False)
     basis = cosine_patches(channels, 2)
@@ -175,7 +119,7 @@ def resnet18(channels: Channels, num_classes: Classes, mean: Statistics, std: St
     from bdlib.data._torchvision import torchvision
 
     net = torchvision.models.resnet18(num_classes=num_classes)
-    net.conv1, net.maxpool = _convolution(channels, 64, 3, 1), nn.Identity()
+    net.conv1, net.maxpool = convolution(channels, 64, 3, 1), nn.Identity()
     net = initialize(_normalized(net, mean, std))
     return _with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="fc")
 
@@ -203,19 +147,19 @@ MODELS: dict[str, Callable[[int, int, Statistics, Statistics], nn.Module]] = {
 
 
 def _residual(
-    block: type[_PreActBlock | _SmallBlock], channels: int, num_classes: int, mean: Statistics, std: Statistics, *,
+    block: type[PreActBlock | SmallBlock], channels: int, num_classes: int, mean: Statistics, std: Statistics, *,
     stem: tuple[int, int], widths: tuple[int, ...], strides: tuple[int, ...], blocks: int,
 ) -> nn.Sequential:  # fmt: skip
     """Normalization, the stem (width, stride), stages `layer1`, `layer2`, ... of residual blocks, and the `head`."""
     net = nn.Sequential()
     net.add_module("normalize", Normalize(mean, std))
-    net.add_module("stem", _convolution(channels, stem[0], 3, stem[1]))
+    net.add_module("stem", convolution(channels, stem[0], 3, stem[1]))
     inputs = stem[0]
     for number, (width, stride) in enumerate(zip(widths, strides, strict=True), 1):
         shapes = [(inputs, width, stride)] + [(width, width, 1)] * (blocks - 1)
         net.add_module(f"layer{number}", nn.Sequential(*[block(*shape) for shape in shapes]))
         inputs = width
-    if issubclass(block, _PreActBlock):
+    if issubclass(block, PreActBlock):
         net.add_module("bn", nn.BatchNorm2d(inputs))
     net.add_module("relu", nn.ReLU())
     net.add_module("pool", nn.AdaptiveAvgPool2d(1))
@@ -247,11 +191,6 @@ def _normalized(net: nn.Module, mean: Statistics, std: Statistics) -> nn.Module:
 def _normalize_inputs(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
     """The forward hook that puts `module.normalize` in front of everything else."""
     return module.get_submodule("normalize")(inputs[0])
-
-
-def _convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
-    """A convolution without bias that keeps the grid, but for its stride."""
-    return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
 
 
 def initialize(net: nn.Module) -> nn.Module:

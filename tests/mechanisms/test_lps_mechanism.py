@@ -8,6 +8,7 @@ from scipy.stats import rankdata
 
 from bdlib import attacks
 from bdlib.attacks.poisoning import Poisoned
+from bdlib.data.passes import count_passes
 from bdlib.experiments import victims
 from bdlib.experiments.victims import VictimConfig, load_data, load_selection, load_trigger, poisoned_set
 from bdlib.mechanisms.lps import (
@@ -61,26 +62,17 @@ def test_the_cost_is_counted_in_epochs_and_in_passes():
 
 
 def test_the_passes_are_those_that_a_surrogate_makes(clean, trigger, make_model):
-    """Counted at the network itself: images forward in training and in all."""
+    """Counted at the networks: images forward and backward."""
     given = {"rounds": 3, "round_epochs": 2, "iterations": 2, "iteration_epochs": 2}
     attack = {"target_label": 0, "poison_rate": 0.06, "seed": 2}
     for key in ("lps", "lps_one_choice", "fus"):
-        seen = {True: 0, False: 0}
-
-        def count(module, inputs, output, seen=seen):
-            seen[module.training] += len(output) if len(output) > 2 else 0  # not the checks of arguments
-
-        def counted(count=count):
-            network = make_model()
-            network.register_forward_hook(count)
-            return network
-
         taken = signature(attacks.SELECTIONS[key]).parameters
         own = {name: value for name, value in given.items() if name in taken}
-        attacks.SELECTIONS[key](clean, trigger, make_model=counted, **attack, **own)
+        with count_passes() as seen:
+            attacks.SELECTIONS[key](clean, trigger, make_model=make_model, **attack, **own)
         forward, backward = selection_passes(key, **given)
         shown = len(clean) if key == "fus" else 0  # a last look at all losses, for the chapter's figures
-        assert seen[True] == backward * len(clean) and seen[False] - shown == (forward - backward) * len(clean)
+        assert seen.backward == backward * len(clean) and seen.forward - shown == forward * len(clean)
 
 
 def test_the_auc_is_the_mean_rank_of_the_wanted_with_ties_and_without():
