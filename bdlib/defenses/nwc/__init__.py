@@ -11,5 +11,5 @@ from bdlib.defenses.nwc.filters import (
 )
 from bdlib.defenses.nwc.method import activeness_aware_fine_tune, nwc, unlearn
 
-__all__ = ["RATIOS", "Changes", "activeness_aware_fine_tune", "choose_ratio", "convolutions", "neuron_weight_change", "nwc",
-           "reinitialize", "unlearn", "weight_change"]  # fmt: skip
+__all__ = ["RATIOS", "Changes", "activeness_aware_fine_tune", "choose_ratio", "convolutions", "neuron_weight_change",
+           "nwc", "reinitialize", "unlearn", "weight_change"]  # fmt: skip
