@@ -15,8 +15,9 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-# One process a core: two of one thread each do a quarter more than one of two. Every job, also on a cluster, reads it.
-os.environ.setdefault("BDLIB_THREADS", "1")
+# One process a core: two of one thread each do a quarter more than one of two. The quick records were made by two, and
+# new ones are compared with them on the same victims, to the last bit. Every job, also on a cluster, reads this.
+os.environ.setdefault("BDLIB_THREADS", "2" if config.get("profile", "quick") == "quick" else "1")
 
 from bdlib import folders
 from bdlib.experiments import manifest, notebooks

@@ -22,7 +22,7 @@ from bdlib.types import Trigger
 class Victim(NamedTuple):
     """A victim of the zoo, ready to be defended."""
 
-    model: nn.Module  # in evaluation mode, on the CPU
+    model: nn.Module  # in evaluation mode, on the device that trains
     trigger: Trigger  # puts the attack's trigger on images in [0, 1]
     target_label: int
 

@@ -144,6 +144,15 @@ def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
         assert sorted(table["asr_after"]) == pytest.approx(sorted(r.after.asr for r in committed))
 
 
+def test_the_records_of_a_profile_are_made_by_one_number_of_threads():
+    """Another number gives other victims; tables refuse methods that were not run on the same ones."""
+    for profile in ("quick", "cifar"):
+        made = [json.loads(path.read_text())["runtime"] for path in (RESULTS / profile).glob("*/*.json")]
+        assert (
+            len({runtime["threads"] for runtime in made} | {r.get("victim_threads") or r["threads"] for r in made}) < 2
+        )
+
+
 def test_every_record_of_a_profile_is_found_by_its_study():
     """A version that is raised by mistake gives planned runs other names: the records there are would be lost."""
     for profile in ("quick", "cifar"):
