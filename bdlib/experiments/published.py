@@ -16,6 +16,8 @@ from bdlib.evaluation.metrics import evaluate_attack
 from bdlib.experiments import victims, zoo
 from bdlib.experiments.checkpoints import tensors_of
 from bdlib.experiments.config import VictimConfig
+from bdlib.experiments.sources import fact_of
+from bdlib.runtime import runtime_facts
 from bdlib.types import Trigger
 
 
@@ -73,4 +75,6 @@ def publish(config: VictimConfig, *, progress: bool = False) -> Path:
     for module in filter(None, (model, learned)):
         zoo.round_to_half(module)
     scores = evaluate_attack(model, victims.load_data(config)[1], trigger, config.relabel)
-    return zoo.publish(config, tensors_of(model, learned), scores)
+    cached = victims.victim_path(config)
+    facts = {name: fact_of(cached, name) or fact for name, fact in runtime_facts().items()}
+    return zoo.publish(config, tensors_of(model, learned), scores, facts)

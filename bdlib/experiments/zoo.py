@@ -8,6 +8,7 @@ and the cached one hold the same numbers.
 import csv
 import io
 import itertools
+import json
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
@@ -25,7 +26,6 @@ from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.keys import victim_name
 from bdlib.experiments.pages import read_settings
 from bdlib.files import FileError, read_text, write_whole
-from bdlib.runtime import runtime_facts
 
 EXACT = ("running_mean", "running_var", "num_batches_tracked")  # BatchNorm's statistics stay as they are
 
@@ -137,10 +137,13 @@ def published_tensors(config: VictimConfig) -> dict[str, Tensor] | None:
     return verified_tensors(content, path)
 
 
-def publish(config: VictimConfig, tensors: Mapping[str, Tensor], scores: Scores) -> Path:
-    """Write a victim's tensors, in half precision, into the zoo, and a line into its manifest; returns the file."""
-    facts = runtime_facts()
-    path = save_tensors(zoo_path(config), halved(tensors), facts)
+def publish(config: VictimConfig, tensors: Mapping[str, Tensor], scores: Scores, facts: Mapping[str, str]) -> Path:
+    """Write a victim's tensors, in half precision, into the zoo, and a line into its manifest; returns the file.
+
+    `facts` are those of its training: `commit` and `threads`.
+    """
+    metadata = {name: json.dumps(value) for name, value in facts.items()}  # as a cached victim has them
+    path = save_tensors(zoo_path(config), halved(tensors), metadata)
     content = path.read_bytes()
     row = ZooRow(
         file=path.name, sha256=sha256(content).hexdigest(), bytes=len(content), dataset=config.dataset,

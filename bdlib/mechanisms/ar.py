@@ -19,7 +19,8 @@ from bdlib.checks import checked, needs
 from bdlib.data.images import ImageSet
 from bdlib.defenses.ar.salience import benign_salience, mask, weights_inside
 from bdlib.evaluation.apply_trigger import TargetLabel, apply_trigger
-from bdlib.evaluation.trigger_analysis import precision_at, trigger_activated_change
+from bdlib.evaluation.trigger_analysis import trigger_activated_change
+from bdlib.mechanisms.ar_precision import chance, precision
 from bdlib.models import evaluation_mode, require_convolution, tap
 from bdlib.training.filter_masks import PerFilter
 from bdlib.types import EventLog, Trigger
@@ -161,35 +162,6 @@ def change(model: nn.Module, images: ImageSet, trigger: Trigger) -> PerLayer:
     outputs = output_layers(model)
     changes = trigger_activated_change(model, images, trigger, list(outputs.values()))
     return {name: changes[output] for name, output in outputs.items()}
-
-
-def precision(scores: Mapping[str, Tensor], truth: Mapping[str, Tensor], share: float) -> float:
-    """Of the highest `scores`, a `share` of every layer: the part that is among as many with the highest `truth`."""
-    counts = {name: _count(len(values), share) for name, values in truth.items()}
-    hits = [count * precision_at(count, scores[name], truth[name]) for name, count in counts.items()]
-    return sum(hits) / sum(counts.values())
-
-
-def chance(truth: Mapping[str, Tensor], share: float) -> float:
-    """The mean of `precision` over random scores."""
-    counts = {name: _count(len(values), share) for name, values in truth.items()}
-    return sum(count**2 / len(truth[name]) for name, count in counts.items()) / sum(counts.values())
-
-
-def precision_curves(
-    scores: Mapping[str, Mapping[str, Tensor]],
-    truth: Mapping[str, Tensor],
-    shares: Sequence[float] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0),
-) -> dict[str, tuple[list[float], list[float]]]:
-    """For each detector, and for chance: the shares named and the precision at each, all in per cent."""
-    curves = {name: [precision(each, truth, share) for share in shares] for name, each in scores.items()}
-    curves["chance"] = [chance(truth, share) for share in shares]
-    return {name: ([100 * s for s in shares], [100 * y for y in heights]) for name, heights in curves.items()}
-
-
-def _count(size: int, share: float) -> int:
-    """How many of `size` a share of them is: rounded, and at least one."""
-    return max(1, round(share * size))
 
 
 def _per_filter(values: Tensor) -> PerFilter:

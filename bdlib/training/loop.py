@@ -12,7 +12,6 @@ needs nothing else.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from math import cos, isfinite, nan, pi
 from typing import Annotated, Literal, NamedTuple
@@ -24,10 +23,9 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from bdlib import ranges
-from bdlib.checks import CheckedFields, ParameterError, checked
-from bdlib.data.fit import require_rows
+from bdlib.checks import CheckedFields, checked
 from bdlib.data.images import ImageSet, batches
-from bdlib.data.passes import uncounted
+from bdlib.training.demands import require_batches, trainable
 from bdlib.types import Batch, Loss, LossFn, MovedModel, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes what is trained
@@ -107,34 +105,6 @@ class Step:
             if not isfinite(self.mean_loss):
                 raise FloatingPointError(f"the loss is {self.mean_loss} after epoch {self.epoch}")
         return loss
-
-
-def trainable(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """The parameters as a list. Raises ParameterError where none of them can be trained."""
-    tensors = list(parameters)
-    if not any(tensor.requires_grad for tensor in tensors):
-        words = "; they are frozen: model.requires_grad_(True)" if tensors else ""
-        raise ParameterError(f"model: has no weights to train{words}")
-    return tensors
-
-
-@torch.no_grad()
-def require_batches(model: nn.Module, data: ImageSet, batch_size: int) -> None:
-    """Raise ParameterError unless the network, in training mode, gives logits for batches of the sizes that will come.
-
-    BatchNorm behind a linear layer cannot be trained on a last batch of one image, which has no variance.
-    """
-    first, last = min(len(data), batch_size), len(data) % batch_size
-    for count in {first, last or first}:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), uncounted():
-            try:
-                logits = deepcopy(model).train()(data.images[:count].float() / 255)
-            except ValueError as error:
-                if count > 1:
-                    raise
-                words = "leaves one image alone in the last batch, which this network cannot be trained on"
-                raise ParameterError(f"batch_size={batch_size}: of {len(data)} images {words}; {error}") from error
-        require_rows(logits, count)
 
 
 @checked

@@ -15,7 +15,8 @@ from bdlib.data.images import batches
 from bdlib.defenses.ar.method import REGULARIZERS, adaptive_penalty, ar, masked_share, released_penalty
 from bdlib.defenses.ar.salience import benign_salience, mask, updated, weights_inside
 from bdlib.mechanisms.ar import ar as measure
-from bdlib.mechanisms.ar import backdoor_salience, chance, change, output_layers, precision, salience_of
+from bdlib.mechanisms.ar import backdoor_salience, change, output_layers, salience_of
+from bdlib.mechanisms.ar_precision import chance, precision
 from bdlib.models import tap, vgg19_bn
 from bdlib.training.loop import Schedule, train
 from bdlib.types import EventLog

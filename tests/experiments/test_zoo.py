@@ -8,8 +8,10 @@ import torch
 from bdlib import folders, load_victim
 from bdlib.checks import ParameterError
 from bdlib.experiments import published, victims, zoo
+from bdlib.experiments.sources import fact_of
 from bdlib.experiments.victims import VictimConfig
 from bdlib.files import FileError
+from bdlib.runtime import runtime_facts
 
 PLAN = """
 tiny:
@@ -44,6 +46,7 @@ def test_a_planned_victim_has_the_same_weights_before_and_after_it_is_published(
     assert equal(model, trained) and target_label == 0 and not model.training
     scores, row = victims.evaluate_victim(config, model, victims.load_data(config)[1]), zoo.manifest()[path.name]
     assert (scores.clean_accuracy, scores.asr) == (row.clean_accuracy, row.asr)
+    assert row.threads == fact_of(path, "threads") == runtime_facts()["threads"]  # as records ask for them
     assert row.bytes == path.stat().st_size < 0.6 * 4 * sum(p.numel() for p in model.parameters())
 
 

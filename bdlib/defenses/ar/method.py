@@ -20,7 +20,8 @@ from bdlib.checks import ParameterError, checked, needs
 from bdlib.data.images import ImageSet
 from bdlib.defenses.ar.salience import Selection, benign_salience, mask, updated, weights_inside
 from bdlib.models import default_layers
-from bdlib.training.loop import Epoch, Schedule, cross_entropy, steps, trainable
+from bdlib.training.demands import trainable
+from bdlib.training.loop import Epoch, Schedule, cross_entropy, steps
 from bdlib.types import OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers

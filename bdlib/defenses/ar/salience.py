@@ -17,7 +17,7 @@ from bdlib import ranges
 from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import find_layer
-from bdlib.training.loop import require_batches
+from bdlib.training.demands import require_batches
 
 Kinds = tuple[type[nn.Module], ...]
 Selection = Literal["bottom", "top", "bottom_abs"]  # the least salient, the most, or those nearest to zero

@@ -17,7 +17,8 @@ from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.sau.adversarial import shared_adversarial_examples
-from bdlib.training.loop import Schedule, cross_entropy, train, trainable
+from bdlib.training.demands import trainable
+from bdlib.training.loop import Schedule, cross_entropy, train
 from bdlib.types import Batch, Images, Labels, Logits, Loss, OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
