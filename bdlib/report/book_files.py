@@ -33,7 +33,10 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "zoo.csv": zoo_victims(),
         **benchmarks(),
     }
-    texts = {"verdict_lists.txt": across.verdict_lists().encode()}
+    texts = {
+        "verdict_lists.txt": across.verdict_lists().encode(),
+        "networks.csv": read_text(ROOT / "results" / "cifar" / "networks.csv").encode(),
+    }
     pictures = {"overview.svg": overview_svg()}  # the README shows the same file, of the quick records
     return (
         {name: table.to_csv(index=False).encode() for name, table in tables.items()}
