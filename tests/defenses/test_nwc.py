@@ -13,7 +13,6 @@ from bdlib.attacks.none import NoTrigger
 from bdlib.checks import ParameterError
 from bdlib.data.images import ImageSet, batches
 from bdlib.defenses.nwc import (
-    KEPT,
     RATIOS,
     activeness_aware_fine_tune,
     choose_ratio,
@@ -24,6 +23,7 @@ from bdlib.defenses.nwc import (
     unlearn,
     weight_change,
 )
+from bdlib.defenses.nwc.filters import KEPT
 from bdlib.evaluation.course import Course
 from bdlib.evaluation.metrics import evaluate
 from bdlib.evaluation.trigger_analysis import trigger_activated_change
