@@ -104,7 +104,12 @@ def runtime_facts() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The checked-out commit, followed by `+changes` when a tracked file of bdlib differs from it."""
+    """The checked-out commit, followed by `+changes` when a tracked file of bdlib differs from it.
+
+    In a copy that has no Git, such as one sent to another machine, $BDLIB_COMMIT names it.
+    """
+    if named := os.environ.get("BDLIB_COMMIT"):
+        return named
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no", "bdlib") else "")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
+from filelock import FileLock
 from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor, nn
 
@@ -151,10 +152,11 @@ def publish(config: VictimConfig, tensors: Mapping[str, Tensor], scores: Scores,
         seed=config.seed, epochs=config.victim_epochs, clean_accuracy=scores.clean_accuracy, asr=scores.asr,
         threads=facts["threads"], commit=facts["commit"],
     )  # fmt: skip
-    rows = {**manifest(), path.name: row}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(ZooRow.model_fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows[name].model_dump() for name in sorted(rows))
-    write_whole(folders.ZOO / "manifest.csv", text.getvalue().encode())
+    with FileLock(folders.ZOO / ".manifest.lock"):  # others may publish at the same time
+        rows = {**manifest(), path.name: row}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(ZooRow.model_fields), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[name].model_dump() for name in sorted(rows))
+        write_whole(folders.ZOO / "manifest.csv", text.getvalue().encode())
     return path
