@@ -27,6 +27,7 @@ from bdlib.checks import (
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
+from bdlib.experiments.answerers import check_answerer
 from bdlib.experiments.config import VictimConfig, added_settings
 from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
@@ -101,6 +102,7 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
         settings(function, parameters)
     VictimConfig.from_parameters(parameters)
     check_layers(parameters)
+    check_answerer(parameters)
     if defense := DEFENSES.get(parameters.get("defense", paper)):
         check_defense(defense, settings(defense, parameters), parameters)
     if record := parameters.get("record"):
