@@ -1,12 +1,12 @@
 """How well VDC tells dirty images from clean ones: what only a holder of the true labels can measure."""
 
-from collections.abc import Sequence
 from functools import reduce
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool
+from pydantic import Field
 from scipy.stats import binom
 from torch import Generator, Tensor
 
@@ -17,14 +17,12 @@ from bdlib.data.images import ImageSet
 from bdlib.defenses.vdc.answerers.protocol import Answerer
 from bdlib.defenses.vdc.method import Agreement, Threshold, cross_examine, dirty
 from bdlib.defenses.vdc.questions import GENERAL, Chosen
+from bdlib.mechanisms.vdc_noise import noisy_sets
 from bdlib.models import share
-from bdlib.types import EventLog, Labels
+from bdlib.types import EventLog
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
-SIMILAR = {  # asymmetric noise: the class that people confuse each class with; others keep their labels
-    "truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat",
-    "shirt": "T-shirt", "pullover": "coat", "coat": "pullover", "sandal": "sneaker", "sneaker": "boot",
-}  # fmt: skip
+DIRTY = 0.09  # share of poisoned images where a sample is measured: the paper's
 
 
 @checked
@@ -38,22 +36,29 @@ def vdc(
     answered_by: Literal["oracle", "recognizer"],
     answer_error: ranges.Fraction,
     noise_rate: ranges.Fraction,
+    looked_at: Annotated[int, Field(ge=20, le=10**6)],
     questions: Chosen = "both",
     threshold: Threshold = 0.5,
     seed: ranges.Seed = 0,
 ) -> dict[str, float]:
     """TPR and FPR, in [0, 1], of the run that `events` watched, and of the same answerer under label noise.
 
+    Where no run was watched, nothing was retrained: then about `looked_at` images are asked about, of which `DIRTY` are
+    poisoned. A verdict depends on no other image, so this measures the same rates.
+
     Positives are the poisoned images; for a clean-label attack their labels are right, and `mislabeled` is 0. `tpr_<k>`
     and `fpr_<k>` are at the threshold of `k` agreeing answers, `general_tpr` and so on with one kind of question.
     `recognized` is the share of clean images that the first general answer names. `symmetric_tpr` and so on are with
     `noise_rate` of the labels wrong: at random, confused with a similar class, or, `hybrid`, at random beside the
-    poison. Empty when no run was watched.
+    poison. `asked` counts the images.
     """
     if "agreement" not in events:
-        return {}
+        ids = sample(truth.is_poisoned.cpu(), looked_at, seed=seed)
+        train, truth = train[ids], Poisoned(truth.data[ids], truth.is_poisoned[ids])
+        events = EventLog() | {"agreement": cross_examine(truth.data, class_names, answerer, questions=questions)}
     agreement, poison = events["agreement"], truth.is_poisoned.cpu()
-    measured = detection(agreement, poison, threshold=threshold) | sweep(agreement, poison)
+    measured: dict[str, float] = {"asked": float(len(poison))}
+    measured |= sweep(agreement, poison) | detection(agreement, poison, threshold=threshold)
     measured["mislabeled"] = share((truth.data.labels != train.labels).cpu()[poison])
     if questions == "both":
         for kind, part in {"general": agreement[:, : len(GENERAL)], "specific": agreement[:, len(GENERAL) :]}.items():
@@ -70,6 +75,15 @@ def vdc(
         rates = detection(found, wrong, threshold=threshold)
         measured |= {f"{name}_{rate}": rates[rate] for rate in ("tpr", "fpr")}
     return {name: value for name, value in measured.items() if np.isfinite(value)}
+
+
+def sample(poison: Bool[Tensor, " n"], count: int, *, seed: int) -> Tensor:
+    """The positions of about `count` images, `DIRTY` of them poisoned; fewer where there are not enough of a kind."""
+    generator, ids = Generator().manual_seed(seed), list[Tensor]()
+    for kind, wanted in ((poison, round(DIRTY * count)), (~poison, count - round(DIRTY * count))):
+        pool = kind.nonzero().squeeze(1)
+        ids.append(pool[torch.randperm(len(pool), generator=generator)[:wanted]])
+    return torch.cat(ids)
 
 
 def detection(agreement: Agreement, positive: Bool[Tensor, " n"], *, threshold: float) -> dict[str, float]:
@@ -111,33 +125,3 @@ def expected_rates(
         return float(reduce(np.convolve, parts)[: most + 1].sum()) if most >= 0 else 0.0
 
     return at_most(error / (classes - 1), error), at_most(1 - error, 1 - error)
-
-
-def noisy_sets(
-    train: ImageSet, truth: Poisoned, class_names: Sequence[str], rate: float, seed: int
-) -> dict[str, tuple[ImageSet, Bool[Tensor, " n"]]]:
-    """The training set with symmetric and asymmetric noise, and the poisoned one with symmetric noise on its rest.
-
-    With each the images that are dirty.
-    """
-    labels, device = train.labels.cpu(), train.labels.device
-    symmetric = with_noise(labels, len(class_names), rate, seed)
-    similar = torch.tensor([class_names.index(SIMILAR.get(name, name)) if SIMILAR.get(name, name) in class_names else k
-                            for k, name in enumerate(class_names)])  # fmt: skip
-    drawn = torch.rand(len(labels), generator=Generator().manual_seed(seed + 1)) < rate
-    asymmetric = torch.where(drawn, similar[labels], labels)
-    poison = truth.is_poisoned.cpu()
-    hybrid = torch.where(poison, truth.data.labels.cpu(), symmetric)
-    return {
-        "symmetric": (ImageSet(train.images, symmetric.to(device)), symmetric != labels),
-        "asymmetric": (ImageSet(train.images, asymmetric.to(device)), asymmetric != labels),
-        "hybrid": (ImageSet(truth.data.images, hybrid.to(device)), (hybrid != labels) | poison),
-    }
-
-
-def with_noise(labels: Labels, classes: int, rate: float, seed: int) -> Labels:
-    """`labels`, each replaced with probability `rate` by one of the other classes at random."""
-    generator = Generator().manual_seed(seed)
-    drawn = torch.rand(len(labels), generator=generator) < rate
-    others = (labels + torch.randint(1, classes, (len(labels),), generator=generator)) % classes
-    return torch.where(drawn, others, labels)
