@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from PIL import Image
 from pydantic import Field
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from bdlib.checks import ParameterError, checked
 from bdlib.defenses.vdc.answerers.chat import Chat

@@ -70,7 +70,7 @@ class RecognizerAnswerer:
         keys = [key_of(image_digest(image), self.made_by) for image in images.cpu()]
         found = self.store.read(keys) if self.store else {}
         missing = [n for n, key in enumerate(keys) if key not in found]
-        for part in torch.tensor(missing, dtype=torch.int64).split(PIECE):
+        for part in torch.tensor(missing, dtype=torch.int64).split(PIECE) if missing else ():
             halves = torch.cat([self._look(images[ids.to(images.device)]) for ids in part.split(BATCH)]).numpy()
             new = {keys[n]: row.tobytes() for n, row in zip(part.tolist(), halves, strict=True)}
             found |= new

@@ -56,6 +56,7 @@ class TransformersAnswerer:
 def load_local(folder: Path) -> tuple[Any, Any]:
     """Processor and model of a local folder, in evaluation mode on the best device. Raises ParameterError."""
     try:
+        from bdlib.data import _torchvision  # noqa: F401 -- transformers imports torchvision, which needs help first
         from transformers import AutoModelForImageTextToText, AutoProcessor
     except ImportError as error:
         raise ParameterError(f"folder={str(folder)!r}: needs transformers: pip install 'bdlib[vlm]' ({error})") from None
