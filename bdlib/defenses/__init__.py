@@ -27,8 +27,8 @@ from bdlib.defenses import (
     pdb,
     rnp,
     sau,
+    vdc,
 )
-from bdlib.defenses.vdc import method as vdc
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {
     # baselines

@@ -55,8 +55,10 @@ def vdc(
     if "agreement" not in events:
         ids = sample(truth.is_poisoned.cpu(), looked_at, seed=seed)
         train, truth = train[ids], Poisoned(truth.data[ids], truth.is_poisoned[ids])
-        events = EventLog() | {"agreement": cross_examine(truth.data, class_names, answerer, questions=questions)}
-    agreement, poison = events["agreement"], truth.is_poisoned.cpu()
+    agreement = events.get("agreement")
+    if agreement is None:
+        agreement = cross_examine(truth.data, class_names, answerer, questions=questions)
+    poison = truth.is_poisoned.cpu()
     measured: dict[str, float] = {"asked": float(len(poison))}
     measured |= sweep(agreement, poison) | detection(agreement, poison, threshold=threshold)
     measured["mislabeled"] = share((truth.data.labels != train.labels).cpu()[poison])

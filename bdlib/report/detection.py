@@ -11,7 +11,7 @@ NOISE = ("symmetric", "asymmetric", "hybrid")
 
 
 def rates_table(runs: pd.DataFrame, published: pd.DataFrame, *, method: str) -> pd.DataFrame:
-    """TPR and FPR of each attack in `runs`, with intervals over seeds, beside those published for `method`, in per cent.
+    """TPR and FPR of each attack in `runs` with intervals over seeds, beside those published for `method`, in per cent.
 
     `published` are rows of `bdlib.experiments.reported` with the columns tpr_percent and fpr_percent.
     """
@@ -83,5 +83,7 @@ def same_fpr(runs: pd.DataFrame) -> str:
         return "No record of the image recogniser at this profile yet."
     gaps = runs.groupby("seed")["fpr"].agg(lambda values: values.max() - values.min())
     counts = runs.groupby("seed")["attack"].nunique()
-    listed = ", ".join(f"{100 * gap:.2f} points over {counts[seed]} attacks (seed {seed})" for seed, gap in gaps.items())
+    listed = ", ".join(
+        f"{100 * gap:.2f} points over {counts[seed]} attacks (seed {seed})" for seed, gap in gaps.items()
+    )
     return f"Largest difference in FPR between two attacks: {listed}."

@@ -1,18 +1,20 @@
 """VDC: its three stages, its verdicts, and the closed form that they have where an oracle answers."""
 
 import inspect
+from functools import partial
 from math import sqrt
 
 import pytest
 import torch
 from torch import Generator
+from toy_task import STATISTICS
 
 from bdlib.attacks.badnets import BadNets
 from bdlib.attacks.poisoning import poison
 from bdlib.checks import ParameterError
 from bdlib.data.datasets import CLASS_NAMES
 from bdlib.data.images import ImageSet
-from bdlib.defenses.vdc import method
+from bdlib.defenses.vdc import vdc
 from bdlib.defenses.vdc.answerers.efficientnet import WEIGHTS, EfficientNetLite, load_recognizer
 from bdlib.defenses.vdc.answerers.oracle import OracleAnswerer
 from bdlib.defenses.vdc.answerers.protocol import Answerer, AnswererError
@@ -22,6 +24,7 @@ from bdlib.defenses.vdc.method import cross_examine, dirty, suspicion
 from bdlib.defenses.vdc.questions import GENERAL, generate_questions, questions_about, questions_for, shipped
 from bdlib.mechanisms.vdc import detection, expected_rates
 from bdlib.mechanisms.vdc_noise import noisy_sets
+from bdlib.models import small_resnet
 
 NAMES = CLASS_NAMES["cifar10"]
 
@@ -64,7 +67,8 @@ def test_other_classes_get_four_sentences_and_names_must_be_distinct_words():
 
 
 @pytest.mark.parametrize(("kind", "answer", "agreeing"), [
-    ("specific", "Yes.", True), ("specific", "Yesterday I saw one.", False), ("specific", "No, but yes to a dog", False),
+    ("specific", "Yes.", True), ("specific", "Yesterday I saw one.", False), 
+    ("specific", "No, but yes to a dog", False),
     ("specific", "I'm not sure, yes?", False), ("specific", "I don't know.", False), ("specific", "", False),
     ("specific", "YES it has 2 ears", True), ("general", "A scarf on a chair", False), ("general", "A Kitten!", True),
     ("general", "There is no cat here", False), ("general", "a dog, not a cat", False), ("general", "two cats", True),
@@ -125,7 +129,9 @@ def test_random_answers_tell_nothing_apart(truth):
         name, generator = "guess", Generator().manual_seed(1)
 
         def answer(self, images, questions):
-            return [["yes" if torch.rand((), generator=self.generator) < 0.5 else "no" for _ in its] for its in questions]
+            return [
+                ["yes" if torch.rand((), generator=self.generator) < 0.5 else "no" for _ in its] for its in questions
+            ]
 
     found = detection(cross_examine(truth.data, NAMES, Guess(), questions="specific"), truth.is_poisoned, threshold=0.5)
     assert found["tpr"] == pytest.approx(found["fpr"], abs=0.1)
@@ -153,7 +159,8 @@ def test_it_is_given_images_given_labels_and_names_alone():
 
 @pytest.mark.parametrize(("change", "words"), [
     ({"class_names": ("cat", "dog")}, "class_names: 2 names, but there is a label 9"),
-    ({"class_names": ["cat"] * 10}, r"class_names=.*: must be"), ({"questions": "all"}, "questions='all': must be one of"),
+    ({"class_names": ["cat"] * 10}, r"class_names=.*: must be"),
+    ({"questions": "all"}, "questions='all': must be one of"),
     ({"answerer": None}, "answerer=None: must be"), ({"data": "images"}, "data="),
 ])  # fmt: skip
 def test_bad_arguments_are_one_line(train, truth, change, words):
@@ -162,9 +169,10 @@ def test_bad_arguments_are_one_line(train, truth, change, words):
         cross_examine(**arguments)
 
 
-def test_a_set_without_kept_images_and_a_wrong_number_of_answers_are_errors(train, truth, make_model):
+def test_a_set_without_kept_images_and_a_wrong_number_of_answers_are_errors(train, truth):
+    ten_classes = partial(small_resnet, 3, 10, *STATISTICS)
     with pytest.raises(ParameterError, match="threshold=1.0: keeps 0 of 3000 images"):
-        method.vdc(make_model, truth.data, NAMES, oracle(train, truth.data), threshold=1.0)
+        vdc(ten_classes, truth.data, NAMES, oracle(train, truth.data), threshold=1.0)
 
     class Mute:
         name = "mute"

@@ -13,18 +13,24 @@ def save_tiny_model(folder: Path) -> Path:
     """Write a model and its processor to `folder`, as transformers saves them."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
-
-    from bdlib.data import _torchvision  # noqa: F401
     from transformers import (
-        CLIPImageProcessor, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor,
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
         PreTrainedTokenizerFast,
     )  # fmt: skip
+
+    from bdlib.data import _torchvision  # noqa: F401 -- transformers imports torchvision, which needs help first
 
     torch.manual_seed(0)
     vision = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
                               image_size=28, patch_size=14, projection_dim=16)  # fmt: skip
     text = LlamaConfig(vocab_size=len(WORDS), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                       num_attention_heads=2, num_key_value_heads=2, pad_token_id=0, eos_token_id=2, bos_token_id=1)  # fmt: skip
+                       num_attention_heads=2, num_key_value_heads=2, pad_token_id=0, eos_token_id=2,
+                       bos_token_id=1)  # fmt: skip
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=3, image_seq_length=4)
     LlavaForConditionalGeneration(config).save_pretrained(folder)
     words = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]"))

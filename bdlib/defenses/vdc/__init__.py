@@ -7,3 +7,7 @@ disagree. A network is then trained from scratch on the rest. It needs no clean 
 Its three stages are `questions` (what is asked about a label), `answerers` (who answers) and `evaluation` (whether an
 answer agrees with the label); `method` puts them together.
 """
+
+from bdlib.defenses.vdc.method import vdc
+
+__all__ = ["vdc"]

@@ -58,7 +58,9 @@ def vdc(
     on_event("kept", kept)
     if kept.sum() < 2:
         raise ParameterError(f"threshold={threshold!r}: keeps {int(kept.sum())} of {len(poisoned)} images to train on")
-    schedule = Schedule(epochs, learning_rate, anneal=anneal, batch_size=batch_size, augmentation=augmentation, seed=seed)
+    schedule = Schedule(
+        epochs, learning_rate, anneal=anneal, batch_size=batch_size, augmentation=augmentation, seed=seed
+    )
     return train(make_model(), poisoned[kept], schedule)
 
 

@@ -30,9 +30,9 @@ TEMPLATES = (
     "Could this picture illustrate the word {name} in a dictionary?",
 )
 PROMPT = (
-    "Write {count} short questions that help to check whether a picture shows {name}. Ask about the object itself, other "
-    "words for it, its typical parts and its use. The right answer to each must be yes if the picture shows {name}. "
-    "Write one question a line and nothing else."
+    "Write {count} short questions that help to check whether a picture shows {name}. Ask about the object itself, "
+    "other words for it, its typical parts and its use. The right answer to each must be yes if the picture shows "
+    "{name}. Write one question a line and nothing else."
 )
 Kind: TypeAlias = Literal["general", "specific"]
 Chosen: TypeAlias = Literal["both", "general", "specific"]
@@ -88,7 +88,9 @@ def generate_questions(name: str, ask: Callable[[str], str], *, count: int = 4) 
 
     Example: `generate_questions("tabby", HttpAnswerer("http://localhost:8000/v1", "qwen").ask)`
     """
-    lines = [re.sub(r"^[\s\d.)*-]+", "", line).strip() for line in ask(PROMPT.format(count=count, name=name)).split("\n")]
+    lines = [
+        re.sub(r"^[\s\d.)*-]+", "", line).strip() for line in ask(PROMPT.format(count=count, name=name)).split("\n")
+    ]
     specific = [line for line in lines if line.endswith("?")][:count]
     if len(specific) < count:
         raise ParameterError(f"class_names: {name!r}: the model wrote {len(specific)} of {count} questions")

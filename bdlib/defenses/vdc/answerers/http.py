@@ -80,7 +80,9 @@ class HttpAnswerer:
         """
         digests = [image_digest(image) for image in images]
         keys = [[self._key(d, text) for text in texts] for d, texts in zip(digests, questions, strict=True)]
-        tasks = {key: (images[n], text) for n, row in enumerate(keys) for key, text in zip(row, questions[n], strict=True)}
+        tasks = {
+            key: (images[n], text) for n, row in enumerate(keys) for key, text in zip(row, questions[n], strict=True)
+        }
         found = self.store.read(tasks)
         missing = {key: task for key, task in tasks.items() if key not in found}
         estimate = self._estimate([text for _, text in missing.values()], len(found))

@@ -8,7 +8,7 @@ from bdlib.words import OneLineError
 
 
 class AnswererError(OneLineError, RuntimeError):
-    """Questions could not be answered. The message is one line; answers that had come are kept where there is a cache."""
+    """Questions could not be answered. The message is one line; answers that had come are kept if there is a cache."""
 
 
 @runtime_checkable

@@ -1,10 +1,11 @@
-"""Answers on disk, so that none is asked for twice: one SQLite file for each answerer, which several processes share."""
+"""Answers on disk, so that none is asked for twice: one SQLite file for each answerer, shared by processes."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -52,14 +53,14 @@ class Store:
         """Add values, in one transaction. Raises StoreError where the file cannot be written."""
         self._run("INSERT OR REPLACE INTO answers VALUES (?, ?)", list(values.items()))
 
-    def _run(self, statement: str, rows: list[object]) -> list[tuple[bytes, bytes]]:
+    def _run(self, statement: str, rows: list[Any]) -> list[tuple[bytes, bytes]]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
                 connection.execute(TABLE)
                 if statement.startswith("SELECT"):
-                    return connection.execute(statement, rows[0]).fetchall()  # type: ignore[call-overload]
-                connection.executemany(statement, rows)  # type: ignore[arg-type]
+                    return connection.execute(statement, rows[0]).fetchall()
+                connection.executemany(statement, rows)
                 return []
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{self.path}: {error}") from None

@@ -43,7 +43,9 @@ class TransformersAnswerer:
     @torch.no_grad()
     def _batch(self, pairs: list[tuple[Image.Image, str]]) -> list[str]:
         prompts = [self._prompt(text) for _, text in pairs]
-        inputs = self.processor(images=[[picture] for picture, _ in pairs], text=prompts, return_tensors="pt", padding=True)
+        inputs = self.processor(
+            images=[[picture] for picture, _ in pairs], text=prompts, return_tensors="pt", padding=True
+        )
         inputs = inputs.to(self.model.device)
         made = self.model.generate(**inputs, max_new_tokens=self.longest, do_sample=False)
         return list(self.processor.batch_decode(made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
@@ -56,10 +58,13 @@ class TransformersAnswerer:
 def load_local(folder: Path) -> tuple[Any, Any]:
     """Processor and model of a local folder, in evaluation mode on the best device. Raises ParameterError."""
     try:
-        from bdlib.data import _torchvision  # noqa: F401 -- transformers imports torchvision, which needs help first
         from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        from bdlib.data import _torchvision  # noqa: F401 -- transformers imports torchvision, which needs help first
     except ImportError as error:
-        raise ParameterError(f"folder={str(folder)!r}: needs transformers: pip install 'bdlib[vlm]' ({error})") from None
+        raise ParameterError(
+            f"folder={str(folder)!r}: needs transformers: pip install 'bdlib[vlm]' ({error})"
+        ) from None
     if not (folder / "config.json").is_file():
         raise ParameterError(f"folder={str(folder)!r}: must be a folder with a model as transformers saves it")
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
