@@ -178,6 +178,7 @@ rule site:
         "_config.yml",
         "scripts/build_book.py",
         expand(RESULTS + "/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
+        sorted(map(str, Path(RESULTS, "cifar").glob("*.ipynb"))) if PROFILE != "cifar" else [],
     output:
         "build/book/index.html",
     message: f"the book, from the chapters of the {PROFILE} profile"
