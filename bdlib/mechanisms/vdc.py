@@ -15,7 +15,7 @@ from bdlib.attacks.poisoning import Poisoned
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
 from bdlib.defenses.vdc.answerers.protocol import Answerer
-from bdlib.defenses.vdc.method import Agreement, Threshold, cross_examine, dirty
+from bdlib.defenses.vdc.method import Agreement, cross_examine, dirty
 from bdlib.defenses.vdc.questions import GENERAL, Chosen
 from bdlib.mechanisms.vdc_noise import noisy_sets
 from bdlib.models import share
@@ -38,7 +38,7 @@ def vdc(
     noise_rate: ranges.Fraction,
     looked_at: Annotated[int, Field(ge=20, le=10**6)],
     questions: Chosen = "both",
-    threshold: Threshold = 0.5,
+    threshold: ranges.Fraction = 0.5,
     seed: ranges.Seed = 0,
 ) -> dict[str, float]:
     """TPR and FPR, in [0, 1], of the run that `events` watched, and of the same answerer under label noise.
