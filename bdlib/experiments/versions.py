@@ -7,6 +7,7 @@ from bdlib.evaluation import metrics
 from bdlib.experiments import keys
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.keys import module_of
+from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.mechanisms import MECHANISMS
 
 
@@ -15,6 +16,8 @@ def versions(paper: str, parameters: dict[str, Any]) -> dict[str, int]:
 
     >>> versions("nad", notebooks.parameters("nad", "quick"))["defense"]
     """
+    if paper in WITHOUT_VICTIM:
+        return WITHOUT_VICTIM[paper].from_parameters(parameters).versions
     numbers = victim_versions(VictimConfig.from_parameters(parameters)) | {"metrics": metrics.NUMBERS_VERSION}
     if (defense := defense_of(paper, parameters)) != "none":
         numbers["defense"] = module_of(DEFENSES[defense]).NUMBERS_VERSION

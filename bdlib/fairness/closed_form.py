@@ -1,0 +1,73 @@
+"""The closed forms of ridge regression under B f = 0, or with the penalty eta |B f|^2; f = K w are the predictions.
+
+K is the kernel matrix (n, n), y the centered target (n,), B the operator of `bdlib.fairness.parity` (m, n), alpha the
+ridge. `eta` None means that B f = 0 holds exactly.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import linalg
+
+from bdlib.fairness.parity import Array
+
+RANK = 1e-10  # eigenvalues below this share of the largest count as zero
+LEAST_RIDGE = 1e-7  # of the trace of K; below it a Cholesky factor of K + alpha I loses the parity
+ROUNDING = 10 * np.finfo(float).eps
+
+
+def one_solve_weights(kernel: Array, y: Array, operator: Array, *, alpha: float, eta: float | None = None) -> Array:
+    """w (n,) by one Cholesky factor: R = (K + alpha I)^-1, mu = (B K R B')^+ B K R y, w = R (y - B' mu).
+
+    With a penalty, mu = (B K R B' + I / eta)^-1 B K R y, which is the solution w of (K + alpha I + eta B'B K) w = y.
+    Without a ridge, or with hardly any, K + alpha I cannot be inverted well; then w is the same solution in the span of
+    K's eigenvectors, which takes about ten times as long.
+
+    Example: ``one_solve_weights(K, y - y.mean(), parity_operator(codes), alpha=1.0)``
+    """
+    if alpha < LEAST_RIDGE * np.trace(kernel):
+        values, vectors = linalg.eigh(kernel)
+        kept = values > (len(y) * ROUNDING if alpha else RANK) * values.max(initial=0.0)
+        roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
+        return np.asarray(vectors / roots @ primal_weights(vectors * roots, y, operator, alpha=alpha, eta=eta))
+    ridged = kernel.copy()
+    ridged[np.diag_indices(len(y))] += alpha
+    factor = linalg.cho_factor(ridged, overwrite_a=True)
+    return _constrained(lambda right: linalg.cho_solve(factor, right), operator @ kernel, y, operator.T, eta)
+
+
+def primal_weights(
+    features: Array, y: Array, operator: Array, *, alpha: float = 0.0, eta: float | None = None
+) -> Array:
+    """v (r,) for predictions Z v with features Z (n, r), such as Nystroem's: the same problem in r unknowns."""
+    system = features.T @ features
+    system[np.diag_indices(len(system))] += alpha or RANK * 1e-4 * np.trace(system) / max(len(system), 1)
+    factor = linalg.cho_factor(system)
+    means = operator @ features
+    return _constrained(lambda right: linalg.cho_solve(factor, right), means, features.T @ y, means.T, eta)
+
+
+def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float) -> Array:
+    """w (n,) as the released code finds it: P projects on the null space of B K, w = P (P (KK + alpha K) P)^+ P K y.
+
+    It takes a singular value decomposition and a pseudo-inverse of n by n matrices. B is ours: the released code's adds
+    1 where 1 / n_j belongs, and so forces every group's mean to zero.
+    """
+    _, values, rows = linalg.svd(operator @ kernel)
+    null = rows[int((values > RANK * values.max(initial=0.0)).sum()) :].T
+    inner = null.T @ (kernel @ kernel + alpha * kernel) @ null
+    return np.asarray(null @ (linalg.pinvh(inner, rtol=ROUNDING) @ (null.T @ (kernel @ y))))
+
+
+def _constrained(
+    solve: Callable[[Array], Array], means: Array, right: Array, transposed: Array, eta: float | None
+) -> Array:
+    """S^-1 (right - transposed mu), with the multipliers mu that make `means` of it zero, or small as eta says."""
+    free, moved = solve(right), solve(transposed)
+    inner, violation = means @ moved, means @ free
+    inner = (inner + inner.T) / 2
+    if eta is None:
+        multipliers = linalg.pinvh(inner, rtol=RANK) @ violation
+    else:
+        multipliers = eta * linalg.solve(np.eye(len(inner)) + eta * inner, violation)
+    return np.asarray(free - moved @ multipliers)
