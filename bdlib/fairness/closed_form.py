@@ -50,13 +50,16 @@ def primal_weights(
 def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float) -> Array:
     """w (n,) as the released code finds it: P projects on the null space of B K, w = P (P (KK + alpha K) P)^+ P K y.
 
-    It takes a singular value decomposition and a pseudo-inverse of n by n matrices. B is ours: the released code's adds
-    1 where 1 / n_j belongs, and so forces every group's mean to zero.
+    The pseudo-inverse is taken of the least-squares problem that has these normal equations, as they square its condition
+    number. It costs several decompositions of n by n matrices. B is ours: the released code's adds 1 where 1 / n_j
+    belongs, and so forces every group's mean to zero.
     """
     _, values, rows = linalg.svd(operator @ kernel)
     null = rows[int((values > RANK * values.max(initial=0.0)).sum()) :].T
-    inner = null.T @ (kernel @ kernel + alpha * kernel) @ null
-    return np.asarray(null @ (linalg.pinvh(inner, rtol=ROUNDING) @ (null.T @ (kernel @ y))))
+    powers, vectors = linalg.eigh(kernel)
+    root = np.sqrt(alpha * powers.clip(min=0.0))[:, None] * vectors.T  # root' root = alpha K
+    problem = np.vstack([kernel @ null, root @ null])
+    return np.asarray(null @ linalg.lstsq(problem, np.concatenate([y, np.zeros(len(y))]), cond=len(y) * ROUNDING)[0])
 
 
 def _constrained(
