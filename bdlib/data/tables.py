@@ -100,7 +100,7 @@ def lawschool() -> Table:
 
 @cache
 def adult() -> Table:
-    """Income above 50,000 dollars as 0 or 1. Sensitive: sex, then white or not; 30,161 rows without missing values.
+    """Income above 50,000 dollars as 0 or 1. Sensitive: sex, then white or not; 30,162 rows without missing values.
 
     Text is one-hot coded and numbers become log(1 + x), as in the authors' script.
     """

@@ -50,14 +50,15 @@ def primal_weights(
 def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float) -> Array:
     """w (n,) as the released code finds it: P projects on the null space of B K, w = P (P (KK + alpha K) P)^+ P K y.
 
-    The pseudo-inverse is taken of the least-squares problem that has these normal equations, as they square its condition
-    number. It costs several decompositions of n by n matrices. B is ours: the released code's adds 1 where 1 / n_j
-    belongs, and so forces every group's mean to zero.
+    It solves the least-squares problem that has these normal equations, as they square its condition number, by several
+    decompositions of n by n matrices. B is ours: the released code's adds 1 where 1 / n_j belongs, and so forces every
+    group's mean to zero.
     """
     _, values, rows = linalg.svd(operator @ kernel)
     null = rows[int((values > RANK * values.max(initial=0.0)).sum()) :].T
     powers, vectors = linalg.eigh(kernel)
-    root = np.sqrt(alpha * powers.clip(min=0.0))[:, None] * vectors.T  # root' root = alpha K
+    powers[powers < len(y) * ROUNDING * powers.max(initial=0.0)] = 0.0  # rounding, which the root would enlarge
+    root = np.sqrt(alpha * powers)[:, None] * vectors.T  # root' root = alpha K
     problem = np.vstack([kernel @ null, root @ null])
     return np.asarray(null @ linalg.lstsq(problem, np.concatenate([y, np.zeros(len(y))]), cond=len(y) * ROUNDING)[0])
 
