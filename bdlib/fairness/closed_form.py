@@ -33,7 +33,7 @@ def one_solve_weights(kernel: Array, y: Array, operator: Array, *, alpha: float,
     ridged = kernel.copy()
     ridged[np.diag_indices(len(y))] += alpha
     factor = linalg.cho_factor(ridged, overwrite_a=True)
-    return _constrained(lambda right: linalg.cho_solve(factor, right), operator @ kernel, y, operator.T, eta)
+    return _constrained(lambda right: linalg.cho_solve(factor, right), operator, kernel, y, operator.T, eta)
 
 
 def primal_weights(
@@ -43,8 +43,8 @@ def primal_weights(
     system = features.T @ features
     system[np.diag_indices(len(system))] += alpha or RANK * 1e-4 * np.trace(system) / max(len(system), 1)
     factor = linalg.cho_factor(system)
-    means = operator @ features
-    return _constrained(lambda right: linalg.cho_solve(factor, right), means, features.T @ y, means.T, eta)
+    columns = (operator @ features).T
+    return _constrained(lambda right: linalg.cho_solve(factor, right), operator, features, features.T @ y, columns, eta)
 
 
 def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float) -> Array:
@@ -55,7 +55,8 @@ def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float
     group's mean to zero.
     """
     _, values, rows = linalg.svd(operator @ kernel)
-    null = rows[int((values > RANK * values.max(initial=0.0)).sum()) :].T
+    least = max(RANK * values.max(initial=0.0), ROUNDING * linalg.norm(operator) * linalg.norm(kernel))
+    null = rows[int((values > least).sum()) :].T
     powers, vectors = linalg.eigh(kernel)
     powers[powers < len(y) * ROUNDING * powers.max(initial=0.0)] = 0.0  # rounding, which the root would enlarge
     root = np.sqrt(alpha * powers)[:, None] * vectors.T  # root' root = alpha K
@@ -64,14 +65,18 @@ def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float
 
 
 def _constrained(
-    solve: Callable[[Array], Array], means: Array, right: Array, transposed: Array, eta: float | None
+    solve: Callable[[Array], Array], operator: Array, matrix: Array, right: Array, columns: Array, eta: float | None
 ) -> Array:
-    """S^-1 (right - transposed mu), with the multipliers mu that make `means` of it zero, or small as eta says."""
-    free, moved = solve(right), solve(transposed)
+    """S^-1 (right - columns mu) with the multipliers mu that make B M of it zero, or small as eta says.
+
+    Where B M is rounding, because no function of the space tells the groups apart, there is nothing to make equal.
+    """
+    free, moved, means = solve(right), solve(columns), operator @ matrix
     inner, violation = means @ moved, means @ free
     inner = (inner + inner.T) / 2
     if eta is None:
-        multipliers = linalg.pinvh(inner, rtol=RANK) @ violation
+        rounding = ROUNDING * linalg.norm(operator) * linalg.norm(matrix) * linalg.norm(moved)
+        multipliers = linalg.pinvh(inner, atol=rounding, rtol=RANK) @ violation
     else:
         multipliers = eta * linalg.solve(np.eye(len(inner)) + eta * inner, violation)
     return np.asarray(free - moved @ multipliers)

@@ -192,7 +192,8 @@ from sklearn.utils.estimator_checks import check_estimator
 from bdlib.fairness.mean_parity import FairKernelRegression, MeanParityRegressor
 
 estimators = [MeanParityRegressor(), MeanParityRegressor(kernel="linear", alpha=0.0),
-              MeanParityRegressor(components=20), MeanParityRegressor(form="null_space", parity="covariance"), FairKernelRegression()]
+              MeanParityRegressor(components=20), FairKernelRegression(),
+              MeanParityRegressor(form="null_space", parity="covariance")]
 print(sum(len(check_estimator(estimator)) for estimator in estimators))
 """
 
