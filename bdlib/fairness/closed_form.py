@@ -58,10 +58,12 @@ def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float
     least = max(RANK * values.max(initial=0.0), ROUNDING * linalg.norm(operator) * linalg.norm(kernel))
     null = rows[int((values > least).sum()) :].T
     powers, vectors = linalg.eigh(kernel)
-    powers[powers < len(y) * ROUNDING * powers.max(initial=0.0)] = 0.0  # rounding, which the root would enlarge
+    cutoff = len(y) * np.finfo(float).eps * powers.max(initial=0.0)
+    powers[powers < cutoff] = 0.0  # rounding, which the root would enlarge
     root = np.sqrt(alpha * powers)[:, None] * vectors.T  # root' root = alpha K
-    problem = np.vstack([kernel @ null, root @ null])
-    return np.asarray(null @ linalg.lstsq(problem, np.concatenate([y, np.zeros(len(y))]), cond=len(y) * ROUNDING)[0])
+    left, values, right = linalg.svd(np.vstack([kernel @ null, root @ null]), full_matrices=False)
+    kept = values > 2 * cutoff  # the others are such rounding
+    return np.asarray(null @ (right[kept].T @ (left[: len(y), kept].T @ y / values[kept])))
 
 
 def _constrained(
