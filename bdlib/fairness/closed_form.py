@@ -33,7 +33,7 @@ def one_solve_weights(kernel: Array, y: Array, operator: Array, *, alpha: float,
     ridged = kernel.copy()
     ridged[np.diag_indices(len(y))] += alpha
     factor = linalg.cho_factor(ridged, overwrite_a=True)
-    return _constrained(lambda right: linalg.cho_solve(factor, right), operator, kernel, y, operator.T, eta)
+    return constrained(lambda right: linalg.cho_solve(factor, right), operator, kernel, y, operator.T, eta)
 
 
 def primal_weights(
@@ -44,7 +44,7 @@ def primal_weights(
     system[np.diag_indices(len(system))] += alpha or RANK * 1e-4 * np.trace(system) / max(len(system), 1)
     factor = linalg.cho_factor(system)
     columns = (operator @ features).T
-    return _constrained(lambda right: linalg.cho_solve(factor, right), operator, features, features.T @ y, columns, eta)
+    return constrained(lambda right: linalg.cho_solve(factor, right), operator, features, features.T @ y, columns, eta)
 
 
 def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float) -> Array:
@@ -66,7 +66,7 @@ def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float
     return np.asarray(null @ (right[kept].T @ (left[: len(y), kept].T @ y / values[kept])))
 
 
-def _constrained(
+def constrained(
     solve: Callable[[Array], Array], operator: Array, matrix: Array, right: Array, columns: Array, eta: float | None
 ) -> Array:
     """S^-1 (right - columns mu) with the multipliers mu that make B M of it zero, or small as eta says.
