@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ from bdlib.experiments.records import over_seeds
 from bdlib.report.colors import colors
 from bdlib.report.paired import differences
 from bdlib.report.pictures import WIDTH
-from bdlib.report.tables import interval_text, measurements
+from bdlib.report.tables import interval_text
 
 MEASURES = {"mse": "mean squared error", "smd": "difference of means (SMD)"}
 PARTS = {"train": "training", "test": "test"}
@@ -27,27 +28,28 @@ def split_boxes(runs: pd.DataFrame) -> Figure:
     `runs` is a study as `bdlib.experiments.studies.load_study` gives it. Light boxes are training rows, dark ones test
     rows; whiskers reach to the farthest split.
     """
-    tables = list(dict.fromkeys(runs["table"]))
-    figure, axes = plt.subplots(2, max(len(tables), 1), figsize=(WIDTH, 5.4), sharey=True, squeeze=False,
+    names = list(dict.fromkeys(runs["table"]))
+    figure, axes = plt.subplots(2, max(len(names), 1), figsize=(WIDTH, 5.6), sharey=True, squeeze=False,
                                 layout="constrained")  # fmt: skip
-    for row, (measure, label) in zip(axes, MEASURES.items(), strict=True):
-        for ax, table in zip(row, tables, strict=False):
-            mine = runs[runs["table"] == table]
+    for row, measure in zip(axes, MEASURES, strict=True):
+        for ax, table in zip(row, names, strict=False):
+            mine, label = runs[runs["table"] == table], measure.upper()
             parts = [mine[["method", f"{measure}_{part}"]].set_axis(["method", label], axis=1) for part in PARTS]
             long = pd.concat([part.assign(rows=name) for part, name in zip(parts, PARTS.values(), strict=True)])
             sns.boxplot(long, y="method", x=label, hue="rows", palette=["#9ecae1", "#0072B2"], whis=(0, 100),
-                        linewidth=0.7, width=0.75, legend=ax is axes[0, -1], ax=ax)  # fmt: skip
-            ax.set(ylabel="", title=table if measure == "mse" else "", xlabel=label)
-            ax.set_xlim(left=0)
-    if tables and len(runs):
-        sns.move_legend(axes[0, -1], "lower right", title=None)
+                        linewidth=0.7, width=0.75, legend=ax is axes[0, 0], ax=ax)  # fmt: skip
+            ax.set(ylabel="", title=table if measure == "mse" else "", xlim=(0, None))
+    if names:
+        handles, texts = axes[0, 0].get_legend_handles_labels()
+        axes[0, 0].get_legend().remove()
+        figure.legend(handles, [f"{text} rows" for text in texts], loc="outside upper center", ncols=2)
     return figure
 
 
 def measures_along(runs: pd.DataFrame, parameter: str, label: str, *, log: bool = False) -> Figure:
     """MSE and SMD of every method against one parameter: mean and interval over splits, dashed on training rows."""
-    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.7), layout="constrained")
-    tints = colors(list(dict.fromkeys(runs["method"])))
+    figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.0), layout="constrained")
+    tints, ticks = colors(list(dict.fromkeys(runs["method"]))), sorted(set(runs[parameter]))
     for ax, (measure, axis) in zip(axes, MEASURES.items(), strict=True):
         for part, dash in zip(PARTS, ("--", "-"), strict=True):
             for method, mine in runs.groupby("method", sort=False):
@@ -55,9 +57,11 @@ def measures_along(runs: pd.DataFrame, parameter: str, label: str, *, log: bool 
                 ends = [line["mean"] - line["low"], line["high"] - line["mean"]]
                 ax.errorbar(line[parameter], line["mean"], yerr=ends, fmt=dash, marker="o", ms=3, capsize=2, lw=1.2,
                             color=tints[str(method)], label=f"{method}, {PARTS[part]}")  # fmt: skip
-        ax.set(xlabel=label, ylabel=axis, xscale="log" if log and len(runs) else "linear")
-        ax.set_ylim(bottom=0)
-    axes[0].legend()
+        ax.set(xlabel=label, ylabel=axis, xscale="log" if log and ticks else "linear", ylim=(0, None))
+        ax.set_xticks([], minor=True)
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    if ticks:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
@@ -103,9 +107,31 @@ def price_sentences(runs: pd.DataFrame, *, method: str, free: str, others: Seque
 
 
 def splits_table(runs: pd.DataFrame, by: Sequence[str] = ("table", "method")) -> pd.DataFrame:
-    """Means with 95 % intervals of MSE and SMD on training and test rows, for every value of the columns `by`."""
-    columns = {f"{name}_{part}": f"{name.upper()}, {title}" for name in MEASURES for part, title in PARTS.items()}
-    return measurements(runs, columns, list(by), digits=3)
+    """Mean and half of the 95 % interval of MSE and SMD over the splits, for every value of the columns `by`."""
+    columns = {f"{name.upper()}, {title}": f"{name}_{part}" for name in MEASURES for part, title in PARTS.items()}
+    parts = {}
+    for heading, column in columns.items():
+        line = over_seeds(runs, list(by), column).set_index([*by])
+        half = (line["high"] - line["low"]) / 2
+        parts[heading] = line["mean"].map("{:.3f}".format) + half.map(" ± {:.3f}".format)
+    return pd.DataFrame(parts)
+
+
+def at_equal_unfairness(paths: pd.DataFrame, *, method: str, other: str, smd: float) -> str:
+    """A sentence: the MSE of two methods on training rows where their paths, interpolated, have the same SMD."""
+    found = []
+    for _, mine in paths.groupby("seed"):
+        lines = {name: its.sort_values("smd_train") for name, its in mine.groupby("method")}
+        if {method, other} <= lines.keys():
+            at = {name: np.interp(smd, line["smd_train"], line["mse_train"]) for name, line in lines.items()}
+            found.append(at[method] - at[other])
+    if not found:
+        return f"No split has records of both {method} and {other} yet."
+    row = over_seeds(pd.DataFrame({"all": 0, "gap": found}), ["all"], "gap").iloc[0]
+    return (
+        f"At an SMD of {smd:g} on training rows, interpolated between penalties, the MSE of *{method}* minus that of "
+        f"*{other}* is {interval_text(row, factor=1, digits=3)}, over {row['seeds']:.0f} splits."
+    )
 
 
 def size_sentences(times: pd.DataFrame) -> str:
