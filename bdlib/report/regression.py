@@ -113,8 +113,9 @@ def splits_table(runs: pd.DataFrame, by: Sequence[str] = ("table", "method")) ->
     for heading, column in columns.items():
         line = over_seeds(runs, list(by), column).set_index([*by])
         half = (line["high"] - line["low"]) / 2
-        parts[heading] = line["mean"].map("{:.3f}".format) + half.map(" ± {:.3f}".format)
-    return pd.DataFrame(parts)
+        parts[heading] = line["mean"].map("{:.2f}".format) + half.map("\u00a0±\u00a0{:.2f}".format)
+    shown = pd.DataFrame(parts)
+    return shown.loc[list(dict.fromkeys(shown.index.get_level_values(0)))]  # what the first column names, together
 
 
 def at_equal_unfairness(paths: pd.DataFrame, *, method: str, other: str, smd: float) -> str:
