@@ -145,9 +145,9 @@ def table(runs: list[PlannedRun]) -> pd.DataFrame:
     """A row for every planned run; its `state` is `here` or `missing`."""
     present = records.read_present(run.path for run in runs)
     rows = [
-        [run.paper, run.study, run.method, run.parameters.get("dataset", ""), run.parameters.get("attack", ""),
+        [run.paper, run.study, run.method, run.parameters.get("dataset"), run.parameters.get("attack"),
          run.parameters["seed"],
-         run.path.stem, run.victim, "here" if run.path in present else "missing"]
+         run.path.stem, run.victim or None, "here" if run.path in present else "missing"]
         for run in runs
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
