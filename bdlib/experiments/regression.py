@@ -1,6 +1,7 @@
 """The runs of the chapter on fair regression: a table, a split and an estimator, in place of a victim and a defense."""
 
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from bdlib.fairness.mean_parity import Components, Gamma, Kernel, MeanParityRegr
 from bdlib.fairness.split import Part, scores, split_table
 
 NUMBERS_VERSION = 1  # raise it when a change here or in `fairness.split` changes a number
+NEED_FAIRLEARN = ("correlation_remover", "reduction")
 FORMS_ROWS = 500  # training rows up to which both closed forms are compared; the null-space form takes n^3 often
 
 
@@ -78,6 +80,8 @@ class RegressionConfig(CheckedFields):
         `forms_gap`, in units of the target's standard deviation, is there for exact parity on few rows; `nystroem_gap`,
         the root mean square of what the approximation changes in the test predictions, where there is one.
         """
+        if self.estimator in NEED_FAIRLEARN and find_spec("fairlearn") is None:
+            raise ParameterError(f"estimator={self.estimator!r}: needs fairlearn: pip install 'bdlib[run]'")
         train, test = self.split()
         predict = ESTIMATORS[self.estimator](train.X, train.y, train.sensitive, **self.settings)
         found = {"groups": float(len(np.unique(train.codes))), "train_rows": float(len(train.y))}

@@ -39,7 +39,10 @@ def one_solve_weights(kernel: Array, y: Array, operator: Array, *, alpha: float,
 def primal_weights(
     features: Array, y: Array, operator: Array, *, alpha: float = 0.0, eta: float | None = None
 ) -> Array:
-    """v (r,) for predictions Z v with features Z (n, r), such as Nystroem's: the same problem in r unknowns."""
+    """v (r,) for predictions Z v with features Z (n, r), such as Nystroem's: the same problem in r unknowns.
+
+    Example: ``primal_weights(Z, y - y.mean(), parity_operator(codes), alpha=1.0)``
+    """
     system = features.T @ features
     system[np.diag_indices(len(system))] += alpha or RANK * 1e-4 * np.trace(system) / max(len(system), 1)
     factor = linalg.cho_factor(system)
@@ -53,6 +56,8 @@ def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float
     It solves the least-squares problem that has these normal equations, as they square its condition number, by several
     decompositions of n by n matrices. B is ours: the released code's adds 1 where 1 / n_j belongs, and so forces every
     group's mean to zero.
+
+    Example: ``null_space_weights(K, y - y.mean(), parity_operator(codes), alpha=1.0)``
     """
     _, values, rows = linalg.svd(operator @ kernel)
     least = max(RANK * values.max(initial=0.0), ROUNDING * linalg.norm(operator) * linalg.norm(kernel))

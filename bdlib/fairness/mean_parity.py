@@ -67,7 +67,8 @@ class MeanParityRegressor(KernelRegressor):
     `components`, the rank of a Nystroem approximation for many samples, None for none; `random_state`, its seed.
 
     Fitted: `dual_coef_` (n,), or (components,) with Nystroem; `intercept_`, the mean training target; `operator_`, B.
-    Source: sections named in the sheet of the paper; the one-solve form is ours. Raises ParameterError.
+    Source: arXiv:2302.10409 and its released code; the one-solve form and the penalty are ours. `fit` raises
+    ParameterError for a parameter out of its range.
 
     Example::
 
@@ -88,7 +89,8 @@ class MeanParityRegressor(KernelRegressor):
     def fit(self, X: Any, y: Any, sensitive_features: Any = None) -> "MeanParityRegressor":
         """Fit to X (n, features) and y (n,); `sensitive_features` is (n,) or (n, attributes), None for one group.
 
-        With one group there is nothing to make equal, and the result is kernel ridge regression.
+        With one group there is nothing to make equal, and the result is kernel ridge regression. Raises ParameterError,
+        and ValueError for arrays that do not fit each other.
         """
         X, y, sensitive = self._checked(X, y, sensitive_features)
         self.operator_ = operator(sensitive, self.parity)

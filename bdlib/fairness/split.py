@@ -32,6 +32,8 @@ def split_table(
     training standard deviation, so that the constant prediction has a training error of 1 in every table. Groups are
     the combinations of the first `attributes` sensitive attributes, numbered alike in both parts.
 
+    Example: ``train, test = split_table("diabetes", attributes=2, seed=3)``
+
     Raises ParameterError for more attributes than the table has, DataError where its file is missing.
     """
     whole = load_table(table)

@@ -1,4 +1,4 @@
-"""The closed forms of mean-parity regression: the checks of the paper's sheet, and what an estimator must do."""
+"""The closed forms of mean-parity regression: what must hold of them exactly, and what an estimator must do."""
 
 import os
 import subprocess
