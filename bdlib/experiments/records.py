@@ -71,7 +71,7 @@ def file_name(paper: str, parameters: dict[str, Any], versions: dict[str, int]) 
     added = added_later(paper)
     named = {name: value for name, value in parameters.items() if name not in added or value != added[name]}
     shaped_by = digest(json.loads(json.dumps([named, versions], sort_keys=True), parse_int=float))
-    about = (WITHOUT_VICTIM[paper].from_parameters(parameters).name if paper in WITHOUT_VICTIM
+    about = (WITHOUT_VICTIM[paper].record_name(parameters) if paper in WITHOUT_VICTIM
              else f"{parameters['attack']}-{defense_of(paper, parameters)}")  # fmt: skip
     return f"{about}-seed{parameters['seed']}-{shaped_by}.json"
 

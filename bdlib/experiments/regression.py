@@ -52,10 +52,10 @@ class RegressionConfig(CheckedFields):
         """The part of a notebook's parameters that decides numbers: all but where the record goes."""
         return cls(**{field.name: parameters[field.name] for field in fields(cls) if field.name in parameters})
 
-    @property
-    def name(self) -> str:
-        """What the file of the run's record begins with."""
-        return f"{self.table}-{self.estimator}"
+    @staticmethod
+    def record_name(parameters: dict[str, Any]) -> str:
+        """What the file of a run's record begins with."""
+        return f"{parameters['table']}-{parameters['estimator']}"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -63,8 +63,8 @@ class RegressionConfig(CheckedFields):
         names = ("kernel", "gamma", "alpha", "eta", "parity", "components")
         return {name: getattr(self, name) for name in names}
 
-    @property
-    def versions(self) -> dict[str, int]:
+    @staticmethod
+    def versions() -> dict[str, int]:
         """The NUMBERS_VERSION of each part that decides the numbers."""
         parts = {"tables": tables, "fairness": mean_parity}
         return {name: part.NUMBERS_VERSION for name, part in parts.items()} | {"regression": NUMBERS_VERSION}

@@ -17,7 +17,7 @@ def versions(paper: str, parameters: dict[str, Any]) -> dict[str, int]:
     >>> versions("nad", notebooks.parameters("nad", "quick"))["defense"]
     """
     if paper in WITHOUT_VICTIM:
-        return WITHOUT_VICTIM[paper].from_parameters(parameters).versions
+        return WITHOUT_VICTIM[paper].versions()
     numbers = victim_versions(VictimConfig.from_parameters(parameters)) | {"metrics": metrics.NUMBERS_VERSION}
     if (defense := defense_of(paper, parameters)) != "none":
         numbers["defense"] = module_of(DEFENSES[defense]).NUMBERS_VERSION

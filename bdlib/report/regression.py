@@ -9,11 +9,10 @@ from itertools import product
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from bdlib.experiments.records import over_seeds
-from bdlib.report.colors import colors
+from bdlib.report.colors import METHOD, colors
 from bdlib.report.paired import differences
 from bdlib.report.pictures import WIDTH
 from bdlib.report.tables import interval_text
@@ -26,23 +25,26 @@ def split_boxes(runs: pd.DataFrame) -> Figure:
     """Boxes of MSE (top) and SMD (bottom) over the splits: a column for each table, a row for each method.
 
     `runs` is a study as `bdlib.experiments.studies.load_study` gives it. Light boxes are training rows, dark ones test
-    rows; whiskers reach to the farthest split.
+    rows, from the lower to the upper quartile; whiskers reach to the farthest split.
     """
-    names = list(dict.fromkeys(runs["table"]))
+    names, methods = list(dict.fromkeys(runs["table"])), list(dict.fromkeys(runs["method"]))
     figure, axes = plt.subplots(2, max(len(names), 1), figsize=(WIDTH, 5.6), sharey=True, squeeze=False,
                                 layout="constrained")  # fmt: skip
     for row, measure in zip(axes, MEASURES, strict=True):
         for ax, table in zip(row, names, strict=False):
-            mine, label = runs[runs["table"] == table], measure.upper()
-            parts = [mine[["method", f"{measure}_{part}"]].set_axis(["method", label], axis=1) for part in PARTS]
-            long = pd.concat([part.assign(rows=name) for part, name in zip(parts, PARTS.values(), strict=True)])
-            sns.boxplot(long, y="method", x=label, hue="rows", palette=["#9ecae1", "#0072B2"], whis=(0, 100),
-                        linewidth=0.7, width=0.75, legend=ax is axes[0, 0], ax=ax)  # fmt: skip
-            ax.set(ylabel="", title=table if measure == "mse" else "", xlim=(0, None))
+            mine = runs[runs["table"] == table].groupby("method")
+            for part, tint, shift in (("train", "#9ecae1", -0.2), ("test", METHOD[0], 0.2)):
+                places = [place + shift for place in range(len(methods))]
+                least, low, middle, high, most = (mine[f"{measure}_{part}"].quantile(share).reindex(methods)
+                                                  for share in (0, 0.25, 0.5, 0.75, 1))  # fmt: skip
+                ax.hlines(places, least, most, color=tint, lw=1)
+                ax.barh(places, high - low, 0.36, left=low, color=tint, label=f"{PARTS[part]} rows")
+                ax.plot(middle, places, "|", color="black", ms=5)
+            ax.set(xlabel=measure.upper(), title=table if measure == "mse" else "", xlim=(0, None))
+            ax.set_yticks(range(len(methods)), methods)
     if names:
-        handles, texts = axes[0, 0].get_legend_handles_labels()
-        axes[0, 0].get_legend().remove()
-        figure.legend(handles, [f"{text} rows" for text in texts], loc="outside upper center", ncols=2)
+        axes[0, 0].invert_yaxis()  # the panels share it
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
