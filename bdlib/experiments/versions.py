@@ -1,5 +1,6 @@
 """The versions of the code that decide a run's numbers: the NUMBERS_VERSION of every module that takes part in it."""
 
+from inspect import signature
 from typing import Any
 
 from bdlib.defenses import DEFENSES
@@ -38,5 +39,12 @@ def defense_of(paper: str, parameters: dict[str, Any]) -> str:
 
 
 def is_measured(paper: str, parameters: dict[str, Any]) -> bool:
-    """Whether a run measures the paper's mechanism: it has one, and the paper's own defense ran, if it has one."""
-    return paper in MECHANISMS and defense_of(paper, parameters) == (paper if paper in DEFENSES else "none")
+    """Whether a run measures the paper's mechanism: it has one, and the paper's own defense ran, if it has one.
+
+    A measure that looks at data and at no model needs no defense to have run.
+    """
+    if paper not in MECHANISMS:
+        return False
+    looks_at_data = not {"model", "defended"} & {*signature(MECHANISMS[paper]).parameters}
+    own = {paper if paper in DEFENSES else "none"} | ({"none"} if looks_at_data else set())
+    return defense_of(paper, parameters) in own
