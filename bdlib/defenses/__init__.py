@@ -1,7 +1,8 @@
 """Every defense, by its key. The same key names its module and test, and for a paper's method its notebook and records.
 
 Post-training defenses take `(model, clean, *, ..., seed)`. In-training defenses take `(make_model, poisoned, *, ...,
-seed)`, with `clean` after `poisoned` if they reserve benign images. All return a new model in evaluation mode and never
+seed)`, with `clean` after `poisoned` if they reserve benign images. One of several stages takes `(model, make_model,
+poisoned, clean, *, ..., seed)`. All return a new model in evaluation mode and never
 change their arguments. No signature has a place for trigger, target label, poison flags or test data.
 
 Example::
@@ -26,6 +27,7 @@ from bdlib.defenses import (
     pdb,
     rnp,
     sau,
+    staged,
 )
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {
@@ -43,4 +45,6 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "ft_sam": ft_sam.ft_sam,
     "abl": abl.abl,
     "pdb": pdb.pdb,
+    # several stages, one after the other
+    "staged": staged.staged,
 }

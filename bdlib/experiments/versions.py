@@ -4,7 +4,7 @@ from typing import Any
 
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation import metrics
-from bdlib.experiments import keys
+from bdlib.experiments import keys, pages
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.keys import module_of
 from bdlib.mechanisms import MECHANISMS
@@ -35,5 +35,11 @@ def defense_of(paper: str, parameters: dict[str, Any]) -> str:
 
 
 def is_measured(paper: str, parameters: dict[str, Any]) -> bool:
-    """Whether a run measures the paper's mechanism: it has one, and the paper's own defense ran, if it has one."""
-    return paper in MECHANISMS and defense_of(paper, parameters) == (paper if paper in DEFENSES else "none")
+    """Whether a run measures the paper's mechanism: it has one, and its own defense ran.
+
+    That is the one of the paper's key, or else the one that its notebook names: none where it repairs nothing.
+    """
+    if paper not in MECHANISMS:
+        return False
+    own = paper if paper in DEFENSES else pages.defaults(pages.notebook(paper))["defense"]
+    return defense_of(paper, parameters) == own

@@ -3,7 +3,7 @@
 Half of the queries are clean test images, half the same images with the trigger where the attack changes their label.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -47,7 +47,7 @@ def strip(
     attack, and as an error. Entropies are means, in nats. `passes_per_query` are through the network.
     """
     events, some = EventLog(), sample(test, query_images)
-    asked = {"overlays": overlays, "blend": blend, "false_rejection_rate": false_rejection_rate,
+    asked: dict[str, Any] = {"overlays": overlays, "blend": blend, "false_rejection_rate": false_rejection_rate,
              "calibration_images": calibration_images, "seed": seed, "on_event": events}  # fmt: skip
     attacked = attacked_set(some, trigger, AllToOne(target_label))
     is_twin = torch.equal(attacked.triggered.images, attacked.clean.images)

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
-from bdlib.defenses.detectors.detection import Detection, features
-from bdlib.defenses.detectors.spectral_signatures import of_each_class
+from bdlib.defenses.detectors.detection import Detection, features, of_each_class
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
 RESTARTS = 10  # of k-means; the best is kept

@@ -3,12 +3,15 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet, batches
 from bdlib.models import evaluation_mode, readout_of, tap
+from bdlib.types import Labels
+
+Positions = Int[Tensor, " m"]  # of images in their set
 
 
 class Detection(NamedTuple):
@@ -32,3 +35,8 @@ def features(model: nn.Module, data: ImageSet) -> Float[Tensor, "n d"]:
             model(batch.images)
             rows.append(tapped[readout].flatten(1).double())
     return torch.cat(rows)
+
+
+def of_each_class(labels: Labels) -> list[Positions]:
+    """The positions of the images of each class that has any, classes in ascending order."""
+    return [(labels == label).nonzero().squeeze(1) for label in labels.unique()]

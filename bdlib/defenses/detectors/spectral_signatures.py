@@ -8,18 +8,16 @@ an image is as suspicious as its features lie far along that direction.
 from typing import Annotated
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from bdlib import ranges
 from bdlib.checks import checked
 from bdlib.data.images import ImageSet
-from bdlib.defenses.detectors.detection import Detection, features
-from bdlib.types import Labels
+from bdlib.defenses.detectors.detection import Detection, features, of_each_class
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
-Positions = Int[Tensor, " m"]  # of images in their set
 REMOVED = 1.5  # times the expected number of poisoned images is removed; paper, algorithm 1
 
 
@@ -61,8 +59,3 @@ def spectral_scores(vectors: Float[Tensor, "n d"], *, variant: str = "paper") ->
     centered = vectors - vectors.mean(0)
     direction = torch.linalg.svd(centered, full_matrices=False).Vh[0]
     return ((vectors if variant == "released" else centered) @ direction).square()
-
-
-def of_each_class(labels: Labels) -> list[Positions]:
-    """The positions of the images of each class that has any, classes in ascending order."""
-    return [(labels == label).nonzero().squeeze(1) for label in labels.unique()]
