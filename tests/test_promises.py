@@ -49,7 +49,7 @@ def test_every_defence_has_a_fast_setting():
 
 
 def asked(key):
-    """The names of what a defence takes: a repair `model` and `clean`, the others `make_model` and `poisoned` as well."""
+    """The names of what a defence takes: a repair `model` and `clean`, others `make_model` and `poisoned` as well."""
     return [p.name for p in inspect.signature(DEFENSES[key]).parameters.values() if p.kind != p.KEYWORD_ONLY]
 
 

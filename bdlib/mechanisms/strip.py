@@ -28,6 +28,7 @@ def strip(
     clean: ImageSet,
     test: ImageSet,
     trigger: Trigger,
+    events: EventLog,
     *,
     overlays: Annotated[int, Field(ge=1, le=10_000)] = 100,
     blend: Blend = "add",
@@ -44,9 +45,10 @@ def strip(
     `fpr` is the share of clean queries that it refuses by its own threshold, `tpr` that of triggered ones, `tpr_hits`
     that of triggered ones that get the attacker's label. `auroc` and `found_at_1` (per cent of clean queries refused)
     need no threshold. `asr_served` and `accuracy_served` are ASR and ACC where a refused query counts as a failed
-    attack, and as an error. Entropies are means, in nats. `passes_per_query` are through the network.
+    attack, and as an error. Entropies are means, in nats. `passes_per_query` are through the network. `events` is told
+    "clean" and "triggered", the suspicion of these queries, and what the detector tells.
     """
-    events, some = EventLog(), sample(test, query_images)
+    some = sample(test, query_images)
     asked: dict[str, Any] = {"overlays": overlays, "blend": blend, "false_rejection_rate": false_rejection_rate,
              "calibration_images": calibration_images, "seed": seed, "on_event": events}  # fmt: skip
     attacked = attacked_set(some, trigger, AllToOne(target_label))
@@ -54,6 +56,8 @@ def strip(
     queries = some.images if is_twin else torch.cat([some.images, attacked.triggered.images])
     detection = detect(model, clean, queries, **asked)
     refused, suspicion, first = detection.flagged, detection.suspicion, len(some)
+    events("clean", suspicion[:first])
+    events("triggered", suspicion[first:])
     right = predict(model, some) == some.labels
     measured = {
         "fpr": share(refused[:first]),
