@@ -18,6 +18,10 @@ from pathlib import Path
 # One process a core: two of one thread each do a quarter more than one of two. The quick records were made by two, and
 # new ones are compared with them on the same victims, to the last bit. Every job, also on a cluster, reads this.
 os.environ.setdefault("BDLIB_THREADS", "2" if config.get("profile", "quick") == "quick" else "1")
+# The records of cifar are made in bfloat16, as those of paper; on a CPU only where it has matrix units for it.
+processor_facts = Path("/proc/cpuinfo")
+if config.get("profile") == "cifar" and processor_facts.is_file() and "amx_bf16" in processor_facts.read_text():
+    os.environ.setdefault("BDLIB_PRECISION", "bfloat16")
 
 from bdlib import folders
 from bdlib.experiments import manifest, notebooks
@@ -174,6 +178,7 @@ rule site:
         "_config.yml",
         "scripts/build_book.py",
         expand(RESULTS + "/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
+        sorted(map(str, Path(RESULTS, "cifar").glob("*.ipynb"))) if PROFILE != "cifar" else [],
     output:
         "build/book/index.html",
     message: f"the book, from the chapters of the {PROFILE} profile"

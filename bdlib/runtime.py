@@ -22,7 +22,16 @@ def _threads(text: str) -> int:
     return int(text)
 
 
+def _precision(text: str) -> str:
+    """The precision that $BDLIB_PRECISION asks for. Raises FileError for another word."""
+    if text not in PRECISIONS:
+        raise FileError(f"BDLIB_PRECISION={text!r}: must be one of {', '.join(PRECISIONS)}")
+    return text
+
+
+PRECISIONS = ("default", "float32", "bfloat16")
 THREADS = _threads(os.environ.get("BDLIB_THREADS") or "2")
+PRECISION = _precision(os.environ.get("BDLIB_PRECISION") or "default")
 
 
 def best_device() -> torch.device:
@@ -38,6 +47,17 @@ def best_device() -> torch.device:
         return torch.device("cuda")
     torch.set_num_threads(THREADS)
     return torch.device("cpu")
+
+
+def computes_in_half(device: torch.device) -> bool:
+    """Whether losses are computed in bfloat16: by default on a GPU that has it, and on no CPU.
+
+    $BDLIB_PRECISION decides it for both: `float32`, or `bfloat16`, which makes training about 1.8 times as fast on a
+    CPU with matrix units for it (AMX), and slower on others.
+    """
+    if PRECISION == "default":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return PRECISION == "bfloat16"
 
 
 @functools.cache
@@ -92,12 +112,14 @@ def _at_default(instance: Any, field: Field[Any]) -> bool:
 
 
 def runtime_facts() -> dict[str, str]:
-    """What a run was made with: commit, device, number of threads, and the versions of PyTorch and Python."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    """What a run was made with: commit, device, threads, precision, and the versions of PyTorch and Python."""
+    on_gpu = torch.cuda.is_available()
+    half = computes_in_half(torch.device("cuda" if on_gpu else "cpu"))
     return {
         "commit": commit(),
-        "device": device,
+        "device": torch.cuda.get_device_name() if on_gpu else processor(),
         "threads": str(torch.get_num_threads()),
+        "precision": "bfloat16" if half else "float32",
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bdlib.data.images import ImageSet, batches
 from bdlib.experiments.victims import VictimConfig, poisoned_set
+from bdlib.runtime import computes_in_half
 from bdlib.types import Batch
 
 
@@ -31,7 +32,7 @@ def bare(model: nn.Module, ready: list[Batch], config: VictimConfig, *, compiled
     forward = torch.compile(model) if compiled else model
     optimizer = config.schedule.sgd(model.parameters())
     device = ready[0].labels.device
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    half = computes_in_half(device)
     model.train()
     for batch in ready:
         optimizer.zero_grad()

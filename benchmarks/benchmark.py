@@ -31,6 +31,7 @@ from costs import defenses, growth
 from measure import PROFILES, Elsewhere, Row, config_of, networks_of, timed
 from training_speed import training
 
+from bdlib import runtime
 from bdlib.evaluation.metrics import Scores
 from bdlib.experiments.victims import VictimConfig, evaluate_victim, load_data, poisoned_set
 from bdlib.files import write_whole
@@ -74,7 +75,7 @@ def precision(profile: str, *, seeds: int = 3, data_fraction: float = 1.0) -> It
     gaps: dict[str, list[float]] = {"ACC": [], "ASR": []}
     for seed in range(seeds):
         by_default = trained_scores(replace(config, seed=seed), compiled=True)
-        with patch.object(torch.cuda, "is_bf16_supported", lambda: False):
+        with patch.object(runtime, "PRECISION", "float32"):
             single = trained_scores(replace(config, seed=seed), compiled=False)
         gaps["ACC"].append(100 * (by_default.clean_accuracy - single.clean_accuracy))
         gaps["ASR"].append(100 * (by_default.asr - single.asr))

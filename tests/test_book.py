@@ -149,6 +149,19 @@ def build_book(monkeypatch):
     return importlib.import_module("build_book")
 
 
+def test_a_chapter_that_ran_at_cifar_has_a_second_page_below_it(build_book):
+    cells = [{"cell_type": "markdown", "source": ["# NAD: attention\n", "words"]},
+             {"cell_type": "markdown", "source": ["(together)=\n", "## Together"]}]  # fmt: skip
+    page = json.loads(build_book.second_page(json.dumps({"cells": cells}).encode()))
+    assert page["cells"][0]["source"].startswith("# NAD: attention: at CIFAR-10\n")
+    assert "zoo" in page["cells"][0]["source"] and page["cells"][1]["source"] == "## Together"
+    toc = yaml.safe_load(build_book.with_second_pages((ROOT / "book" / "_toc.yml").read_text(), ["nad"]))
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    assert [c for c in chapters if "sections" in c] == [
+        {"file": "notebooks/nad", "sections": [{"file": "notebooks/nad_cifar"}]}
+    ]
+
+
 def test_the_reference_shows_the_public_face_first_and_then_every_room(build_book):
     page = build_book.api_page()
     shown = re.findall(r"^\.\. automodule:: (\S+)", page, re.M)

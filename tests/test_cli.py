@@ -165,6 +165,7 @@ def test_a_run_whose_place_vanishes_prints_where_its_record_is(monkeypatch, tmp_
 
 @pytest.mark.parametrize("settings, words, culprit", [
     ({"BDLIB_THREADS": "two"}, ["show", "nad"], "FileError: BDLIB_THREADS='two': must be a whole number from 1 to 256"),
+    ({"BDLIB_PRECISION": "half"}, ["show", "nad"], "FileError: BDLIB_PRECISION='half': must be one of"),
     ({"BDLIB_CACHE": "/dev/null/x"}, ["victims", "-p", "data_fraction=0.01"], "ParameterError: BDLIB_CACHE"),
     ({"BDLIB_RESULTS": "/dev/null"}, ["manifest", "--profile", "smoke"], "ParameterError: BDLIB_RESULTS='/dev/null'"),
 ])  # fmt: skip

@@ -1,5 +1,7 @@
 """What every attack is: one object that answers all that the rest of the library asks about it."""
 
+import functools
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, cast
 
@@ -73,14 +75,11 @@ class Attack(CheckedFields):
             return f"must have images of a multiple of {self.image_sizes} pixels{given}"
         if self.square_images and height != width:
             return f"must have square images{given}"
-        if self.poisons and (trigger := self.fixed_trigger(shape[0])):
-            noise = torch.randint(256, (1, *shape), generator=Generator().manual_seed(0), dtype=torch.uint8)
-            try:
-                if torch.equal(apply_trigger(noise, trigger), noise):
-                    return f"must have images that its trigger changes; those of {height} x {width} pixels it does not"
-            except ParameterError as error:
-                return f"must have images that its trigger fits{given}; {error}"
-        return ""
+        trigger = self.fixed_trigger(shape[0]) if self.poisons else None
+        if trigger is None:
+            return ""
+        tried = _misfit_of if isinstance(trigger, Hashable) else _misfit_of.__wrapped__
+        return tried(trigger, shape)
 
     def blank(self, shape: tuple[int, int, int], make_model: MakeModel) -> nn.Module:
         """The trigger that `fit` or `train_victim` returns for images of `shape` (c, h, w), but with other weights.
@@ -129,3 +128,16 @@ class Attack(CheckedFields):
         poisoned = self.poison(data, trigger, relabel, poison_rate=poison_rate, seed=schedule.seed, ids=ids)
         train(model, poisoned.data, schedule, on_event=on_event, compiled=compiled)
         return trigger
+
+
+@functools.lru_cache(maxsize=1024)  # each planned run asks
+def _misfit_of(trigger: Trigger, shape: tuple[int, ...]) -> str:
+    """Why a fixed trigger does not suit images of `shape` (c, h, w), found by putting it on noise; "" where it does."""
+    size = f"{shape[1]} x {shape[2]}"
+    noise = torch.randint(256, (1, *shape), generator=Generator().manual_seed(0), dtype=torch.uint8)
+    try:
+        if torch.equal(apply_trigger(noise, trigger), noise):
+            return f"must have images that its trigger changes; those of {size} pixels it does not"
+    except ParameterError as error:
+        return f"must have images that its trigger fits, not {size}; {error}"
+    return ""

@@ -3,6 +3,7 @@
 import ast
 import copy
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,21 @@ def profile_file(paper: str, profile: str, kind: str = "") -> Path:
 
 def changed(paper: str) -> tuple[int, ...]:
     """When the files of a paper were last changed, in nanoseconds: its notebook, and what each profile says of it."""
+    return tuple(_time_of_change(path) for path in _files_of(paper, NOTEBOOKS))
+
+
+@functools.cache
+def _files_of(paper: str, folder: Path) -> list[str]:
+    """The files of a paper in the folder of notebooks, as text: they are asked for thousands of times."""
     files = [profile_file(paper, profile, kind) for profile in PROFILES for kind in ("", ".records")]
-    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in (notebook(paper), *files))
+    return [str(path) for path in (notebook(paper), *files)]
+
+
+def _time_of_change(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def study_lines(paper: str, profile: str) -> dict[str, list[dict[str, Any]]]:

@@ -32,7 +32,7 @@ def generated_files(profile: str) -> dict[str, bytes]:
     tables = {
         "findings.csv": findings(),
         "progress.csv": progress(profile),
-        "trained.csv": trained(profile),
+        "trained.csv": trained(),
         "paper_scale.csv": planned("paper"),
         "paper_outcomes.csv": outcomes("paper"),
         "twins.csv": across.twin_prices(),
@@ -51,7 +51,7 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "combinations.txt": stages.combination_words(studies.load_study("survey", profile, "combinations")).encode(),
         "networks.csv": read_text(ROOT / "results" / "cifar" / "networks.csv").encode(),
     }
-    pictures = {"overview.svg": overview_svg()}  # the README shows the same file, of the quick records
+    pictures = {"overview.svg": overview_svg()}  # the README shows the same file
     return (
         {name: table.to_csv(index=False).encode() for name, table in tables.items()}
         | scoreboard_files()
@@ -95,11 +95,16 @@ def progress(profile: str) -> pd.DataFrame:
     return counts.assign(paper=counts["paper"].map(page_title)).rename(columns={"paper": "page"})
 
 
-def trained(profile: str) -> pd.DataFrame:
-    """ACC and ASR of the defenses that train, beside plain training on the same poisoned sets; means over seeds."""
-    runs = comparison.in_training(profile)
+def trained(scale: str | None = None) -> pd.DataFrame:
+    """ACC and ASR of the defenses that train, beside plain training on the same poisoned sets; means over seeds.
+
+    The rows are of the largest scale of which the comparison has records, or of `scale`.
+    """
+    scale = scale or largest_scale_run("comparison")
+    runs = comparison.in_training(scale)
     rows = [
-        {"method": method, "attack": attack, "plain training ACC / ASR": accuracy_and_asr(mine, "before"),
+        {"method": method, "attack": attack, "scale": scale,
+         "plain training ACC / ASR": accuracy_and_asr(mine, "before"),
          "method ACC / ASR": accuracy_and_asr(mine, "after"), "RA": percent(mine["robust_accuracy_after"].mean()),
          "seeds": len(mine)}
         for (method, attack), mine in runs.groupby(["method", "attack"], sort=False)

@@ -1,14 +1,16 @@
-"""The README's picture: what every defense leaves of four attacks on the same victims."""
+"""The README's picture: what every defense leaves of four attacks on the same victims, at the largest scale run."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from bdlib.claims import largest_scale_run
 from bdlib.report import comparison
 from bdlib.report.figures import style, svg
 
 ATTACKS = {"badnets": "BadNets", "blended": "Blended", "low_frequency": "Low-frequency", "sig": "SIG"}
+IMAGES = {"cifar10": "CIFAR-10", "fashion": "Fashion-MNIST", "gtsrb": "GTSRB"}
 ASR, ACCURACY = "attack success rate (%), lower is better", "clean accuracy (%)"
 
 
@@ -23,7 +25,7 @@ def overview(profile: str = "quick") -> Figure:
     victims = repairs.drop_duplicates(["attack", "seed"]).assign(method="no defense")
     before = {"asr_after": victims["asr_before"], "clean_accuracy_after": victims["clean_accuracy_before"]}
     table = 100 * pd.concat([_table(victims.assign(**before)).drop(columns="mean"), *parts])
-    figure, axes = plt.subplots(1, 2, figsize=(7, 4.4), sharey=True, layout="constrained", width_ratios=(4, 1.1))
+    figure, axes = plt.subplots(1, 2, figsize=(7, 4.6), sharey=True, layout="constrained", width_ratios=(4, 1.1))
     cells = {"annot": True, "fmt": ".0f", "cbar": False, "linewidths": 0.5}
     sns.heatmap(table[list(ATTACKS.values())], ax=axes[0], cmap="Reds", vmin=0, vmax=120, **cells)
     sns.heatmap(table[["mean of four"]], ax=axes[1], cmap="Greens", vmin=50, vmax=120, **cells)
@@ -32,13 +34,17 @@ def overview(profile: str = "quick") -> Figure:
         ax.tick_params(length=0, labelrotation=0)
         for line in (1, len(table) - len(parts[1])):  # below the victims, and above the methods that train
             ax.axhline(line, color="white", lw=4)
+    seeds = pd.concat([repairs, training]).groupby(["method", "attack"])["seed"].nunique()
+    number = str(seeds.min()) if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    images, network = repairs.iloc[0][["dataset", "model"]]
+    figure.suptitle(f"{IMAGES[images]}, {network}, profile {profile}; means of {number} seeds", fontsize="medium")
     return figure
 
 
-def overview_svg(profile: str = "quick") -> bytes:
-    """The picture as an SVG file; equal records give equal bytes."""
+def overview_svg(profile: str | None = None) -> bytes:
+    """The picture as an SVG file, by default of the largest scale that was run; equal records give equal bytes."""
     style()
-    return svg(overview(profile))
+    return svg(overview(profile or largest_scale_run("comparison")))
 
 
 def _table(runs: pd.DataFrame) -> pd.DataFrame:

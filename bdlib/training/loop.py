@@ -25,6 +25,7 @@ from torch.optim import SGD, Optimizer
 from bdlib import ranges
 from bdlib.checks import CheckedFields, checked
 from bdlib.data.images import ImageSet, batches
+from bdlib.runtime import computes_in_half
 from bdlib.training.demands import require_batches, trainable
 from bdlib.types import Batch, Loss, LossFn, MovedModel, OnEvent, ignore
 
@@ -114,7 +115,7 @@ def steps(
     """Every batch of every epoch, and the step to be taken on it; `model` is in training mode at each epoch's start.
 
     The model is moved to the data's device, and left in evaluation mode when the loop ends, also by `break`. Without
-    an `optimizer` it is SGD on all parameters. On a GPU that has bfloat16, losses are computed in it.
+    an `optimizer` it is SGD on all parameters. Losses are computed in bfloat16 where `computes_in_half` says so.
 
     Raises ParameterError when `data` is empty, and for a network that does not fit it.
     """
@@ -124,7 +125,7 @@ def steps(
     optimizer = optimizer or schedule.sgd(model.parameters())
     highest = [group["lr"] for group in optimizer.param_groups]
     generator = Generator().manual_seed(schedule.seed)
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    half = computes_in_half(device)
     per_epoch, number = -(-len(data) // schedule.batch_size), 0
     try:
         for epoch in range(schedule.epochs):

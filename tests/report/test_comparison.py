@@ -49,6 +49,13 @@ def test_any_difference_of_setting_or_victim_is_an_error(three, column, runs_of)
         comparison.same_victims(pd.concat([three, other]))
 
 
+def test_a_few_test_images_between_devices_are_no_other_victim(three, runs_of):
+    """A CPU and a GPU score the same weights apart by an image in 10,000."""
+    other = runs_of("SAU", (0.1, 0.1, 0.1)).astype(object)
+    other["asr_before"] += 2e-4
+    assert len(comparison.same_victims(pd.concat([three, other]))) == 12
+
+
 def test_defences_that_train_may_have_other_clean_images_but_no_other_victim(three, runs_of):
     keyed = runs_of("PDB", (0.0, 0.1, 0.2), clean_fraction=0.1)
     assert len(comparison.same_victims(pd.concat([three, keyed]), clean_images=False)) == 12
@@ -76,6 +83,16 @@ def test_the_join_takes_the_methods_own_rows_and_the_common_seeds(monkeypatch, r
     }
     assert joined.loc[joined["method"] == "fine-tuning", "asr_after"].tolist() == [0.6] * 3
     assert "fine-pruning" in comparison.missing("quick") and "NAD" not in comparison.missing("quick")
+
+
+@pytest.mark.parametrize("study", ["headline", "clean_model"])
+def test_each_control_is_of_the_comparisons_own_setting_and_attacks(study):
+    """At CIFAR-10 the shared control ran on RNP's share of clean images and on NAD's network too."""
+    joined, setting = comparison.repairs("cifar", study), comparison.setting("comparison", "cifar")
+    assert all(set(joined[name]) == {value} for name, value in setting.items())
+    assert set(joined["attack"]) <= (
+        {"none"} if study == "clean_model" else {"badnets", "blended", "low_frequency", "sig"}
+    )
 
 
 @pytest.mark.parametrize("study", ["headline", "clean_model"])

@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import SGD
 from toy_task import STATISTICS, toy
 
+from bdlib import runtime
 from bdlib.checks import ParameterError
 from bdlib.data.images import batches
 from bdlib.models import predict, sample_losses, seeded, small_resnet
@@ -192,3 +193,20 @@ def test_a_torchscript_network_is_refused():
     for use in (lambda: predict(model, toy(8, 0)), lambda: train(model, toy(8, 0), Schedule(1, 0.1))):
         with pytest.raises(ParameterError, match=r"\Amodel: is a TorchScript network, [^\n]*\Z"):
             use()
+
+
+@pytest.mark.parametrize(("precision", "half"), [("default", False), ("float32", False), ("bfloat16", True)])
+def test_a_cpu_computes_losses_in_bfloat16_if_it_is_asked_to_and_keeps_weights_in_single(monkeypatch, precision, half):
+    monkeypatch.setattr(runtime, "PRECISION", precision)
+    model, data, computed = fresh(), toy(32, 0), set()
+
+    def loss(batch):
+        logits = model(batch.images)
+        computed.add(logits.dtype)
+        return F.cross_entropy(logits, batch.labels)
+
+    for batch, step in steps(model, data, Schedule(1, 0.1, batch_size=16, augmentation=None)):
+        step(lambda: loss(batch))
+    assert computed == {torch.bfloat16 if half else torch.float32}
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert runtime.runtime_facts()["precision"] == ("bfloat16" if half else "float32")
