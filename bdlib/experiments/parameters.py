@@ -179,6 +179,10 @@ def defenses_of(paper: str) -> list[str]:
 
 @functools.lru_cache
 def _named_defenses(paper: str, changed: tuple[int, ...]) -> list[str]:
-    """The paper's own key, and those that its studies name; read again when a file's time of change is another."""
+    """The paper's own key, that of its notebook's `defense`, and those that its studies name.
+
+    Read again when a file's time of change is another.
+    """
+    own = [paper, pages.defaults(pages.notebook(paper)).get("defense", "none")]
     lines = [line for profile in pages.PROFILES for part in pages.study_lines(paper, profile).values() for line in part]
-    return [*dict.fromkeys([paper, *(key for line in lines for key in line.get("defense", []))])]
+    return [*dict.fromkeys([*own, *(key for line in lines for key in line.get("defense", []))])]

@@ -145,7 +145,13 @@ def mechanism(
     if not is_measured(paper, parameters):
         return {}
     measure, config = MECHANISMS[paper], VictimConfig.from_parameters(parameters)
-    made = {"model": model, "defended": defended, "clean": clean, "test": test, "events": events or EventLog()}
+    made = {
+        "model": model,
+        "defended": defended,
+        "clean": clean,
+        "test": test,
+        "events": EventLog() if events is None else events,
+    }
     return measure(*positional(measure, config, parameters, **made), **settings(measure, parameters))
 
 
