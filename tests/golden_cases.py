@@ -42,6 +42,7 @@ from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.metrics import Scores, evaluate
 from bdlib.experiments import notebooks, victims
 from bdlib.experiments import run as experiments
+from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.experiments.versions import module_of, victim_versions
 from bdlib.experiments.victims import (
     VictimConfig,
@@ -87,7 +88,7 @@ def shares(scores: Scores) -> dict[str, float]:
 def of_record(record: dict[str, Any]) -> Result:
     """Every number of a record: the scores before and after, and what was measured inside."""
     parts = ("before", "after", "measured")
-    numbers = {f"{part}.{name}": value for part in parts for name, value in record[part].items()}
+    numbers = {f"{part}.{name}": value for part in parts for name, value in (record[part] or {}).items()}
     exact = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
     return {"exact": exact, "numbers": numbers, "versions": record["versions"]}
 
@@ -299,7 +300,7 @@ def records() -> dict[str, Callable[[], Result]]:
     parameters = {paper: notebooks.parameters(paper, "smoke") for paper in papers}
     controlled = [p for p in papers if {"defense", "epochs", "milestone"} <= parameters[p].keys()]
     settings: dict[str, dict[str, Any]] = {paper: {} for paper in papers}
-    settings |= {f"{paper}, clean twin": dict(attack="none") for paper in papers}
+    settings |= {f"{paper}, clean twin": dict(attack="none") for paper in papers if paper not in WITHOUT_VICTIM}
     settings |= {f"{paper}, fine-tuning": dict(defense="fine_tune") for paper in controlled}
     return {name: functools.partial(record, name.split(",")[0], **how) for name, how in settings.items()}
 

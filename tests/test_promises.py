@@ -38,6 +38,9 @@ FAST = {
     "abl": dict(gamma=0.2, isolation_epochs=1, epochs=2, milestone=1, learning_rate=0.05, batch_size=64,
                 unlearning_epochs=1, augmentation=None),
     "vdc": dict(epochs=4, learning_rate=0.05, batch_size=64, augmentation=None),
+    "staged": dict(epochs=3, learning_rate=0.05, batch_size=64, gamma=0.2, isolation_epochs=1, abl_epochs=2,
+                   abl_milestone=1, abl_rate=0.05, unlearning_epochs=1, rho=0.5, repair_epochs=2, repair_rate=0.05,
+                   repair_batch_size=32, augmentation=None),
     "ar": dict(alpha=1e-3, layers=("layer2", "head"), epochs=2, learning_rate=0.02, batch_size=32, augmentation=None),
 }  # fmt: skip
 CLASSES = ("first", "second", "third", "fourth")  # of the toy task
@@ -49,7 +52,7 @@ def test_every_defence_has_a_fast_setting():
 
 
 def asked(key):
-    """The names of what a defence takes: `model` and `clean`, or `make_model`, `poisoned` and perhaps `clean`."""
+    """The names of what a defence takes: a repair `model` and `clean`, others `make_model` and `poisoned` as well."""
     return [p.name for p in inspect.signature(DEFENSES[key]).parameters.values() if p.kind != p.KEYWORD_ONLY]
 
 
@@ -87,8 +90,9 @@ def test_it_keeps_accuracy_on_the_toy_task(key, given, test_set, trigger):
 @pytest.mark.parametrize("key", DEFENSES)
 def test_its_signature_admits_nothing_of_the_attack(key):
     parameters = inspect.signature(DEFENSES[key]).parameters
-    assert asked(key) in (["model", "clean"], ["make_model", "poisoned"], ["make_model", "poisoned", "clean"],
-                          ["make_model", "poisoned", "class_names", "answerer"])  # fmt: skip
+    forms = [["model", "clean"], ["make_model", "poisoned"], ["make_model", "poisoned", "clean"],
+             ["make_model", "poisoned", "class_names", "answerer"]]  # fmt: skip
+    assert asked(key) in [*forms, ["model", "make_model", "poisoned", "clean"]]
     types = {"model": torch.nn.Module, "clean": ImageSet, "make_model": MakeModel, "poisoned": ImageSet,
              "class_names": tuple[str, ...], "answerer": Answerer}  # fmt: skip
     assert all(parameters[name].annotation == types[name] for name in asked(key))

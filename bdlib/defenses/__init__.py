@@ -2,7 +2,8 @@
 
 Post-training defenses take `(model, clean, *, ..., seed)`. In-training defenses take `(make_model, poisoned, *, ...,
 seed)`, with `clean` after `poisoned` if they reserve benign images. A cleanser of data takes `class_names` and an
-`answerer` there, who looks at images, and trains on what it keeps. All return a new model in evaluation mode and never
+`answerer` there, who looks at images, and trains on what it keeps. One of several stages takes `(model, make_model,
+poisoned, clean, *, ..., seed)`. All return a new model in evaluation mode and never
 change their arguments. No signature has a place for trigger, target label, poison flags or test data.
 
 Example::
@@ -27,6 +28,7 @@ from bdlib.defenses import (
     pdb,
     rnp,
     sau,
+    staged,
     vdc,
 )
 
@@ -46,4 +48,6 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "abl": abl.abl,
     "pdb": pdb.pdb,
     "vdc": vdc.vdc,
+    # several stages, one after the other
+    "staged": staged.staged,
 }

@@ -31,6 +31,7 @@ from bdlib.experiments.answerers import check_answerer
 from bdlib.experiments.config import VictimConfig, added_settings
 from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
+from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.mechanisms import MECHANISMS
 from bdlib.runtime import AddedAt
 
@@ -100,14 +101,22 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
     require_plain(parameters)
     for function in functions:
         settings(function, parameters)
+    if paper in WITHOUT_VICTIM:
+        WITHOUT_VICTIM[paper].from_parameters(parameters)
+    else:
+        _check_victim(paper, parameters)
+    if record := parameters.get("record"):
+        check_place("record", Path(record))
+    return parameters
+
+
+def _check_victim(paper: str, parameters: dict[str, Any]) -> None:
+    """Raise ParameterError unless the victim, its network and the defense of a run fit each other."""
     VictimConfig.from_parameters(parameters)
     check_layers(parameters)
     check_answerer(parameters)
     if defense := DEFENSES.get(parameters.get("defense", paper)):
         check_defense(defense, settings(defense, parameters), parameters)
-    if record := parameters.get("record"):
-        check_place("record", Path(record))
-    return parameters
 
 
 def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,7 +151,13 @@ def settings(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dic
 
 
 def ranges_of(paper: str) -> list[Mapping[str, Range]]:
-    """The ranges of what a page may have as parameters: its victim's, its run's, its functions', its defenses."""
+    """The ranges of what a page may have as parameters: its victim's, its run's, its functions', its defenses.
+
+    A page without a victim has the settings of its own experiment instead, and where the record goes.
+    """
+    if config := WITHOUT_VICTIM.get(paper):
+        run = field_ranges(RunConfig)
+        return [field_ranges(config), {name: run[name] for name in WITHOUT_EFFECT}]  # type: ignore[arg-type]
     own = [field_ranges(VictimConfig), field_ranges(RunConfig), *map(keywords, functions_of(paper))]
     return [*own, {"defense": _one_of("none", *defenses_of(paper))}]
 
@@ -164,6 +179,10 @@ def defenses_of(paper: str) -> list[str]:
 
 @functools.lru_cache
 def _named_defenses(paper: str, changed: tuple[int, ...]) -> list[str]:
-    """The paper's own key, and those that its studies name; read again when a file's time of change is another."""
+    """The paper's own key, that of its notebook's `defense`, and those that its studies name.
+
+    Read again when a file's time of change is another.
+    """
+    own = [paper, pages.defaults(pages.notebook(paper)).get("defense", "none")]
     lines = [line for profile in pages.PROFILES for part in pages.study_lines(paper, profile).values() for line in part]
-    return [*dict.fromkeys([paper, *(key for line in lines for key in line.get("defense", []))])]
+    return [*dict.fromkeys([*own, *(key for line in lines for key in line.get("defense", []))])]
