@@ -24,7 +24,7 @@ from unittest import mock
 import golden_file
 import torch
 from golden_file import Result
-from test_promises import FAST
+from test_promises import CLASSES, FAST
 from torch import Tensor, nn
 from toy_task import STATISTICS, toy  # says first that bdlib takes one thread
 
@@ -36,6 +36,7 @@ from bdlib.attacks.selection import ranking
 from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
 from bdlib.defenses.nwc import unlearn
+from bdlib.defenses.vdc.answerers.oracle import OracleAnswerer
 from bdlib.evaluation import metrics
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.metrics import Scores, evaluate
@@ -178,7 +179,8 @@ BRANCHES: dict[str, dict[str, Any]] = {
 def defense(key: str, /, **changes: Any) -> Result:
     """The toy task's victim repaired, or a network trained on its poisoned set, as the other tests do."""
     function = DEFENSES[key]
-    there = {"clean": clean(), "make_model": make_model, "poisoned": poisoned().data}
+    there = {"clean": clean(), "make_model": make_model, "poisoned": poisoned().data, "class_names": CLASSES}
+    there["answerer"] = OracleAnswerer(ImageSet(poisoned().data.images, toy(1000, seed=0).labels), CLASSES)
     asked = [p.name for p in inspect.signature(function).parameters.values() if p.kind != p.KEYWORD_ONLY]
     given = [backdoored() if name == "model" else there[name] for name in asked]
     return of_toy(function(*given, **FAST[key] | changes), {"defense": key})

@@ -30,6 +30,11 @@ OTHER_SECTIONS = {
         "6. All defences, the same victims", "7. What the order is worth", "8. The price", "9. What each spends",
         "10. Defences that train", "11. Limits", "12. Exercises", "13. Provenance",
     ],
+    "survey": [
+        "1. Parameters", "2. Set-up", "3. The filter, by hand", "4. The method", "5. The victim", "6. Run",
+        "7. Combinations", "8. What the filter takes", "9. What each stage costs", "10. Limits", "11. Exercises",
+        "12. Provenance",
+    ],
     "attacks": [
         "1. Parameters", "2. Set-up", "3. The formulas, by hand", "4. Ten attacks", "5. What the eye sees",
         "6. One victim", "7. The suite", "8. How little poison", "9. All-to-all", "10. Cover samples",

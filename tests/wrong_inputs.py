@@ -23,8 +23,9 @@ from bdlib.attacks.poisoning import Poisoned, poison
 from bdlib.checks import ParameterError
 from bdlib.data.images import ImageSet, batches, sample, split
 from bdlib.defenses import DEFENSES
+from bdlib.defenses.detectors import DETECTORS
 from bdlib.defenses.npd.polarizer import insert
-from bdlib.evaluation import apply_trigger, image_quality, intervals, metrics
+from bdlib.evaluation import apply_trigger, detection, image_quality, intervals, metrics
 from bdlib.experiments.config import VictimConfig
 from bdlib.mechanisms import MECHANISMS
 from bdlib.models import MODELS, predict, sample_losses, seeded, small_resnet
@@ -43,8 +44,8 @@ def network(channels: int = 3, classes: int = 4) -> nn.Module:
 def functions() -> dict[str, Callable[..., Any]]:
     """Everything that a user calls, by name; new defenses, attacks, selections, mechanisms and networks come along."""
     found: dict[str, Callable[..., Any]] = {}
-    for room, registry in (("defenses", DEFENSES), ("mechanisms", MECHANISMS), ("selections", SELECTIONS),
-                           ("models", MODELS)):  # fmt: skip
+    for room, registry in (("defenses", DEFENSES), ("detectors", DETECTORS), ("mechanisms", MECHANISMS),
+                           ("selections", SELECTIONS), ("models", MODELS)):  # fmt: skip
         found |= {f"{room}.{key}": function for key, function in registry.items()}
     for key, attack in ATTACKS.items():
         found |= {f"attacks.{key}.{name}": getattr(attack, name) for name in ("fit", "poison", "train_victim")}
@@ -55,7 +56,9 @@ def functions() -> dict[str, Callable[..., Any]]:
               apply_trigger.apply_trigger, apply_trigger.attacked_set, apply_trigger.triggered_set,
               apply_trigger.AllToOne, apply_trigger.AllToAll, metrics.Scores, metrics.evaluate,
               metrics.evaluate_attack, metrics.defense_effectiveness, metrics.robustness_improvement,
-              metrics.broken_premises, image_quality.psnr, image_quality.ssim, image_quality.spectrum,
+              metrics.broken_premises, detection.auroc, detection.found_at,
+              detection.rates, detection.rate_after,
+              image_quality.psnr, image_quality.ssim, image_quality.spectrum,
               intervals.seed_interval, intervals.joint_level, intervals.paired_p_value]  # fmt: skip
     found |= {function.__name__: function for function in others}
     once = {getattr(f, "__func__", getattr(f, "func", f)): name for name, f in reversed(found.items())}
@@ -72,7 +75,9 @@ def right(name: str) -> dict[str, Any]:
         "poisoned": data, "data": data, "trigger": BadNets(), "relabel": apply_trigger.AllToOne(0), "target_label": 0,
         "truth": Poisoned(data, data.labels == 1), "events": EventLog(), "schedule": Schedule(1, 0.01, batch_size=8),
         "selected": {"ids": torch.arange(3)}, "poison_rate": 0.2, "seed": 0, "fraction": 0.5, "count": 8, "size": 8,
-        "pixels": data.images, "before": scores, "after": scores, "changed": images, "residual": images,
+        "pixels": data.images, "queries": data.images, "suspicion": torch.rand(24), "flagged": data.labels == 1,
+        "is_poisoned": data.labels == 1, "tpr": 0.5, "fpr": 0.1, "overlays": 3,
+        "before": scores, "after": scores, "changed": images, "residual": images,
         "values": [0.1, 0.2, 0.3], "differences": [0.1, 0.2, 0.3], "intervals": 4, "epochs": 1, "learning_rate": 0.01,
         "channels": 3, "num_classes": 4,
         "mean": STATISTICS[0], "std": STATISTICS[1], "beta": (1.0,) * 3, "NUMBERS_VERSION": 1, "augmentation": None,

@@ -27,6 +27,7 @@ from bdlib.checks import (
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
+from bdlib.experiments.answerers import check_answerer
 from bdlib.experiments.config import VictimConfig, added_settings
 from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
@@ -113,6 +114,7 @@ def _check_victim(paper: str, parameters: dict[str, Any]) -> None:
     """Raise ParameterError unless the victim, its network and the defense of a run fit each other."""
     VictimConfig.from_parameters(parameters)
     check_layers(parameters)
+    check_answerer(parameters)
     if defense := DEFENSES.get(parameters.get("defense", paper)):
         check_defense(defense, settings(defense, parameters), parameters)
 
@@ -177,6 +179,10 @@ def defenses_of(paper: str) -> list[str]:
 
 @functools.lru_cache
 def _named_defenses(paper: str, changed: tuple[int, ...]) -> list[str]:
-    """The paper's own key, and those that its studies name; read again when a file's time of change is another."""
+    """The paper's own key, that of its notebook's `defense`, and those that its studies name.
+
+    Read again when a file's time of change is another.
+    """
+    own = [paper, pages.defaults(pages.notebook(paper)).get("defense", "none")]
     lines = [line for profile in pages.PROFILES for part in pages.study_lines(paper, profile).values() for line in part]
-    return [*dict.fromkeys([paper, *(key for line in lines for key in line.get("defense", []))])]
+    return [*dict.fromkeys([*own, *(key for line in lines for key in line.get("defense", []))])]

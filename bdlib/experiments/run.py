@@ -13,11 +13,13 @@ import torch
 from torch import nn
 
 from bdlib.attacks.poisoning import Poisoned
+from bdlib.data.datasets import CLASS_NAMES
 from bdlib.data.images import ImageSet, split
 from bdlib.data.passes import Passes, count_passes
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation.metrics import Scores, broken_premises
 from bdlib.experiments import records
+from bdlib.experiments.answerers import answerer_of
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.parameters import decisive, settings, validated
 from bdlib.experiments.records import Record
@@ -112,6 +114,8 @@ def positional(
         "poisoned": lambda: truth().data,
         "train": lambda: load_data(config)[0],
         "selected": lambda: load_selection(config),
+        "class_names": lambda: CLASS_NAMES[config.dataset],
+        "answerer": lambda: answerer_of(parameters, load_data(config)[0], truth().data),
     }
     return [made[name] if name in made else makers[name]() for name in asked]
 
@@ -141,7 +145,13 @@ def mechanism(
     if not is_measured(paper, parameters):
         return {}
     measure, config = MECHANISMS[paper], VictimConfig.from_parameters(parameters)
-    made = {"model": model, "defended": defended, "clean": clean, "test": test, "events": events or EventLog()}
+    made = {
+        "model": model,
+        "defended": defended,
+        "clean": clean,
+        "test": test,
+        "events": EventLog() if events is None else events,
+    }
     return measure(*positional(measure, config, parameters, **made), **settings(measure, parameters))
 
 

@@ -1,10 +1,11 @@
 """The versions of the code that decide a run's numbers: the NUMBERS_VERSION of every module that takes part in it."""
 
+from inspect import signature
 from typing import Any
 
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation import metrics
-from bdlib.experiments import keys
+from bdlib.experiments import keys, pages
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.keys import module_of
 from bdlib.experiments.regression import WITHOUT_VICTIM
@@ -38,5 +39,13 @@ def defense_of(paper: str, parameters: dict[str, Any]) -> str:
 
 
 def is_measured(paper: str, parameters: dict[str, Any]) -> bool:
-    """Whether a run measures the paper's mechanism: it has one, and the paper's own defense ran, if it has one."""
-    return paper in MECHANISMS and defense_of(paper, parameters) == (paper if paper in DEFENSES else "none")
+    """Whether a run measures the paper's mechanism: it has one, and its own defense ran.
+
+    That is the one of the paper's key, or else the one that its notebook names: none where it repairs nothing. A
+    measure that looks at data and at no model needs no defense to have run.
+    """
+    if paper not in MECHANISMS:
+        return False
+    own = paper if paper in DEFENSES else pages.defaults(pages.notebook(paper))["defense"]
+    looks_at_data = not {"model", "defended"} & {*signature(MECHANISMS[paper]).parameters}
+    return defense_of(paper, parameters) in ({own, "none"} if looks_at_data else {own})

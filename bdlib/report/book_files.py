@@ -10,18 +10,25 @@ from bdlib.claims import largest_scale_run
 from bdlib.experiments import manifest, notebooks, studies, zoo
 from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
-from bdlib.report import across, comparison
+from bdlib.report import across, comparison, lifecycle, stages
+from bdlib.report.lifecycle_picture import lifecycle_svg
 from bdlib.report.overview import overview_svg
 from bdlib.report.paired import accuracy_and_asr, findings_table
 from bdlib.report.scoreboard import scoreboard_files
 from bdlib.report.tables import method_name, percent
 
-TITLES = {"attacks": "attack gallery", "comparison": "comparison", "all": "all"}  # of pages that are no paper's
+TITLES = {
+    "attacks": "attack gallery",
+    "comparison": "comparison",
+    "survey": "combining stages",
+    "all": "all",
+}  # of pages that are no paper's
 OUTCOMES = ("headline", "baselines", "suite", "gtsrb")  # the studies that the page on speed and scale shows
 
 
 def generated_files(profile: str) -> dict[str, bytes]:
     """Every generated file of the book by name, from the records of a profile."""
+    registry = lifecycle.load_registry()
     tables = {
         "findings.csv": findings(),
         "progress.csv": progress(profile),
@@ -31,10 +38,17 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "twins.csv": across.twin_prices(),
         "beside_benchmark.csv": across.beside_benchmark(),
         "zoo.csv": zoo_victims(),
+        "assumptions.csv": lifecycle.assumptions(registry),
+        "combinations.csv": stages.combinations(studies.load_study("survey", profile, "combinations")),
+        "queries_quick.csv": stages.queries("quick"),
+        "queries_cifar.csv": stages.queries("cifar"),
         **benchmarks(),
     }
     texts = {
         "verdict_lists.txt": across.verdict_lists().encode(),
+        "lifecycle.txt": lifecycle_svg(registry),
+        "stages.txt": lifecycle.stage_words(registry).encode(),
+        "combinations.txt": stages.combination_words(studies.load_study("survey", profile, "combinations")).encode(),
         "networks.csv": read_text(ROOT / "results" / "cifar" / "networks.csv").encode(),
     }
     pictures = {"overview.svg": overview_svg()}  # the README shows the same file
