@@ -25,6 +25,7 @@ if config.get("profile") == "cifar" and processor_facts.is_file() and "amx_bf16"
 
 from bdlib import folders
 from bdlib.experiments import manifest, notebooks
+from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.experiments.victims import VictimConfig, victim_path
 from bdlib.runtime import THREADS
 
@@ -50,9 +51,14 @@ def victim_of(paper, profile):
 @functools.cache
 def victims():
     """The victims of all notebooks at all profiles, by the names of their files."""
-    papers = [(paper, profile) for paper in PAPERS for profile in notebooks.PROFILES]
+    papers = [(paper, profile) for paper in PAPERS if paper not in WITHOUT_VICTIM for profile in notebooks.PROFILES]
     configs = [victim_of(*key) for key in papers if notebooks.profile_file(*key).is_file()]
     return {victim_path(config).stem: config for config in configs}
+
+
+def victim_files(paper, profile):
+    """The file of the victim that a notebook starts from; none where a page has no victim."""
+    return [] if paper in WITHOUT_VICTIM else [str(victim_path(victim_of(paper, profile)))]
 
 
 def victim_options(name):
@@ -114,7 +120,7 @@ for position, group in enumerate(MISSING):
         output:
             paths(group),
         message: f"group {position + 1} of {len(MISSING)}: runs of {', '.join(sorted({run.paper for run in group}))}, "
-                 f"{len(group)} in all, on the victim {group[0].victim}"
+                 f"{len(group)} in all, on the victim {group[0].victim or '(none)'}"
         priority: len(MISSING) - position
         threads: THREADS
         resources:
@@ -155,7 +161,7 @@ rule notebook:
         lambda wildcards: study_files(wildcards.paper),
         "notebooks/{paper}.ipynb",
         "notebooks/params/{profile}/{paper}.yaml",
-        lambda wildcards: str(victim_path(victim_of(wildcards.paper, wildcards.profile))),
+        lambda wildcards: victim_files(wildcards.paper, wildcards.profile),
         lambda wildcards: existing_records(wildcards.profile, "quick", "cifar", "paper"),
         lambda wildcards: reported_of(wildcards.paper),
     output:

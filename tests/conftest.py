@@ -7,6 +7,8 @@ from toy_task import STATISTICS, toy  # says first that bdlib takes one thread
 
 from bdlib.attacks.badnets import BadNets
 from bdlib.attacks.poisoning import poison
+from bdlib.data.images import ImageSet
+from bdlib.defenses.vdc.answerers.oracle import OracleAnswerer
 from bdlib.models import seeded, small_resnet
 from bdlib.training.loop import Schedule, train
 
@@ -36,6 +38,13 @@ def test_set():
 @pytest.fixture(scope="session")
 def poisoned(trigger):
     return poison(toy(1000, seed=0), trigger, target_label=0, poison_rate=0.1, seed=0)
+
+
+@pytest.fixture(scope="session")
+def answerer(poisoned):
+    """Answers every question about the toy task's poisoned set as its true labels have it."""
+    names = ("first", "second", "third", "fourth")
+    return OracleAnswerer(ImageSet(poisoned.data.images, toy(1000, seed=0).labels), names)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from unittest import mock
 import golden_file
 import torch
 from golden_file import Result
-from test_promises import FAST
+from test_promises import CLASSES, FAST
 from torch import Tensor, nn
 from toy_task import STATISTICS, toy  # says first that bdlib takes one thread
 
@@ -36,11 +36,13 @@ from bdlib.attacks.selection import ranking
 from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
 from bdlib.defenses.nwc import unlearn
+from bdlib.defenses.vdc.answerers.oracle import OracleAnswerer
 from bdlib.evaluation import metrics
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.metrics import Scores, evaluate
 from bdlib.experiments import notebooks, victims
 from bdlib.experiments import run as experiments
+from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.experiments.versions import module_of, victim_versions
 from bdlib.experiments.victims import (
     VictimConfig,
@@ -86,7 +88,7 @@ def shares(scores: Scores) -> dict[str, float]:
 def of_record(record: dict[str, Any]) -> Result:
     """Every number of a record: the scores before and after, and what was measured inside."""
     parts = ("before", "after", "measured")
-    numbers = {f"{part}.{name}": value for part in parts for name, value in record[part].items()}
+    numbers = {f"{part}.{name}": value for part in parts for name, value in (record[part] or {}).items()}
     exact = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
     return {"exact": exact, "numbers": numbers, "versions": record["versions"]}
 
@@ -177,7 +179,8 @@ BRANCHES: dict[str, dict[str, Any]] = {
 def defense(key: str, /, **changes: Any) -> Result:
     """The toy task's victim repaired, or a network trained on its poisoned set, as the other tests do."""
     function = DEFENSES[key]
-    there = {"clean": clean(), "make_model": make_model, "poisoned": poisoned().data}
+    there = {"clean": clean(), "make_model": make_model, "poisoned": poisoned().data, "class_names": CLASSES}
+    there["answerer"] = OracleAnswerer(ImageSet(poisoned().data.images, toy(1000, seed=0).labels), CLASSES)
     asked = [p.name for p in inspect.signature(function).parameters.values() if p.kind != p.KEYWORD_ONLY]
     given = [backdoored() if name == "model" else there[name] for name in asked]
     return of_toy(function(*given, **FAST[key] | changes), {"defense": key})
@@ -297,7 +300,7 @@ def records() -> dict[str, Callable[[], Result]]:
     parameters = {paper: notebooks.parameters(paper, "smoke") for paper in papers}
     controlled = [p for p in papers if {"defense", "epochs", "milestone"} <= parameters[p].keys()]
     settings: dict[str, dict[str, Any]] = {paper: {} for paper in papers}
-    settings |= {f"{paper}, clean twin": dict(attack="none") for paper in papers}
+    settings |= {f"{paper}, clean twin": dict(attack="none") for paper in papers if paper not in WITHOUT_VICTIM}
     settings |= {f"{paper}, fine-tuning": dict(defense="fine_tune") for paper in controlled}
     return {name: functools.partial(record, name.split(",")[0], **how) for name, how in settings.items()}
 

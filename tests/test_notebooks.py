@@ -24,6 +24,7 @@ SECTIONS = [
     "13. Provenance",
 ]  # fmt: skip
 OTHER_SECTIONS = {
+    "mp_fair": [name.replace("The victim", "The data") for name in SECTIONS],
     "comparison": [
         "1. Parameters", "2. Set-up", "3. Three baselines", "4. The victim", "5. Run",
         "6. All defences, the same victims", "7. What the order is worth", "8. The price", "9. What each spends",

@@ -9,6 +9,7 @@ import torch
 from bdlib.checks import ParameterError, keywords
 from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
+from bdlib.defenses.vdc.answerers.protocol import Answerer
 from bdlib.evaluation.metrics import evaluate
 from bdlib.types import MakeModel
 
@@ -36,11 +37,13 @@ FAST = {
     "npd": dict(radius=1.5, warm_up_epochs=2, epochs=2, batch_size=32),
     "abl": dict(gamma=0.2, isolation_epochs=1, epochs=2, milestone=1, learning_rate=0.05, batch_size=64,
                 unlearning_epochs=1, augmentation=None),
+    "vdc": dict(epochs=4, learning_rate=0.05, batch_size=64, augmentation=None),
     "staged": dict(epochs=3, learning_rate=0.05, batch_size=64, gamma=0.2, isolation_epochs=1, abl_epochs=2,
                    abl_milestone=1, abl_rate=0.05, unlearning_epochs=1, rho=0.5, repair_epochs=2, repair_rate=0.05,
                    repair_batch_size=32, augmentation=None),
     "ar": dict(alpha=1e-3, layers=("layer2", "head"), epochs=2, learning_rate=0.02, batch_size=32, augmentation=None),
 }  # fmt: skip
+CLASSES = ("first", "second", "third", "fourth")  # of the toy task
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
 
 
@@ -54,8 +57,9 @@ def asked(key):
 
 
 @pytest.fixture
-def given(backdoored, clean, make_model, poisoned):
+def given(backdoored, clean, make_model, poisoned, answerer):
     there = {"model": backdoored, "clean": clean, "make_model": make_model, "poisoned": poisoned.data}
+    there |= {"class_names": CLASSES, "answerer": answerer}
     return lambda key: [there[name] for name in asked(key)]
 
 
@@ -86,9 +90,11 @@ def test_it_keeps_accuracy_on_the_toy_task(key, given, test_set, trigger):
 @pytest.mark.parametrize("key", DEFENSES)
 def test_its_signature_admits_nothing_of_the_attack(key):
     parameters = inspect.signature(DEFENSES[key]).parameters
-    forms = [["model", "clean"], ["make_model", "poisoned"], ["make_model", "poisoned", "clean"]]
+    forms = [["model", "clean"], ["make_model", "poisoned"], ["make_model", "poisoned", "clean"],
+             ["make_model", "poisoned", "class_names", "answerer"]]  # fmt: skip
     assert asked(key) in [*forms, ["model", "make_model", "poisoned", "clean"]]
-    types = {"model": torch.nn.Module, "clean": ImageSet, "make_model": MakeModel, "poisoned": ImageSet}
+    types = {"model": torch.nn.Module, "clean": ImageSet, "make_model": MakeModel, "poisoned": ImageSet,
+             "class_names": tuple[str, ...], "answerer": Answerer}  # fmt: skip
     assert all(parameters[name].annotation == types[name] for name in asked(key))
     known = [name for name in parameters if name not in asked(key) and not name.startswith("defensive_")]
     assert not [name for name in known if any(word in name for word in FORBIDDEN)]

@@ -29,7 +29,7 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
         bdlib run rnp --profile paper --out rnp.json
     """
     from bdlib.evaluation.metrics import PremiseWarning
-    from bdlib.experiments import notebooks
+    from bdlib.experiments import manifest, notebooks
     from bdlib.experiments import run as experiments
     from bdlib.experiments.parameters import overridden
     from bdlib.experiments.places import check_place
@@ -42,7 +42,10 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
     warnings.simplefilter("ignore", PremiseWarning)  # printed below
     record = experiments.run(paper, point)
     path = record.save(out or RUNS / profile / paper / record.name)
-    click.echo(tables.scores({"before": record.before, "after": record.after}).to_string())
+    if record.before and record.after:
+        click.echo(tables.scores({"before": record.before, "after": record.after}).to_string())
+    else:
+        click.echo(manifest.outcome(record))
     for premise in record.premises:
         click.echo(f"Caution: {premise}")
     click.echo(f"Record: {path}")

@@ -1,7 +1,8 @@
 """Every defense, by its key. The same key names its module and test, and for a paper's method its notebook and records.
 
 Post-training defenses take `(model, clean, *, ..., seed)`. In-training defenses take `(make_model, poisoned, *, ...,
-seed)`, with `clean` after `poisoned` if they reserve benign images. One of several stages takes `(model, make_model,
+seed)`, with `clean` after `poisoned` if they reserve benign images. A cleanser of data takes `class_names` and an
+`answerer` there, who looks at images, and trains on what it keeps. One of several stages takes `(model, make_model,
 poisoned, clean, *, ..., seed)`. All return a new model in evaluation mode and never
 change their arguments. No signature has a place for trigger, target label, poison flags or test data.
 
@@ -28,6 +29,7 @@ from bdlib.defenses import (
     rnp,
     sau,
     staged,
+    vdc,
 )
 
 DEFENSES: dict[str, Callable[..., nn.Module]] = {
@@ -45,6 +47,7 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "ft_sam": ft_sam.ft_sam,
     "abl": abl.abl,
     "pdb": pdb.pdb,
+    "vdc": vdc.vdc,
     # several stages, one after the other
     "staged": staged.staged,
 }

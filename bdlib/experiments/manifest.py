@@ -16,6 +16,7 @@ import pandas as pd
 
 from bdlib.experiments import notebooks, records
 from bdlib.experiments import run as experiments
+from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.experiments.victims import VictimConfig, victim_path
 from bdlib.files import FileError, set_aside, write_whole
 from bdlib.folders import RESULTS
@@ -35,7 +36,7 @@ class PlannedRun:
     method: str
     parameters: dict[str, Any]
     path: Path  # of its record
-    victim: str  # the name of the victim's file
+    victim: str  # the name of the victim's file; empty where the page has no victims
 
     @property
     def order(self) -> tuple[bool, int, bool]:
@@ -45,7 +46,7 @@ class PlannedRun:
     @property
     def group(self) -> str:
         """A name for the runs that are made together, in one process: their victim and their order."""
-        return "_".join([self.victim, *(str(int(part)) for part in self.order)])
+        return "_".join([self.victim or self.paper, *(str(int(part)) for part in self.order)])
 
     @property
     def failure(self) -> Path:
@@ -61,7 +62,7 @@ def planned_runs(profile: str, papers: list[str] | None = None) -> list[PlannedR
         for study in notebooks.studies(paper, profile):
             for method, point in notebooks.study(paper, profile, study):
                 if (path := records.path(paper, profile, point)) not in runs:
-                    name = victim(VictimConfig.from_parameters(point))
+                    name = "" if paper in WITHOUT_VICTIM else victim(VictimConfig.from_parameters(point))
                     runs[path] = PlannedRun(paper, study, method, point, path, name)
     return list(runs.values())
 
@@ -111,8 +112,15 @@ def make(run: PlannedRun) -> str | None:
         run.failure.unlink(missing_ok=True)
         raise
     run.failure.unlink(missing_ok=True)
-    print(f"{run.paper} {run.path.stem}: ACC {record.after.clean_accuracy:.1%}, ASR {record.after.asr:.1%}", flush=True)
+    print(f"{run.paper} {run.path.stem}: {outcome(record)}", flush=True)
     return None
+
+
+def outcome(record: records.Record) -> str:
+    """What came out of a run, in a few words: ACC and ASR, or the measures of a run without a victim."""
+    if record.after:
+        return f"ACC {record.after.clean_accuracy:.1%}, ASR {record.after.asr:.1%}"
+    return ", ".join(f"{name} {value:.3g}" for name, value in record.measured.items())
 
 
 def failure_line(run: PlannedRun) -> str | None:
@@ -137,8 +145,9 @@ def table(runs: list[PlannedRun]) -> pd.DataFrame:
     """A row for every planned run; its `state` is `here` or `missing`."""
     present = records.read_present(run.path for run in runs)
     rows = [
-        [run.paper, run.study, run.method, run.parameters["dataset"], run.parameters["attack"], run.parameters["seed"],
-         run.path.stem, run.victim, "here" if run.path in present else "missing"]
+        [run.paper, run.study, run.method, run.parameters.get("dataset"), run.parameters.get("attack"),
+         run.parameters["seed"],
+         run.path.stem, run.victim or None, "here" if run.path in present else "missing"]
         for run in runs
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)

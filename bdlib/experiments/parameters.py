@@ -27,9 +27,11 @@ from bdlib.checks import (
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
+from bdlib.experiments.answerers import check_answerer
 from bdlib.experiments.config import VictimConfig, added_settings
 from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
+from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.mechanisms import MECHANISMS
 from bdlib.runtime import AddedAt
 
@@ -99,13 +101,22 @@ def validated(paper: str, parameters: dict[str, Any]) -> dict[str, Any]:
     require_plain(parameters)
     for function in functions:
         settings(function, parameters)
-    VictimConfig.from_parameters(parameters)
-    check_layers(parameters)
-    if defense := DEFENSES.get(parameters.get("defense", paper)):
-        check_defense(defense, settings(defense, parameters), parameters)
+    if paper in WITHOUT_VICTIM:
+        WITHOUT_VICTIM[paper].from_parameters(parameters)
+    else:
+        _check_victim(paper, parameters)
     if record := parameters.get("record"):
         check_place("record", Path(record))
     return parameters
+
+
+def _check_victim(paper: str, parameters: dict[str, Any]) -> None:
+    """Raise ParameterError unless the victim, its network and the defense of a run fit each other."""
+    VictimConfig.from_parameters(parameters)
+    check_layers(parameters)
+    check_answerer(parameters)
+    if defense := DEFENSES.get(parameters.get("defense", paper)):
+        check_defense(defense, settings(defense, parameters), parameters)
 
 
 def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +151,13 @@ def settings(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dic
 
 
 def ranges_of(paper: str) -> list[Mapping[str, Range]]:
-    """The ranges of what a page may have as parameters: its victim's, its run's, its functions', its defenses."""
+    """The ranges of what a page may have as parameters: its victim's, its run's, its functions', its defenses.
+
+    A page without a victim has the settings of its own experiment instead, and where the record goes.
+    """
+    if config := WITHOUT_VICTIM.get(paper):
+        run = field_ranges(RunConfig)
+        return [field_ranges(config), {name: run[name] for name in WITHOUT_EFFECT}]  # type: ignore[arg-type]
     own = [field_ranges(VictimConfig), field_ranges(RunConfig), *map(keywords, functions_of(paper))]
     return [*own, {"defense": _one_of("none", *defenses_of(paper))}]
 

@@ -57,8 +57,8 @@ class _Passes(_Part, frozen=True):
 class _Content(_Part, frozen=True):
     paper: Text
     parameters: dict[str, Scalar | list[Scalar]]
-    before: _Scores
-    after: _Scores
+    before: _Scores | None  # None where a run has no victim
+    after: _Scores | None
     reported: _Reported | None
     premises: list[Text]
     runtime: _Runtime

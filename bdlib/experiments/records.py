@@ -15,6 +15,7 @@ from bdlib.evaluation.metrics import Scores, defense_effectiveness
 from bdlib.experiments.parameters import added_later, decisive
 from bdlib.experiments.places import write_or_rescue
 from bdlib.experiments.record_file import RecordError, read_content, write_content
+from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.experiments.reported import answers, reported
 from bdlib.experiments.versions import defense_of, versions
 from bdlib.files import FileError, read_text
@@ -33,8 +34,8 @@ class Record:
 
     paper: str
     parameters: dict[str, Any]  # those of the notebook that decide numbers
-    before: Scores  # the victim
-    after: Scores  # the victim, defended
+    before: Scores | None  # the victim; None where a run has none, and all its numbers are in `measured`
+    after: Scores | None  # the victim, defended
     reported: dict[str, Any] | None  # the published row that this run answers; None where there is none
     premises: list[str] = field(default_factory=list)  # what is wrong with the comparison, if anything
     runtime: dict[str, Any] = field(default_factory=dict)  # commit, device, libraries, seconds, peak memory
@@ -70,7 +71,9 @@ def file_name(paper: str, parameters: dict[str, Any], versions: dict[str, int]) 
     added = added_later(paper)
     named = {name: value for name, value in parameters.items() if name not in added or value != added[name]}
     shaped_by = digest(json.loads(json.dumps([named, versions], sort_keys=True), parse_int=float))
-    return f"{parameters['attack']}-{defense_of(paper, parameters)}-seed{parameters['seed']}-{shaped_by}.json"
+    about = (WITHOUT_VICTIM[paper].record_name(parameters) if paper in WITHOUT_VICTIM
+             else f"{parameters['attack']}-{defense_of(paper, parameters)}")  # fmt: skip
+    return f"{about}-seed{parameters['seed']}-{shaped_by}.json"
 
 
 def path(paper: str, profile: str, parameters: dict[str, Any]) -> Path:
@@ -104,7 +107,8 @@ def read(path: Path | str) -> Record:
 def parse(text: str) -> Record:
     """The record in a text that `Record.text` gave, whatever the name of its file. Raises RecordError."""
     raw = read_content(text)
-    return Record(**{**raw, "before": Scores(**raw["before"]), "after": Scores(**raw["after"])})
+    scores = {when: Scores(**raw[when]) if raw[when] else None for when in ("before", "after")}
+    return Record(**{**raw, **scores})
 
 
 def read_present(paths: Iterable[Path]) -> dict[Path, Record]:
@@ -152,14 +156,22 @@ def table(records: list[Record]) -> pd.DataFrame:
     """
     rows = []
     for record in records:
-        scores = {f"{name}_before": value for name, value in asdict(record.before).items()}
-        scores |= {f"{name}_after": value for name, value in asdict(record.after).items()}
-        scores["der"] = defense_effectiveness(record.before, record.after)
+        scores = _scores(record)
         settings = {name: cell(value) for name, value in (added_later(record.paper) | record.parameters).items()}
         passes = {name: record.passes.get(name.removesuffix("_passes"), math.nan) for name in PASSES}
         runtime = {name: record.runtime.get(name) for name in ("seconds", "commit")}
         rows.append({"paper": record.paper} | settings | scores | record.measured | passes | runtime)
     return pd.DataFrame(rows)
+
+
+def _scores(record: Record) -> dict[str, float]:
+    """The scores before and after, and DER; nan for all where a run has no victim."""
+    names = [field.name for field in fields(Scores)]
+    before, after = (asdict(scores) if scores else dict.fromkeys(names, math.nan)
+                     for scores in (record.before, record.after))  # fmt: skip
+    scores = {f"{name}_before": before[name] for name in names} | {f"{name}_after": after[name] for name in names}
+    der = defense_effectiveness(record.before, record.after) if record.before and record.after else math.nan
+    return scores | {"der": der}
 
 
 def cell(value: Any) -> Any:

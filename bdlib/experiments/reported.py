@@ -43,6 +43,11 @@ class ReportedRow(BaseModel, frozen=True, extra="forbid"):
     source: Text
     source_url: Annotated[str, Field(pattern=r"^https://\S+$")]
     note: str
+    tpr_percent: Percent = None  # of a detector, where the file has these two columns
+    fpr_percent: Percent = None
+
+
+DETECTION = ("tpr_percent", "fpr_percent")  # columns that only files with detectors have, the last ones
 
 
 def reported_file(paper: str) -> Path:
@@ -66,7 +71,9 @@ def reported(paper: str) -> pd.DataFrame:
 def _check_rows(path: Path, text: str) -> None:
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        if rows.fieldnames != (expected := [*ReportedRow.model_fields]):
+        columns = [*ReportedRow.model_fields]
+        expected = columns if "tpr_percent" in (rows.fieldnames or ()) else columns[: -len(DETECTION)]
+        if rows.fieldnames != expected:
             raise FileError(f"{path}, line 1: the columns must be {', '.join(expected)}")
         for row in rows:
             if None in row or None in row.values():

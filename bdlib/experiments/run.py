@@ -13,14 +13,17 @@ import torch
 from torch import nn
 
 from bdlib.attacks.poisoning import Poisoned
+from bdlib.data.datasets import CLASS_NAMES
 from bdlib.data.images import ImageSet, split
 from bdlib.data.passes import Passes, count_passes
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation.metrics import Scores, broken_premises
 from bdlib.experiments import records
+from bdlib.experiments.answerers import answerer_of
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.parameters import decisive, settings, validated
 from bdlib.experiments.records import Record
+from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.experiments.sources import fact_of
 from bdlib.experiments.versions import defense_of, is_measured, versions
 from bdlib.experiments.victims import (
@@ -40,11 +43,14 @@ from bdlib.types import EventLog, OnEvent, ignore
 def run(paper: str, parameters: dict[str, Any]) -> Record:
     """Attack, defend and score once. `parameters` are those of the paper's notebook, all of them.
 
-    The defense is the paper's own, or the one that a parameter `defense` names. Raises ParameterError, before any
+    The defense is the paper's own, or the one that a parameter `defense` names. A page without a victim
+    (`bdlib.experiments.regression`) runs its own experiment. Raises ParameterError, before any
     compute, for parameters that the notebook would refuse.
 
     >>> run("nad", notebooks.parameters("nad", "quick") | {"attack": "blended"}).after.asr
     """
+    if paper in WITHOUT_VICTIM:
+        return _measured(paper, validated(paper, parameters))
     config = VictimConfig.from_parameters(validated(paper, parameters))
     test, backdoored, events = load_data(config)[1], trained_victim(config), EventLog()
     if torch.cuda.is_available():
@@ -59,6 +65,15 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
     clean = reserved(config, parameters)[0]
     measured = mechanism(paper, parameters, backdoored, defended, clean, test, events) | events.get("chosen", {})
     return recorded(paper, parameters, before, after, seconds, measured, events.get("passes"))
+
+
+def _measured(paper: str, parameters: dict[str, Any]) -> Record:
+    """The record of a run of a page without a victim: all its numbers are measures."""
+    start = time.perf_counter()
+    measured = WITHOUT_VICTIM[paper].from_parameters(parameters).measure()
+    facts: dict[str, Any] = runtime_facts() | {"seconds": round(time.perf_counter() - start, 2)}
+    parameters = decisive(parameters)
+    return Record(paper, parameters, None, None, None, [], facts, measured, versions(paper, parameters))
 
 
 def defend(paper: str, parameters: dict[str, Any], model: nn.Module, on_event: OnEvent = ignore) -> nn.Module:
@@ -99,6 +114,8 @@ def positional(
         "poisoned": lambda: truth().data,
         "train": lambda: load_data(config)[0],
         "selected": lambda: load_selection(config),
+        "class_names": lambda: CLASS_NAMES[config.dataset],
+        "answerer": lambda: answerer_of(parameters, load_data(config)[0], truth().data),
     }
     return [made[name] if name in made else makers[name]() for name in asked]
 

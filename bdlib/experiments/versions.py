@@ -1,5 +1,6 @@
 """The versions of the code that decide a run's numbers: the NUMBERS_VERSION of every module that takes part in it."""
 
+from inspect import signature
 from typing import Any
 
 from bdlib.defenses import DEFENSES
@@ -7,6 +8,7 @@ from bdlib.evaluation import metrics
 from bdlib.experiments import keys, pages
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.keys import module_of
+from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.mechanisms import MECHANISMS
 
 
@@ -15,6 +17,8 @@ def versions(paper: str, parameters: dict[str, Any]) -> dict[str, int]:
 
     >>> versions("nad", notebooks.parameters("nad", "quick"))["defense"]
     """
+    if paper in WITHOUT_VICTIM:
+        return WITHOUT_VICTIM[paper].versions()
     numbers = victim_versions(VictimConfig.from_parameters(parameters)) | {"metrics": metrics.NUMBERS_VERSION}
     if (defense := defense_of(paper, parameters)) != "none":
         numbers["defense"] = module_of(DEFENSES[defense]).NUMBERS_VERSION
@@ -37,9 +41,11 @@ def defense_of(paper: str, parameters: dict[str, Any]) -> str:
 def is_measured(paper: str, parameters: dict[str, Any]) -> bool:
     """Whether a run measures the paper's mechanism: it has one, and its own defense ran.
 
-    That is the one of the paper's key, or else the one that its notebook names: none where it repairs nothing.
+    That is the one of the paper's key, or else the one that its notebook names: none where it repairs nothing. A
+    measure that looks at data and at no model needs no defense to have run.
     """
     if paper not in MECHANISMS:
         return False
     own = paper if paper in DEFENSES else pages.defaults(pages.notebook(paper))["defense"]
-    return defense_of(paper, parameters) == own
+    looks_at_data = not {"model", "defended"} & {*signature(MECHANISMS[paper]).parameters}
+    return defense_of(paper, parameters) in ({own, "none"} if looks_at_data else {own})

@@ -8,7 +8,7 @@ see the trigger and the test data, so no defense may import them. Keywords are t
 
 from collections.abc import Callable
 
-from bdlib.mechanisms import abl, ar, attacks, ft_sam, lps, npd, nwc, pdb, rnp, sau, strip, survey
+from bdlib.mechanisms import abl, ar, attacks, ft_sam, lps, npd, nwc, pdb, rnp, sau, strip, survey, vdc
 
 MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "rnp": rnp.rnp,
@@ -20,6 +20,7 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "pdb": pdb.pdb,
     "lps": lps.lps,
     "abl": abl.abl,
+    "vdc": vdc.vdc,
     "strip": strip.strip,
     "survey": survey.survey,  # of the combination of stages
     "attacks": attacks.attacks,  # of no defence: what the page about attacks measures

@@ -141,7 +141,7 @@ def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
             committed += records.load(paper, profile)  # raises for one that its name does not fit
         table = pd.read_csv(path)
         assert len(table) == len(committed)
-        assert sorted(table["asr_after"]) == pytest.approx(sorted(r.after.asr for r in committed))
+        assert sorted(table["asr_after"].dropna()) == pytest.approx(sorted(r.after.asr for r in committed if r.after))
 
 
 def test_the_records_of_a_profile_are_made_by_one_number_of_threads():

@@ -1,0 +1,119 @@
+"""One request to an OpenAI-compatible chat endpoint, tried again where that may help."""
+
+import http.client
+import json
+import os
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from email.message import Message
+from typing import Any
+
+from bdlib.checks import ParameterError
+from bdlib.defenses.vdc.answerers.protocol import AnswererError
+from bdlib.words import shown
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+MAX_TOKENS = 64  # of an answer
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would take the key and the image elsewhere."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+class _TryAgain(Exception):
+    """The request failed in a way that may pass; with the seconds that the server asks to wait, if it does."""
+
+    def __init__(self, reason: str, seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class Chat:
+    """The endpoint `url`/chat/completions and the model `model`. The key is in the environment variable `key_variable`.
+
+    Raises ParameterError for an address that is none, and for one that would send the key unencrypted elsewhere.
+    """
+
+    def __init__(self, url: str, model: str, key_variable: str, *, timeout: float, retries: int, longest_wait: float):
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ParameterError(f"url={shown(url)}: must be an address such as http://localhost:8000/v1")
+        if os.environ.get(key_variable) and parts.scheme == "http" and parts.hostname not in LOCAL:
+            raise ParameterError(f"url={shown(url)}: must begin with https, because {key_variable} is set")
+        self.url, self.model, self.key_variable = url.rstrip("/"), model, key_variable
+        self.timeout, self.retries, self.longest_wait = timeout, retries, longest_wait
+        self.opener = urllib.request.build_opener(_NoRedirect)
+
+    def complete(self, content: list[dict[str, Any]], stopped: threading.Event | None = None) -> str:
+        """The answer to one message of the user at temperature 0. Raises AnswererError, in one line, without the key.
+
+        Time-outs, 429 (after the seconds that it names), 5xx and malformed answers are tried again. `stopped` ends
+        the waiting.
+        """
+        stopped, wait = stopped or threading.Event(), 0.5
+        for attempt in range(self.retries + 1):
+            try:
+                return self._once(content)
+            except _TryAgain as error:
+                if attempt == self.retries:
+                    tries = f"{attempt + 1} tries" if attempt else "one try"
+                    raise AnswererError(f"{self.url}: {error}, after {tries}; answers so far are kept") from None
+                if stopped.wait(min(error.seconds if error.seconds is not None else wait, self.longest_wait)):
+                    raise AnswererError(f"{self.url}: stopped, because another request failed") from None
+                wait *= 2
+        raise AssertionError("unreachable")
+
+    def _once(self, content: list[dict[str, Any]]) -> str:
+        asked = {"model": self.model, "messages": [{"role": "user", "content": content}], "temperature": 0,
+                 "max_tokens": MAX_TOKENS}  # fmt: skip
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(self.key_variable):
+            headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(f"{self.url}/chat/completions", json.dumps(asked).encode(), headers)
+        try:
+            with self.opener.open(request, timeout=self.timeout) as reply:
+                return _text_in(reply.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                self._refuse(error.code, error.headers)
+            raise
+        except TimeoutError:
+            raise _TryAgain(f"no answer within {self.timeout:g} seconds") from None
+        except urllib.error.URLError as error:
+            reason = "no answer in time" if isinstance(error.reason, TimeoutError) else f"not reached ({error.reason})"
+            raise _TryAgain(reason) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise _TryAgain(f"the connection broke ({type(error).__name__})") from None
+
+    def _refuse(self, code: int, headers: Message) -> None:
+        """Raise what an HTTP error means: try again, or AnswererError at once."""
+        if code == 429 or code >= 500:
+            raise _TryAgain(f"HTTP {code}", _seconds(headers.get("Retry-After")))
+        if code in (401, 403):
+            state = "refused" if os.environ.get(self.key_variable) else "missing: it is read from there"
+            raise AnswererError(f"{self.url}: HTTP {code}: the key in {self.key_variable} is {state}") from None
+        raise AnswererError(f"{self.url}: HTTP {code} for the model {shown(self.model)}") from None
+
+
+def _text_in(reply: bytes) -> str:
+    """The answer in a reply's body."""
+    try:
+        text = json.loads(reply)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        text = None
+    if not isinstance(text, str) or not text.strip():
+        raise _TryAgain("a malformed answer")
+    return text
+
+
+def _seconds(text: str | None) -> float | None:
+    """What a header Retry-After says, where it says seconds."""
+    try:
+        return max(0.0, float(text)) if text else None
+    except ValueError:
+        return None

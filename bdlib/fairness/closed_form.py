@@ -1,0 +1,89 @@
+"""The closed forms of ridge regression under B f = 0, or with the penalty eta |B f|^2; f = K w are the predictions.
+
+K is the kernel matrix (n, n), y the centered target (n,), B the operator of `bdlib.fairness.parity` (m, n), alpha the
+ridge. `eta` None means that B f = 0 holds exactly.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import linalg
+
+from bdlib.fairness.parity import Array
+
+RANK = 1e-10  # eigenvalues below this share of the largest count as zero
+LEAST_RIDGE = 1e-7  # of the trace of K; below it a Cholesky factor of K + alpha I loses the parity
+ROUNDING = 10 * np.finfo(float).eps
+
+
+def one_solve_weights(kernel: Array, y: Array, operator: Array, *, alpha: float, eta: float | None = None) -> Array:
+    """w (n,) by one Cholesky factor: R = (K + alpha I)^-1, mu = (B K R B')^+ B K R y, w = R (y - B' mu).
+
+    With a penalty, mu = (B K R B' + I / eta)^-1 B K R y, which is the solution w of (K + alpha I + eta B'B K) w = y.
+    Without a ridge, or with hardly any, K + alpha I cannot be inverted well; then w is the same solution in the span of
+    K's eigenvectors, which takes about ten times as long.
+
+    Example: ``one_solve_weights(K, y - y.mean(), parity_operator(codes), alpha=1.0)``
+    """
+    if alpha < LEAST_RIDGE * np.trace(kernel):
+        values, vectors = linalg.eigh(kernel)
+        kept = values > (len(y) * ROUNDING if alpha else RANK) * values.max(initial=0.0)
+        roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
+        return np.asarray(vectors / roots @ primal_weights(vectors * roots, y, operator, alpha=alpha, eta=eta))
+    ridged = kernel.copy()
+    ridged[np.diag_indices(len(y))] += alpha
+    factor = linalg.cho_factor(ridged, overwrite_a=True)
+    return constrained(lambda right: linalg.cho_solve(factor, right), operator, kernel, y, operator.T, eta)
+
+
+def primal_weights(
+    features: Array, y: Array, operator: Array, *, alpha: float = 0.0, eta: float | None = None
+) -> Array:
+    """v (r,) for predictions Z v with features Z (n, r), such as Nystroem's: the same problem in r unknowns.
+
+    Example: ``primal_weights(Z, y - y.mean(), parity_operator(codes), alpha=1.0)``
+    """
+    system = features.T @ features
+    system[np.diag_indices(len(system))] += alpha or RANK * 1e-4 * np.trace(system) / max(len(system), 1)
+    factor = linalg.cho_factor(system)
+    columns = (operator @ features).T
+    return constrained(lambda right: linalg.cho_solve(factor, right), operator, features, features.T @ y, columns, eta)
+
+
+def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float) -> Array:
+    """w (n,) as the released code finds it: P projects on the null space of B K, w = P (P (KK + alpha K) P)^+ P K y.
+
+    It solves the least-squares problem that has these normal equations, as they square its condition number, by several
+    decompositions of n by n matrices. B is ours: the released code's adds 1 where 1 / n_j belongs, and so forces every
+    group's mean to zero.
+
+    Example: ``null_space_weights(K, y - y.mean(), parity_operator(codes), alpha=1.0)``
+    """
+    _, values, rows = linalg.svd(operator @ kernel)
+    least = max(RANK * values.max(initial=0.0), ROUNDING * linalg.norm(operator) * linalg.norm(kernel))
+    null = rows[int((values > least).sum()) :].T
+    powers, vectors = linalg.eigh(kernel)
+    cutoff = len(y) * np.finfo(float).eps * powers.max(initial=0.0)
+    powers[powers < cutoff] = 0.0  # rounding, which the root would enlarge
+    root = np.sqrt(alpha * powers)[:, None] * vectors.T  # root' root = alpha K
+    left, values, right = linalg.svd(np.vstack([kernel @ null, root @ null]), full_matrices=False)
+    kept = values > 2 * cutoff  # the others are such rounding
+    return np.asarray(null @ (right[kept].T @ (left[: len(y), kept].T @ y / values[kept])))
+
+
+def constrained(
+    solve: Callable[[Array], Array], operator: Array, matrix: Array, right: Array, columns: Array, eta: float | None
+) -> Array:
+    """S^-1 (right - columns mu) with the multipliers mu that make B M of it zero, or small as eta says.
+
+    Where B M is rounding, because no function of the space tells the groups apart, there is nothing to make equal.
+    """
+    free, moved, means = solve(right), solve(columns), operator @ matrix
+    inner, violation = means @ moved, means @ free
+    inner = (inner + inner.T) / 2
+    if eta is None:
+        rounding = ROUNDING * linalg.norm(operator) * linalg.norm(matrix) * linalg.norm(moved)
+        multipliers = linalg.pinvh(inner, atol=rounding, rtol=RANK) @ violation
+    else:
+        multipliers = eta * linalg.solve(np.eye(len(inner)) + eta * inner, violation)
+    return np.asarray(free - moved @ multipliers)

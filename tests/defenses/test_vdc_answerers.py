@@ -1,0 +1,238 @@
+"""VDC's answerers behind an endpoint, against a local stub server with faults, and in a local folder."""
+
+import base64
+import io
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from PIL import Image
+from vdc_tiny_model import save_tiny_model
+
+from bdlib.checks import ParameterError
+from bdlib.defenses.vdc.answerers.http import HttpAnswerer, data_uri
+from bdlib.defenses.vdc.answerers.protocol import Answerer, AnswererError
+from bdlib.defenses.vdc.answerers.store import Store, StoreError
+from bdlib.defenses.vdc.answerers.transformers import TransformersAnswerer
+
+IMAGES = torch.arange(4 * 3 * 8 * 8).reshape(4, 3, 8, 8).to(torch.uint8)
+KEY = "sk-a-secret"
+
+
+class Stub(ThreadingHTTPServer):
+    """Answers every request with the text of its question; `faults` are what it does first: one entry for a request."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.faults, self.requests, self.keys, self.running, self.most = [], [], [], 0, 0
+        self.lock, self.delay = threading.Lock(), 0.0
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, request, client_address):
+        """A client that went away after its time-out is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        server = self.server
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with server.lock:
+            server.requests.append((self.path, asked))
+            server.keys.append(self.headers.get("Authorization"))
+            fault = server.faults.pop(0) if server.faults else None
+            server.running += 1
+            server.most = max(server.most, server.running)
+        time.sleep(server.delay)
+        if fault == "slow":
+            time.sleep(1.0)
+        with server.lock:
+            server.running -= 1
+        if isinstance(fault, tuple):
+            self.reply(fault[0], b"{}", fault[1])
+        elif fault in ("malformed", "empty", "null"):
+            content = {"empty": {"choices": []}, "null": {"choices": [{"message": {"content": None}}]}}.get(fault)
+            self.reply(200, json.dumps(content).encode() if content else b"<html>")
+        else:
+            text = f"about {asked['messages'][0]['content'][-1]['text']}"
+            self.reply(200, json.dumps({"choices": [{"message": {"content": text}}]}).encode())
+
+    def reply(self, code, body, headers=None):
+        self.send_response(code)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with Stub() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def answerer(stub, tmp_path):
+    def make(**options):
+        usual = {"cache": tmp_path, "progress": False, "timeout": 0.4, "longest_wait": 0.01, "retries": 2}
+        return HttpAnswerer(stub.url, "m", **usual | options)
+
+    return make
+
+
+QUESTIONS = [["a", "b"], ["a"], [], ["c"]]
+ANSWERS = [["about a", "about b"], ["about a"], [], ["about c"]]
+
+
+def test_one_request_for_each_image_and_question_at_temperature_0(answerer, stub):
+    client = answerer()
+    assert isinstance(client, Answerer) and client.answer(IMAGES, QUESTIONS) == ANSWERS
+    assert len(stub.requests) == 4 and {path for path, _ in stub.requests} == {"/v1/chat/completions"}
+    for _, asked in stub.requests:
+        assert asked["temperature"] == 0 and asked["model"] == "m"
+        picture = asked["messages"][0]["content"][0]["image_url"]["url"]
+        assert picture.startswith("data:image/png;base64,")
+    assert stub.keys == [None] * 4
+
+
+def test_answers_are_kept_by_image_question_and_model(answerer, stub):
+    answerer().answer(IMAGES, QUESTIONS)
+    assert answerer().answer(IMAGES, QUESTIONS) == ANSWERS and len(stub.requests) == 4
+    answerer().answer(IMAGES, [["a", "b"], ["a", "new"], [], ["c"]])
+    assert len(stub.requests) == 5
+    HttpAnswerer(stub.url, "other", cache=answerer().store.path.parent, progress=False).answer(IMAGES[:1], [["a"]])
+    assert len(stub.requests) == 6
+
+
+@pytest.mark.parametrize("fault", ["slow", "malformed", "empty", "null", (500, {}), (429, {"Retry-After": "0"})])
+def test_a_fault_that_passes_is_tried_again(answerer, stub, fault):
+    stub.faults = [fault]
+    assert answerer().answer(IMAGES, QUESTIONS) == ANSWERS and len(stub.requests) == 5
+
+
+def test_it_waits_as_long_as_the_server_asks(answerer, stub):
+    stub.faults = [(429, {"Retry-After": "0.3"})]
+    start = time.perf_counter()
+    answerer(longest_wait=5.0).answer(IMAGES[:1], [["a"]])
+    assert time.perf_counter() - start >= 0.3
+    stub.faults = [(429, {"Retry-After": "3600"})]
+    start = time.perf_counter()
+    answerer(longest_wait=0.05).answer(IMAGES[:1], [["other"]])
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(("fault", "words"), [
+    ("slow", "no answer within 0.4 seconds, after 3 tries"), ("malformed", "a malformed answer, after 3 tries"),
+    ((429, {}), "HTTP 429, after 3 tries"), ((404, {}), "HTTP 404 for the model 'm'"),
+    ((401, {}), "HTTP 401: the key in OPENAI_API_KEY is missing"),
+    ((302, {"Location": "http://127.0.0.1:9/"}), "HTTP 302 for the model 'm'"),
+])  # fmt: skip
+def test_a_fault_that_stays_is_one_line_and_answers_so_far_are_kept(answerer, stub, fault, words):
+    answerer(concurrency=1).answer(IMAGES[:1], [["a"]])
+    stub.faults = [fault] * 3
+    with pytest.raises(AnswererError, match=rf"\A{stub.url}: {words}[^\n]*\Z"):
+        answerer(concurrency=1).answer(IMAGES, QUESTIONS)
+    stub.faults.clear()
+    before = len(stub.requests)
+    assert answerer().answer(IMAGES, QUESTIONS) == ANSWERS
+    assert len(stub.requests) - before <= 3
+
+
+def test_what_had_come_before_an_error_is_not_asked_again(answerer, stub):
+    many = [[str(n) for n in range(10)]]
+    stub.faults = [None] * 5 + [(400, {})]
+    with pytest.raises(AnswererError):
+        answerer(concurrency=1).answer(IMAGES[:1], many)
+    stub.faults.clear()
+    assert answerer().estimate(IMAGES[:1], many).cached >= 5
+    assert answerer().answer(IMAGES[:1], many) == [[f"about {n}" for n in range(10)]]
+
+
+def test_a_refused_key_is_named_by_its_variable_and_not_shown(answerer, stub, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    stub.faults = [(401, {})]
+    with pytest.raises(AnswererError, match="the key in OPENAI_API_KEY is refused") as raised:
+        answerer().answer(IMAGES[:1], [["a"]])
+    assert stub.keys == [f"Bearer {KEY}"] and KEY not in str(raised.value)
+    assert KEY not in repr(vars(answerer())) + repr(vars(answerer().chat))
+    assert KEY.encode() not in b"".join(p.read_bytes() for p in answerer().store.path.parent.glob("*"))
+    with pytest.raises(ParameterError, match="must begin with https"):
+        HttpAnswerer("http://example.org/v1", "m")
+
+
+def test_requests_run_side_by_side_but_no_more_than_are_allowed(answerer, stub):
+    stub.delay = 0.05
+    answerer(concurrency=3).answer(IMAGES, [[f"{n}-{k}" for k in range(4)] for n in range(4)])
+    assert 2 <= stub.most <= 3 and len(stub.requests) == 16
+
+
+def test_the_price_is_known_before_the_first_request(answerer, stub):
+    client = answerer(input_price=2.0, output_price=10.0, image_tokens=100, budget=0.0001)
+    estimate = client.estimate(IMAGES, QUESTIONS)
+    assert (estimate.requests, estimate.cached) == (4, 0)
+    assert estimate.dollars == pytest.approx((4 * 100 + 4 * 0.25) * 2e-6 + 4 * 10 * 10e-6)
+    with pytest.raises(ParameterError, match=r"budget=0.0001: must be at least the estimate: 4 requests"):
+        client.answer(IMAGES, QUESTIONS)
+    assert not stub.requests
+
+
+def test_a_text_can_be_asked_too(answerer, stub):
+    assert answerer().ask("hello") == "about hello" and answerer().ask("hello") == "about hello"
+    assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"url": "localhost:8000"}, "url='localhost:8000': must be an address"), ({"model": 3}, "model=3: must be text"),
+    ({"concurrency": 0}, "concurrency=0: must be"), ({"timeout": 0.0}, "timeout=0.0: must be"),
+    ({"budget": -1.0}, "budget=-1.0: must be"), ({"retries": -1}, "retries=-1: must be"),
+])  # fmt: skip
+def test_bad_arguments_are_one_line(change, words):
+    with pytest.raises(ParameterError, match=rf"\A{words}[^\n]*\Z"):
+        HttpAnswerer(**{"url": "http://localhost:1/v1", "model": "m"} | change)
+
+
+def test_small_images_are_enlarged_and_gray_ones_stay_gray():
+    for image, mode in ((IMAGES[0], "RGB"), (IMAGES[0, :1], "L")):
+        picture = Image.open(io.BytesIO(base64.b64decode(data_uri(image).partition(",")[2])))
+        assert picture.size == (224, 224) and picture.mode == mode
+
+
+def test_a_damaged_store_is_one_line(tmp_path):
+    path = tmp_path / "answers.sqlite"
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(StoreError, match=r"\A[^\n]*answers.sqlite: [^\n]*\Z"):
+        Store(path).read([b"a"])
+
+
+# A model in a local folder
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_in_a_local_folder_answers_and_repeats_itself(tmp_path):
+    folder = save_tiny_model(tmp_path / "tiny")
+    client = TransformersAnswerer(folder, batch_size=2, longest=4)
+    questions = [["what is in this picture", "is there a cat"], [], ["is there a dog"], ["yes"]]
+    answers = client.answer(IMAGES, questions)
+    assert [len(its) for its in answers] == [2, 0, 1, 1] and all(isinstance(t, str) for its in answers for t in its)
+    assert client.answer(IMAGES, questions) == answers
+    assert TransformersAnswerer(folder, batch_size=1, longest=4).answer(IMAGES, questions) == answers
+    assert isinstance(client, Answerer) and client.name == "tiny"
+
+
+def test_a_folder_without_a_model_is_one_line(tmp_path):
+    with pytest.raises(ParameterError, match=r"\Afolder='[^\n]*must be a folder with a model[^\n]*\Z"):
+        TransformersAnswerer(tmp_path)
+    with pytest.raises(ParameterError, match="folder='elsewhere': must be"):
+        TransformersAnswerer("elsewhere")
