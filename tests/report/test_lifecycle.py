@@ -7,6 +7,7 @@ from test_promises import FAST
 
 from bdlib.defenses import DEFENSES
 from bdlib.defenses.detectors import DETECTORS
+from bdlib.defenses.vdc.method import cross_examine
 from bdlib.experiments import notebooks
 from bdlib.files import FileError
 from bdlib.folders import ROOT
@@ -23,7 +24,7 @@ from bdlib.report.lifecycle_picture import lifecycle_svg, words
 from bdlib.training.filter_masks import batch_norms
 
 REGISTRY = load_registry()
-FUNCTIONS = DEFENSES | DETECTORS
+FUNCTIONS = DEFENSES | DETECTORS | {"vdc": cross_examine}  # the cleansing itself; `vdc` trains on what it leaves
 COMBINATIONS = {"staged"}  # of methods that have their own places
 HREF = "{http://www.w3.org/2000/svg}a"
 
