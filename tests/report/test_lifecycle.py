@@ -1,12 +1,15 @@
 """The map: every method has one place, the place follows from what it is given, and the picture leads to its page."""
 
+from inspect import signature
 from xml.etree import ElementTree as ET
 
 import pytest
 from test_promises import FAST
 
+from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
 from bdlib.defenses.detectors import DETECTORS
+from bdlib.defenses.vdc.method import cross_examine
 from bdlib.experiments import notebooks
 from bdlib.files import FileError
 from bdlib.folders import ROOT
@@ -24,7 +27,7 @@ from bdlib.training.filter_masks import batch_norms
 
 REGISTRY = load_registry()
 FUNCTIONS = DEFENSES | DETECTORS
-COMBINATIONS = {"staged"}  # of methods that have their own places
+COMBINATIONS = {"staged", "vdc"}  # of methods that have their own places; of a cleansing and the training after it
 HREF = "{http://www.w3.org/2000/svg}a"
 
 
@@ -40,6 +43,12 @@ def test_what_is_declared_is_what_the_function_is_given(key):
     method = REGISTRY.methods[key]
     assert taken_by(FUNCTIONS[key], method.looks_with) == set(method.takes)
     assert stage_of(method.takes) == method.stage
+
+
+def test_the_cleansing_of_vdc_is_given_the_images_and_no_network():
+    asked = signature(cross_examine).parameters
+    assert asked["data"].annotation is ImageSet and not {"model", "make_model", "clean", "queries"} & asked.keys()
+    assert stage_of(REGISTRY.methods["vdc"].takes) == "pre-training"
 
 
 def test_the_rule_knows_every_stage_that_a_defense_of_images_can_have():
