@@ -3,6 +3,7 @@ import inspect
 import json
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.records import Record, RecordError
 from bdlib.files import write_whole
 from bdlib.folders import RESULTS
+from bdlib.report import comparison
 
 BEFORE, AFTER = Scores(0.9, 1.0, 0.0, 0.9), Scores(0.88, 0.05, 0.8, 0.87)
 
@@ -144,14 +146,16 @@ def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
         assert sorted(table["asr_after"].dropna()) == pytest.approx(sorted(r.after.asr for r in committed if r.after))
 
 
-def test_the_records_of_a_profile_are_made_by_one_number_of_threads():
+def test_records_that_share_a_table_are_made_by_one_number_of_threads():
     """Another number gives other victims; tables refuse methods that were not run on the same ones."""
-    for profile in ("quick", "cifar"):
-        found = [json.loads(path.read_text()) for path in (RESULTS / profile).glob("*/*.json")]
+    joined = {*comparison.PAPERS, *comparison.IN_TRAINING, "comparison"}  # all in the table of the comparison
+    pages = [joined, *({paper} for paper in {*notebooks.papers()} - joined)]
+    for profile, together in product(("quick", "cifar"), pages):
+        paths = [path for paper in together for path in (RESULTS / profile / paper).glob("*.json")]
+        found = [json.loads(path.read_text()) for path in paths]
         made = [record["runtime"] for record in found if record["before"]]  # a page without victims shares none
-        assert (
-            len({runtime["threads"] for runtime in made} | {r.get("victim_threads") or r["threads"] for r in made}) < 2
-        )
+        assert len({runtime["threads"] for runtime in made}) < 2, together
+        assert len({facts.get("victim_threads") or facts["threads"] for facts in made}) < 2, together
 
 
 def test_every_record_of_a_profile_is_found_by_its_study():

@@ -70,7 +70,7 @@ def load_local(folder: Path) -> tuple[Any, Any]:
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         processor = AutoProcessor.from_pretrained(folder, **options)
-        model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **options)
+        model: Any = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ParameterError(f"folder={str(folder)!r}: no vision-language model in it: {reason}") from None
