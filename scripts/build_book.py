@@ -105,7 +105,8 @@ def modules(room: str) -> Iterator[str]:
 
 def automodule(name: str) -> list[str]:
     """The directive that shows a module's docstring and members. Fields of tuples are in the signature."""
-    hidden = ":exclude-members: images, labels, ids, model_config"
+    routing = "set_fit_request, set_predict_request, set_score_request"  # scikit-learn's, linked to its own pages
+    hidden = f":exclude-members: images, labels, ids, model_config, {routing}"
     return directive("automodule", name, ":members:", ":ignore-module-all:", hidden)
 
 

@@ -56,7 +56,7 @@ def mean_text(runs: pd.DataFrame, column: str) -> str:
 
 
 def kinds_table(runs: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """TPR and FPR by the kind of question: heading -> prefix of the columns, such as "general_"."""
+    """TPR and FPR by the kind of question. `kinds`: what heads a row -> the prefix of its columns."""
     return pd.DataFrame({
         heading: {f"{rate.upper()} (%)": mean_text(runs, f"{prefix}{rate}") for rate in ("tpr", "fpr")}
         for heading, prefix in kinds.items()
