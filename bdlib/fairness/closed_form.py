@@ -1,7 +1,7 @@
 """The closed forms of ridge regression under B f = 0, or with a penalty: eta times the square of B f.
 
-The predictions are f = K w. K is the kernel matrix (n, n), y the centered target (n,), B the operator of `bdlib.fairness.parity` (m, n), alpha the
-ridge. `eta` None means that B f = 0 holds exactly.
+The predictions are f = K w. K is the kernel matrix (n, n), y the centered target (n,), B the operator of
+`bdlib.fairness.parity` (m, n), alpha the ridge. `eta` None means that B f = 0 holds exactly.
 """
 
 from collections.abc import Callable
