@@ -120,11 +120,11 @@ def assumptions(registry: Registry) -> pd.DataFrame:
     for stage in STAGES:
         for method in registry.methods.values():
             if method.side == "defense" and method.stage == stage:
-                marks = {name: "yes" if name in method.takes else "" for name in get_args(Input)}
-                rows.append({"method": _linked(method), "stage": stage, **marks,
-                             "looks through": method.looks_with or "", "changes the architecture":
-                             "yes" if method.changes_architecture else "", "extra work per query":
-                             method.extra_per_query or ""})  # fmt: skip
+                given = ", ".join(name for name in get_args(Input) if name in method.takes)
+                given += f"; {method.looks_with}" if method.looks_with else ""
+                rows.append({"method": _linked(method), "stage": stage, "is given": given,
+                             "changes the architecture": "yes" if method.changes_architecture else "",
+                             "extra work per query": method.extra_per_query or ""})  # fmt: skip
     return pd.DataFrame(rows)
 
 
