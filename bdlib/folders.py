@@ -12,7 +12,7 @@ from pathlib import Path
 from platformdirs import user_cache_dir
 
 PACKAGE = Path(__file__).parent
-BUNDLE = PACKAGE / "_book"  # in a wheel only: notebooks/, results/ and book/claims.yaml of the checkout
+BUNDLE = PACKAGE / "_book"  # in a wheel only: notebooks/, results/, zoo/ and book/claims.yaml of the checkout
 ROOT = BUNDLE if BUNDLE.is_dir() else PACKAGE.parent
 
 
