@@ -69,8 +69,9 @@ def victim_options(name):
 
 
 def reported_of(paper):
-    """A paper's published numbers; the comparison of all papers has none of its own."""
-    return [] if paper == "comparison" else [f"results/reported/{paper}.csv"]
+    """A paper's published numbers; pages that compare papers have none of their own."""
+    path = f"results/reported/{paper}.csv"
+    return [path] if Path(path).is_file() else []
 
 
 def existing_records(*profiles):

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 from toy_task import toy
-from wrong_inputs import NETWORKS, cases, functions, misfits, network, outcome
+from wrong_inputs import CLASSES, NETWORKS, cases, functions, misfits, network, outcome
 
 from bdlib.checks import ParameterError, checked, keywords
 from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
+from bdlib.defenses.vdc.answerers.oracle import OracleAnswerer
 from bdlib.evaluation.metrics import evaluate
 from bdlib.models import Normalize, predict
 from bdlib.training.loop import Schedule, train
@@ -128,7 +129,8 @@ OTHERS = {
 def test_a_method_works_with_a_network_or_says_what_it_needs(key, kind, count):
     build, layers = OTHERS[kind]
     data, model = toy(count, 0) if count > 4 else ImageSet(IMAGES[:1], LABELS[:1] * 0), build().eval()
-    there = {"model": model, "clean": data, "make_model": lambda: model, "poisoned": data}
+    there = {"model": model, "clean": data, "make_model": lambda: model, "poisoned": data, "class_names": CLASSES,
+             "answerer": OracleAnswerer(data, CLASSES, error=0.0, seed=0)}  # fmt: skip
     known = inspect.signature(DEFENSES[key]).parameters
     settings = {name: value for name, value in (FAST | layers).items() if name in known}
     try:

@@ -25,6 +25,7 @@ from bdlib.data.images import ImageSet, batches, sample, split
 from bdlib.defenses import DEFENSES
 from bdlib.defenses.detectors import DETECTORS
 from bdlib.defenses.npd.polarizer import insert
+from bdlib.defenses.vdc.answerers.oracle import OracleAnswerer
 from bdlib.evaluation import apply_trigger, detection, image_quality, intervals, metrics
 from bdlib.experiments.config import VictimConfig
 from bdlib.mechanisms import MECHANISMS
@@ -32,6 +33,7 @@ from bdlib.models import MODELS, predict, sample_losses, seeded, small_resnet
 from bdlib.training.loop import Schedule, steps, train
 from bdlib.types import EventLog
 
+CLASSES = ("first", "second", "third", "fourth")  # of the toy task
 NAN, INF = float("nan"), float("inf")
 
 
@@ -83,6 +85,8 @@ def right(name: str) -> dict[str, Any]:
         "mean": STATISTICS[0], "std": STATISTICS[1], "beta": (1.0,) * 3, "NUMBERS_VERSION": 1, "augmentation": None,
         "layers": ["layer3"], "images": data.images if name == "ImageSet" else images, "labels": data.labels,
         "selection": "random", "clean_accuracy": 0.9, "asr": 0.9, "robust_accuracy": 0.1, "clean_accuracy_others": 0.9,
+        "class_names": CLASSES, "answerer": OracleAnswerer(data, CLASSES, error=0.0, seed=0),
+        "answered_by": "oracle", "answer_error": 0.1, "noise_rate": 0.2, "looked_at": 20,
         "isolation_rate": 0.2, "stop_accuracy": 0.9, "rounds": 1, "round_epochs": 1, "iterations": 1, "batch_size": 8,
     }  # fmt: skip
     if "label_consistent" in name or "wanet" in name or "bpp" in name or "input_aware" in name:

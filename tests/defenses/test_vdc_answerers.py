@@ -13,7 +13,8 @@ from PIL import Image
 from vdc_tiny_model import save_tiny_model
 
 from bdlib.checks import ParameterError
-from bdlib.defenses.vdc.answerers.http import HttpAnswerer, data_uri
+from bdlib.defenses.vdc.answerers.http import HttpAnswerer
+from bdlib.defenses.vdc.answerers.pictures import data_uri
 from bdlib.defenses.vdc.answerers.protocol import Answerer, AnswererError
 from bdlib.defenses.vdc.answerers.store import Store, StoreError
 from bdlib.defenses.vdc.answerers.transformers import TransformersAnswerer

@@ -74,7 +74,8 @@ def entropies(model: nn.Module, queries: Pixels, overlays: Overlays, *, blend: B
     """
     found = []
     with evaluation_mode(model):
-        for part in queries.split(BATCH):
+        for start in range(0, len(queries), BATCH):
+            part = queries[start : start + BATCH]
             images, total = part.float() / 255, torch.zeros(len(part), dtype=torch.float64, device=part.device)
             for overlay in overlays:
                 mixed = images + overlay.float() / 255

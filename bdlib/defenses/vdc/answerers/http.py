@@ -3,23 +3,21 @@
 The images are sent to that endpoint, so think before you name one that is not yours.
 """
 
-import base64
-import io
 import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from PIL import Image
 from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
 from bdlib.checks import ParameterError, checked
 from bdlib.defenses.vdc.answerers.chat import Chat
+from bdlib.defenses.vdc.answerers.pictures import SIZE, data_uri
 from bdlib.defenses.vdc.answerers.protocol import AnswererError
 from bdlib.defenses.vdc.answerers.store import Store, image_digest, key_of
 from bdlib.folders import CACHE
@@ -27,7 +25,6 @@ from bdlib.types import Pixels
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # US dollars for a million tokens
 TEXT_TOKENS, ANSWER_TOKENS = 4, 10  # characters of a question for each token; tokens of an answer, both about
-SIZE = 224  # pixels; smaller images are enlarged (bicubic), as 32 pixels are less than these models were trained on
 SAVED_EVERY = 20  # answers
 
 
@@ -156,17 +153,3 @@ def _finished(waiting: dict[Future[str], bytes]) -> dict[bytes, bytes]:
             except AnswererError:
                 continue
     return kept
-
-
-def data_uri(image: Tensor) -> str:
-    """A stored image as a PNG in a data URI, enlarged to 224 pixels where it is smaller.
-
-    Example: `data_uri(images[0])[:22]` is "data:image/png;base64,"
-    """
-    pixels: Any = image.cpu().permute(1, 2, 0).squeeze(2).numpy()
-    picture = Image.fromarray(pixels)
-    if max(picture.size) < SIZE:
-        picture = picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-    content = io.BytesIO()
-    picture.save(content, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"

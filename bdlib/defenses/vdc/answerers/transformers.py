@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bdlib.checks import ParameterError, checked
-from bdlib.defenses.vdc.answerers.http import SIZE
+from bdlib.defenses.vdc.answerers.pictures import SIZE
 from bdlib.runtime import best_device
 from bdlib.types import Pixels
 
