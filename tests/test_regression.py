@@ -21,7 +21,8 @@ def seconds(paper):
 
 
 # Two run at once: LPS trains its own victim while another trains the one that all others share; then the longest first.
-PAPERS = sorted({*notebooks.papers()} - {*WITHOUT_VICTIM}, key=lambda paper: (paper != "lps", -seconds(paper)))
+WITH_VICTIM = [paper for paper in notebooks.papers() if paper not in WITHOUT_VICTIM]  # in one order in every process
+PAPERS = sorted(WITH_VICTIM, key=lambda paper: (paper != "lps", -seconds(paper)))
 # On the machine that made the record the scores are equal. On the same kind of processor they nearly are. On another
 # the last bits of sums differ; a large first rate, or a threshold that falls on the other side of a filter, carries
 # them far: there only what every seed has in common is compared.

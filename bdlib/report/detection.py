@@ -70,7 +70,7 @@ def over_thresholds(
 
     As `bdlib.report.plots.curves` takes them; nothing where there is no record.
     """
-    counts = [k for k in range(questions + 1) if f"tpr_{k}" in runs]
+    counts = [k for k in range(questions + 1) if len(runs) and f"tpr_{k}" in runs]
     return {
         rate.upper(): ([float(k) for k in counts], [100 * runs[f"{rate}_{k}"].mean() for k in counts]) for rate in rates
     }
@@ -84,6 +84,10 @@ def same_fpr(runs: pd.DataFrame) -> str:
     gaps = runs.groupby("seed")["fpr"].agg(lambda values: values.max() - values.min())
     counts = runs.groupby("seed")["attack"].nunique()
     listed = ", ".join(
-        f"{100 * gap:.2f} points over {counts[seed]} attacks (seed {seed})" for seed, gap in gaps.items()
+        f"{100 * gap:.2f} points over {counts[seed]} attacks (seed {seed})"
+        for seed, gap in gaps.items()
+        if counts[seed] > 1
     )
+    if not listed:
+        return "No seed has records of two attacks yet."
     return f"Largest difference in FPR between two attacks: {listed}."

@@ -22,7 +22,7 @@ class Detection(NamedTuple):
 
 
 @checked
-@torch.inference_mode()
+@torch.no_grad()
 def features(model: nn.Module, data: ImageSet) -> Float[Tensor, "n d"]:
     """The vector that the network's last linear layer reads, of every image, shape (n, d), in double precision.
 

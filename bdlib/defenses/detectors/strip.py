@@ -66,7 +66,7 @@ def strip(
     return Detection(-found, found < threshold)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def entropies(model: nn.Module, queries: Pixels, overlays: Overlays, *, blend: Blend = "add") -> Entropies:
     """For each query, the mean over the overlays of the entropy of the prediction, in nats, from 0 to log(classes).
 

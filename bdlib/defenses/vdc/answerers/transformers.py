@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bdlib.checks import ParameterError, checked
+from bdlib.data import _torchvision  # noqa: F401 -- transformers imports torchvision, which needs help first
 from bdlib.defenses.vdc.answerers.pictures import SIZE
 from bdlib.runtime import best_device
 from bdlib.types import Pixels
@@ -59,8 +60,6 @@ def load_local(folder: Path) -> tuple[Any, Any]:
     """Processor and model of a local folder, in evaluation mode on the best device. Raises ParameterError."""
     try:
         from transformers import AutoModelForImageTextToText, AutoProcessor
-
-        from bdlib.data import _torchvision  # noqa: F401 -- transformers imports torchvision, which needs help first
     except ImportError as error:
         raise ParameterError(
             f"folder={str(folder)!r}: needs transformers: pip install 'bdlib[vlm]' ({error})"
