@@ -137,7 +137,7 @@ def test_a_method_works_with_a_network_or_says_what_it_needs(key, kind, count):
         assert isinstance(DEFENSES[key](*[there[name] for name in known if name in there], **settings), nn.Module)
     except ParameterError as error:
         assert "\n" not in str(error) and str(error).startswith(
-            ("model", "layer", "readout", "batch_size", "isolation")
+            ("model", "layer", "readout", "batch_size", "isolation", "threshold")
         )
 
 
