@@ -4,21 +4,22 @@
 
 The sources are laid out in build/source as in the repository, with each executed notebook in its source's place, so
 that every edit and launch button leads to the file that a reader should open. A chapter that was also run at CIFAR-10
-has a second page, from results/cifar/. The book is written to build/book.
+has a second page, made from results/cifar/ (scripts/second_pages.py). The book is written to build/book.
 """
 
 import argparse
-import json
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from second_pages import second_page, second_pages, with_second_pages
+
 import bdlib
+from bdlib.experiments import notebooks
 from bdlib.files import read_text, write_whole
 from bdlib.report.book_files import generated_files
 
@@ -34,8 +35,10 @@ def stage(profile: str) -> None:
     sources = {path.relative_to(ROOT): path.read_bytes() for path in pages}
     for path in sorted((ROOT / "results" / profile).glob("*.ipynb")):
         sources[Path("notebooks") / path.name] = path.read_bytes()
-    second = sorted((ROOT / "results" / "cifar").glob("*.ipynb")) if profile != "cifar" else []
-    sources |= {Path("notebooks") / f"{path.stem}_cifar.ipynb": second_page(path.read_bytes()) for path in second}
+    second = second_pages(ROOT / "results") if profile != "cifar" else []
+    for path in second:
+        planned = notebooks.studies(path.stem, "cifar")
+        sources[path.relative_to(ROOT)] = second_page(path.read_bytes(), path.stem, planned)
     toc = read_text(ROOT / "book" / "_toc.yml")
     sources[Path("book/_toc.yml")] = with_second_pages(toc, [path.stem for path in second]).encode()
     sources[Path("book/api.md")] = api_page().encode()
@@ -50,28 +53,6 @@ def stage(profile: str) -> None:
         if not target.is_file() or target.read_bytes() != content:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-
-
-def second_page(content: bytes) -> bytes:
-    """A chapter that was run at CIFAR-10, as a page below the chapter: with its own title, without second labels."""
-    notebook = json.loads(content)
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown":
-            lines = "".join(cell["source"]).splitlines()
-            cell["source"] = "\n".join(line for line in lines if not re.fullmatch(r"\([\w-]+\)=", line))
-    title, *rest = notebook["cells"][0]["source"].splitlines()
-    zoo = "[the zoo](../book/zoo.md)"
-    note = f"This is the chapter's notebook as it ran at CIFAR-10 (profile `cifar`), on a victim of {zoo}."
-    notebook["cells"][0]["source"] = "\n".join([f"{title}: at CIFAR-10", "", note, *rest])
-    return json.dumps(notebook).encode()
-
-
-def with_second_pages(toc: str, papers: Sequence[str]) -> str:
-    """The table of contents with the pages of `second_page` below their chapters."""
-    for paper in papers:
-        line = f"      - file: notebooks/{paper}\n"
-        toc = toc.replace(line, f"{line}        sections:\n          - file: notebooks/{paper}_cifar\n")
-    return toc
 
 
 def api_page() -> str:

@@ -149,17 +149,47 @@ def build_book(monkeypatch):
     return importlib.import_module("build_book")
 
 
-def test_a_chapter_that_ran_at_cifar_has_a_second_page_below_it(build_book):
-    cells = [{"cell_type": "markdown", "source": ["# NAD: attention\n", "words"]},
-             {"cell_type": "markdown", "source": ["(together)=\n", "## Together"]}]  # fmt: skip
-    page = json.loads(build_book.second_page(json.dumps({"cells": cells}).encode()))
-    assert page["cells"][0]["source"].startswith("# NAD: attention: at CIFAR-10\n")
-    assert "zoo" in page["cells"][0]["source"] and page["cells"][1]["source"] == "## Together"
-    toc = yaml.safe_load(build_book.with_second_pages((ROOT / "book" / "_toc.yml").read_text(), ["nad"]))
+@pytest.fixture
+def second_pages(monkeypatch):
+    """The script that makes the second pages, as a module."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("second_pages")
+
+
+def cell(kind, source, **more):
+    return {"cell_type": kind, "metadata": {}, "source": source} | more
+
+
+def test_a_chapter_that_ran_at_cifar_has_a_second_page_below_it(second_pages):
+    cells = [
+        cell("markdown", ["# NAD: attention\n", "words"]),
+        cell("markdown", ["(nad-run)=\n", "## 6. Run\n", "See [all](comparison.ipynb) and [why](../book/metrics.md)."]),
+        cell("code", 'runs = load("nad")', outputs=["kept"]),
+        cell("markdown", "Seen.\n\n## 10. Paper versus released code\n"),
+        cell("code", "2", outputs=["left out"]),
+    ]
+    page = json.loads(second_pages.second_page(json.dumps({"cells": cells}).encode(), "nad", ["headline"]))["cells"]
+    assert page[0]["source"].startswith("# NAD: attention: at CIFAR-10\n") and "zoo" in page[0]["source"]
+    links = "See [all](../../notebooks/comparison.ipynb) and [why](../../book/metrics.md)."
+    assert [c["source"] for c in page[1:]] == [f"## 6. Run\n{links}", 'runs = load("nad")', "Seen."]
+    toc = yaml.safe_load(second_pages.with_second_pages((ROOT / "book" / "_toc.yml").read_text(), ["nad"]))
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
     assert [c for c in chapters if "sections" in c] == [
-        {"file": "notebooks/nad", "sections": [{"file": "notebooks/nad_cifar"}]}
+        {"file": "notebooks/nad", "sections": [{"file": "results/cifar/nad"}]}
     ]
+
+
+def test_a_second_page_says_where_runs_are_not_planned(second_pages):
+    sources = [
+        'runs = studies.load_study("nad", profile, "headline")\ncolumns = {"beta": "b"}',
+        'rows = studies.load_study("nad", profile, "beta")\ntables.means(rows)',
+        "for name, its in rows.groupby('beta'):\n    points[name] = its\nplots.curves(columns)",
+        "tables.means(runs, columns)",
+        'rows = studies.load_study("nad", "quick", "beta")\ntables.means(rows)',
+    ]
+    cells = [cell("code", source, outputs=["a table"]) for source in sources]
+    assert second_pages.unplanned_outputs(cells, "nad", ["headline"]) == [1, 2]
+    assert second_pages.unplanned_outputs(cells, "nad", ["headline", "beta"]) == []
 
 
 def test_the_reference_shows_the_public_face_first_and_then_every_room(build_book):
