@@ -56,4 +56,4 @@ lint: env ## format and lint in place
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
 clean: ## remove what can be made again, but not the environment, records or victims
-	rm -rf build/book build/source build/logs results/*/*.ipynb
+	rm -rf build/book build/source build/logs results/smoke/*.ipynb results/quick/*.ipynb
