@@ -34,9 +34,11 @@ def second_page(content: bytes, paper: str, planned: Collection[str]) -> bytes:
         cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"text/markdown": text}}]
         cell["metadata"].pop("mystnb", None)  # a figure's caption
     title = cells[0]["source"].splitlines()[0]
-    note = f"This is [the chapter's notebook]({chapter}) as it ran at CIFAR-10 (profile `cifar`). The victim is one of "
-    note += "[the zoo](../../book/zoo.md). Ideas, code, ablations and exercises are on the chapter's own page. Where the "
-    note += "text speaks of the quick profile and its small network, it means that page."
+    note = (
+        f"This is [the chapter's notebook]({chapter}) as it ran at CIFAR-10 (profile `cifar`). The victim is one of "
+        "[the zoo](../../book/zoo.md). Ideas, code, ablations and exercises are on the chapter's own page. Where the "
+        "text speaks of the quick profile and its small network, it means that page."
+    )
     first = {"cell_type": "markdown", "metadata": {}, "source": f"{title}: at CIFAR-10\n\n{note}"}
     notebook["cells"] = [first, *(relocated(cell) for cell in kept(cells))]
     return json.dumps(notebook).encode()
