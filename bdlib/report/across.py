@@ -2,14 +2,16 @@
 
 import pandas as pd
 
-from bdlib.claims import SCALES, load_claims
+from bdlib.claims import SCALES, largest_scale_run, load_claims
 from bdlib.claims.verdicts import VERDICTS, Judgment, judge
-from bdlib.experiments import studies
+from bdlib.experiments import notebooks, studies
 from bdlib.experiments.reported import reported
 from bdlib.report import comparison
 from bdlib.report.paired import accuracy_and_asr
 from bdlib.report.tables import EMPTY, method_name, price
 
+HEADLINES = ("headline", "other_attacks", "baselines")
+FINE_TUNING = method_name("fine_tune")
 SAID = {  # a verdict as the head of a list
     "reproduced": "These claims hold here, in every group of runs.",
     "partly": "These claims hold for some groups, and fail for others.",
@@ -54,6 +56,66 @@ def twin_prices() -> pd.DataFrame:
     if not columns:
         return pd.DataFrame([["none", "not run yet"]], columns=["method", "cost"])
     return pd.DataFrame(columns).fillna(EMPTY).rename_axis("method").reset_index()
+
+
+def what_is_left(scale: str | None = None) -> pd.DataFrame:
+    """The ASR that each repair leaves of each attack, and what it costs the clean twin; the lowest worst case first.
+
+    Means over seeds in per cent, with the number of seeds in brackets. Beside the methods of the comparison stand the
+    settings that a chapter's headline study tries of its own method; the controls of equal steps do not. The records
+    are those of the largest scale of which the comparison has some, or of `scale`.
+    """
+    scale = scale or largest_scale_run("comparison")
+    runs, twins = _every_repair(scale, HEADLINES), _every_repair(scale, ("clean_model",))
+    rows = []
+    for method, mine in runs.groupby("method", sort=False):
+        left = 100 * mine.groupby("attack", sort=False)["asr_after"].mean()
+        seeds = mine.groupby("attack")["seed"].nunique()
+        row = {"method": str(method), "worst": left.max()}
+        row |= {str(attack): f"{share:.0f} ({seeds[attack]})" for attack, share in left.items()}
+        own = twins[twins["method"] == method]
+        cost = 100 * (own["clean_accuracy_before"] - own["clean_accuracy_after"]).mean()
+        rows.append(row | {"cost (points)": EMPTY if own.empty else f"{cost:.1f} ({own['seed'].nunique()})"})
+    if not rows:
+        return pd.DataFrame([["none", "not run yet"]], columns=["method", "worst"])
+    table = pd.DataFrame(rows).sort_values("worst", kind="stable").fillna(EMPTY)
+    return table.assign(worst=table["worst"].map("{:.0f}".format))
+
+
+def worst_cases(scale: str | None = None) -> str:
+    """A sentence on `what_is_left`: the repairs that no other beats both in the worst case and in the price."""
+    table = what_is_left(scale)
+    known = [row for row in table.to_dict("records") if row.get("cost (points)")]
+    costs = [float(row["cost (points)"].split(" ")[0]) for row in known]
+    front = [
+        f"{row['method']} ({row['worst']} %, {cost:.1f} points)"
+        for position, (row, cost) in enumerate(zip(known, costs, strict=True))
+        if cost < min(costs[:position], default=float("inf"))
+    ]
+    if not front:
+        return "No repair has been run on a clean twin yet."
+    return (
+        "No repair in the table is better both in the worst case and in the price than one of these (in brackets: the "
+        f"highest ASR that it leaves, and its cost on the clean twin): {', '.join(front)}."
+    )
+
+
+def _every_repair(scale: str, names: tuple[str, ...]) -> pd.DataFrame:
+    """The runs of these studies of all repairs, baselines and the shared control, without controls of equal steps."""
+    setting = comparison.setting("comparison", scale)
+    parts = []
+    for paper in ("comparison", *comparison.chapters(scale)):
+        for name in {*names} & {*notebooks.studies(paper, scale)}:
+            runs = studies.load_study(paper, scale, name)
+            parts.append(runs[(runs["method"] != FINE_TUNING) | (paper == "comparison")])
+    control = studies.load_study("comparison", scale, "shared_control")
+    twin = names == ("clean_model",)
+    parts.append(control[(control["attack"] == "none") == twin])
+    filled = [part for part in parts if len(part)]
+    table = pd.concat(filled, ignore_index=True) if filled else parts[0]
+    for column, value in setting.items():
+        table = table[table[column] == value]
+    return table
 
 
 def beside_benchmark() -> pd.DataFrame:

@@ -36,6 +36,7 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "paper_scale.csv": planned("paper"),
         "paper_outcomes.csv": outcomes("paper"),
         "twins.csv": across.twin_prices(),
+        "left.csv": across.what_is_left(),
         "beside_benchmark.csv": across.beside_benchmark(),
         "zoo.csv": zoo_victims(),
         "assumptions.csv": lifecycle.assumptions(registry),
@@ -46,6 +47,7 @@ def generated_files(profile: str) -> dict[str, bytes]:
     }
     texts = {
         "verdict_lists.txt": across.verdict_lists().encode(),
+        "worst_cases.txt": across.worst_cases().encode(),
         "lifecycle.txt": lifecycle_svg(registry),
         "stages.txt": lifecycle.stage_words(registry).encode(),
         "combinations.txt": stages.combination_words(studies.load_study("survey", profile, "combinations")).encode(),

@@ -1,0 +1,31 @@
+"""What the records say across papers."""
+
+import pandas as pd
+
+from bdlib.report import across
+
+
+def test_worst_cases_are_the_highest_cell_and_only_undominated_repairs_are_named(monkeypatch, runs_of):
+    headline = pd.concat([
+        runs_of("NAD", (0.02, 0.04, 0.03)), runs_of("NAD", (0.10, 0.20, 0.30), attack="sig"),
+        runs_of("NWC", (0.05, 0.05, 0.05)), runs_of("NWC", (0.40, 0.40, 0.40), attack="sig"),
+        runs_of("SAU", (0.50, 0.50, 0.50)), runs_of("AR", (0.01, 0.01, 0.01)),
+    ])  # fmt: skip
+    prices = {"NAD": 0.86, "NWC": 0.90, "SAU": 0.89}  # SAU costs more than NWC and leaves more; AR has no twin
+    twins = pd.concat([runs_of(method, (0, 0, 0), acc=(acc,) * 3, attack="none") for method, acc in prices.items()])
+    monkeypatch.setattr(across, "_every_repair", lambda scale, names: twins if names == ("clean_model",) else headline)
+    table = across.what_is_left("quick").set_index("method")
+    assert list(table.index) == ["AR", "NAD", "NWC", "SAU"] and list(table["worst"]) == ["1", "20", "40", "50"]
+    assert table.loc["NAD", "sig"] == "20 (3)" and table.loc["SAU", "sig"] == "" == table.loc["AR", "cost (points)"]
+    sentence = across.worst_cases("quick")
+    assert "NAD (20 %, 5.0 points), NWC (40 %, 1.0 points)." in sentence
+    assert not any(name in sentence for name in ("SAU", "AR"))
+
+
+def test_the_table_holds_the_settings_of_a_chapter_but_no_control_of_equal_steps():
+    table = across.what_is_left("cifar").set_index("method")
+    assert {"NWC", "NWC, share by rule", "ANP by accuracy", "shared control"} <= {*table.index}
+    runs = across.comparison.repairs("cifar")
+    mine = runs[(runs["method"] == "fine-tuning") & (runs["attack"] == "blended")]  # the baseline's, not a chapter's
+    assert table.loc["fine-tuning", "blended"] == f"{100 * mine['asr_after'].mean():.0f} ({len(mine)})"
+    assert across.what_is_left("paper").loc[0, "worst"] == "not run yet"
