@@ -12,6 +12,7 @@ import click
 
 from bdlib.cli.names import list_names, show
 from bdlib.cli.planned import manifest, records, verify
+from bdlib.cli.review import report
 from bdlib.cli.runs import notebook, run, victims, zoo
 
 ONE_LINE = (
@@ -53,5 +54,5 @@ def main() -> None:
     warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"  # one line, no source
 
 
-for command in (run, notebook, victims, zoo, records, manifest, verify, show, list_names):
+for command in (run, notebook, victims, zoo, records, manifest, verify, report, show, list_names):
     main.add_command(command)

@@ -68,9 +68,12 @@ def planned_control(points: list[tuple[str, dict[str, Any]]], profile: str) -> l
 
 
 def on_same_victims(points: Iterable[dict[Any, Any]], others: list[dict[Any, Any]]) -> list[bool]:
-    """Which of the `points` have the victim and the clean images of one of the `others`: parameters of runs."""
+    """Which of the `points` have the victim and the clean images of one of the `others`: parameters of runs.
+
+    Runs without an attack have no victim, and so share none.
+    """
     names = [*(field.name for field in fields(VictimConfig)), "clean_fraction"]
-    shared = [name for name in names if others and name in others[0]]
+    shared = [name for name in names if name in others[0]] if others and "attack" in others[0] else []
     known = {tuple(point[name] for name in shared) for point in others}
     added = added_settings()  # a page without one of them has its default
     return [bool(shared) and tuple((added | point).get(name) for name in shared) in known for point in points]

@@ -10,7 +10,7 @@ from bdlib.claims import largest_scale_run
 from bdlib.experiments import manifest, notebooks, studies, zoo
 from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
-from bdlib.report import across, comparison, lifecycle, stages
+from bdlib.report import across, comparison, lifecycle, review, stages
 from bdlib.report.lifecycle_picture import lifecycle_svg
 from bdlib.report.overview import overview_svg
 from bdlib.report.paired import accuracy_and_asr, findings_table
@@ -36,6 +36,7 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "paper_scale.csv": planned("paper"),
         "paper_outcomes.csv": outcomes("paper"),
         "twins.csv": across.twin_prices(),
+        "verify.csv": review.overview(),
         "left.csv": across.what_is_left(),
         "beside_benchmark.csv": across.beside_benchmark(),
         "zoo.csv": zoo_victims(),
