@@ -184,6 +184,7 @@ rule site:
         PAGES,
         "_config.yml",
         "scripts/build_book.py",
+        "scripts/glossary_links.py",
         "scripts/second_pages.py",
         expand(RESULTS + "/{profile}/{paper}.ipynb", profile=PROFILE, paper=PAPERS),
         sorted(map(str, Path(RESULTS, "cifar").glob("*.ipynb"))) if PROFILE != "cifar" else [],

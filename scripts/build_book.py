@@ -16,6 +16,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from glossary_links import with_glossary
 from second_pages import second_page, second_pages, with_second_pages
 
 import bdlib
@@ -45,6 +46,7 @@ def stage(profile: str) -> None:
     generated = generated_files(profile)
     sources |= {Path("book/_generated") / name: content for name, content in generated.items()}
     write_whole(ROOT / "results" / "overview.svg", generated["overview.svg"])  # the README's picture
+    sources = with_glossary(sources)
     for path in STAGE.rglob("*"):
         if path.is_file() and "_build" not in path.parts and path.relative_to(STAGE) not in sources:
             path.unlink()

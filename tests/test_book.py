@@ -192,6 +192,37 @@ def test_a_second_page_says_where_runs_are_not_planned(second_pages):
     assert second_pages.unplanned_outputs(cells, "nad", ["headline", "beta"]) == []
 
 
+@pytest.fixture
+def glossary_links(monkeypatch):
+    """The script that links the words of the glossary, as a module."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("glossary_links")
+
+
+def test_the_first_use_of_a_word_leads_to_the_glossary_and_nothing_else_changes(glossary_links):
+    text = "\n".join([
+        "# The trigger", "| trigger | x |", "```python", "trigger = 1", "```", "$$", "trigger", "$$",
+        "See `trigger`, [the trigger](a.md), $trigger$ and {ref}`trigger <x>`; untriggered.",
+        "Triggers and a trigger. The ASR, not the asr.",
+    ])  # fmt: skip
+    linked = glossary_links.link_text(text, ["trigger", "ASR"])
+    first = text.rpartition("\n")[0]
+    assert linked.rpartition("\n")[0] == first
+    assert linked.rpartition("\n")[2] == "{term}`Triggers <trigger>` and a trigger. The {term}`ASR <ASR>`, not the asr."
+
+
+def test_every_word_of_the_glossary_is_used_by_a_page(glossary_links):
+    paths = [*(ROOT / "book").rglob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    sources = {path.relative_to(ROOT): path.read_bytes() for path in paths}
+    staged = glossary_links.with_glossary(sources)
+    assert staged[Path("book/glossary.md")] == sources[Path("book/glossary.md")]
+    used = b"".join(staged.values()).decode()
+    words = glossary_links.terms(sources[Path("book/glossary.md")].decode())
+    assert len(words) > 25 and [word for word in words if f" <{word}>`" not in used] == []
+    nad = json.loads(staged[Path("notebooks/nad.ipynb")])
+    assert sum("".join(cell["source"]).count("{term}") for cell in nad["cells"]) > 10
+
+
 def test_the_reference_shows_the_public_face_first_and_then_every_room(build_book):
     page = build_book.api_page()
     shown = re.findall(r"^\.\. automodule:: (\S+)", page, re.M)
