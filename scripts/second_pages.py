@@ -40,7 +40,8 @@ def second_page(content: bytes, paper: str, planned: Collection[str]) -> bytes:
         "text speaks of the quick profile and its small network, it means that page."
     )
     first = {"cell_type": "markdown", "metadata": {}, "source": f"{title}: at CIFAR-10\n\n{note}"}
-    notebook["cells"] = [first, *(relocated(cell) for cell in kept(cells))]
+    page = [first, *(relocated(cell) for cell in kept(cells))]
+    notebook["cells"] = [{**cell, "id": f"{paper}-cifar-{number}"} for number, cell in enumerate(page)]
     return json.dumps(notebook).encode()
 
 
