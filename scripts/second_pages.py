@@ -33,13 +33,13 @@ def second_page(content: bytes, paper: str, planned: Collection[str]) -> bytes:
         text = UNPLANNED.format(chapter=chapter)
         cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"text/markdown": text}}]
         cell["metadata"].pop("mystnb", None)  # a figure's caption
-    title = cells[0]["source"].splitlines()[0]
+    title = cells[0]["source"].splitlines()[0].split(":")[0]
     note = (
         f"This is [the chapter's notebook]({chapter}) as it ran at CIFAR-10 (profile `cifar`). The victim is one of "
         "[the zoo](../../book/zoo.md). Ideas, code, ablations and exercises are on the chapter's own page. Where the "
         "text speaks of the quick profile and its small network, it means that page."
     )
-    first = {"cell_type": "markdown", "metadata": {}, "source": f"{title}: at CIFAR-10\n\n{note}"}
+    first = {"cell_type": "markdown", "metadata": {}, "source": f"{title} at CIFAR-10\n\n{note}"}
     page = [first, *(relocated(cell) for cell in kept(cells))]
     notebook["cells"] = [{**cell, "id": f"{paper}-cifar-{number}"} for number, cell in enumerate(page)]
     return json.dumps(notebook).encode()

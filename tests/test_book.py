@@ -169,7 +169,7 @@ def test_a_chapter_that_ran_at_cifar_has_a_second_page_below_it(second_pages):
         cell("code", "2", outputs=["left out"]),
     ]
     page = json.loads(second_pages.second_page(json.dumps({"cells": cells}).encode(), "nad", ["headline"]))["cells"]
-    assert page[0]["source"].startswith("# NAD: attention: at CIFAR-10\n") and "zoo" in page[0]["source"]
+    assert page[0]["source"].startswith("# NAD at CIFAR-10\n") and "zoo" in page[0]["source"]
     assert [c["id"] for c in page] == [f"nad-cifar-{number}" for number in range(4)]
     links = "See [all](../../notebooks/comparison.ipynb) and [why](../../book/metrics.md)."
     assert [c["source"] for c in page[1:]] == [f"## 6. Run\n{links}", 'runs = load("nad")', "Seen."]

@@ -10,6 +10,7 @@ from bdlib.report import comparison
 from bdlib.report.paired import accuracy_and_asr
 from bdlib.report.tables import EMPTY, method_name, price
 
+COST = "cost"
 HEADLINES = ("headline", "other_attacks", "baselines")
 FINE_TUNING = method_name("fine_tune")
 SAID = {  # a verdict as the head of a list
@@ -61,7 +62,7 @@ def twin_prices() -> pd.DataFrame:
 def what_is_left(scale: str | None = None) -> pd.DataFrame:
     """The ASR that each repair leaves of each attack, and what it costs the clean twin; the lowest worst case first.
 
-    Means over seeds in per cent, with the number of seeds in brackets. Beside the methods of the comparison stand the
+    Means over seeds in per cent; a star marks fewer than three seeds. Beside the methods of the comparison stand the
     settings that a chapter's headline study tries of its own method; the controls of equal steps do not. The records
     are those of the largest scale of which the comparison has some, or of `scale`.
     """
@@ -72,21 +73,32 @@ def what_is_left(scale: str | None = None) -> pd.DataFrame:
         left = 100 * mine.groupby("attack", sort=False)["asr_after"].mean()
         seeds = mine.groupby("attack")["seed"].nunique()
         row = {"method": str(method), "worst": left.max()}
-        row |= {str(attack): f"{share:.0f} ({seeds[attack]})" for attack, share in left.items()}
+        row |= {_head(str(attack)): f"{share:.0f}{_star(int(seeds[attack]))}" for attack, share in left.items()}
         own = twins[twins["method"] == method]
         cost = 100 * (own["clean_accuracy_before"] - own["clean_accuracy_after"]).mean()
-        rows.append(row | {"cost (points)": EMPTY if own.empty else f"{cost:.1f} ({own['seed'].nunique()})"})
+        rows.append(row | {COST: EMPTY if own.empty else f"{cost:.1f}{_star(own['seed'].nunique())}"})
     if not rows:
         return pd.DataFrame([["none", "not run yet"]], columns=["method", "worst"])
     table = pd.DataFrame(rows).sort_values("worst", kind="stable").fillna(EMPTY)
-    return table.assign(worst=table["worst"].map("{:.0f}".format))
+    stars = {name: table[name].str.endswith("*").sum() for name in table.columns.drop(["method", "worst", COST])}
+    attacks = sorted(stars, key=stars.__getitem__)  # those with three seeds first
+    return table.assign(worst=table["worst"].map("{:.0f}".format))[["method", "worst", COST, *attacks]]
+
+
+def _head(attack: str) -> str:
+    """An attack's name as the narrow head of a column."""
+    return {"low_frequency": "low freq."}.get(attack, attack.replace("_", "-"))
+
+
+def _star(seeds: int) -> str:
+    return "" if seeds >= 3 else "*"
 
 
 def worst_cases(scale: str | None = None) -> str:
     """A sentence on `what_is_left`: the repairs that no other beats both in the worst case and in the price."""
     table = what_is_left(scale)
-    known = [row for row in table.to_dict("records") if row.get("cost (points)")]
-    costs = [float(row["cost (points)"].split(" ")[0]) for row in known]
+    known = [row for row in table.to_dict("records") if row.get(COST)]
+    costs = [float(row[COST].rstrip("*")) for row in known]
     front = [
         f"{row['method']} ({row['worst']} %, {cost:.1f} points)"
         for position, (row, cost) in enumerate(zip(known, costs, strict=True))

@@ -66,6 +66,6 @@ def test_a_page_without_records_says_so(monkeypatch):
 
 def test_every_page_has_a_line_of_what_to_expect():
     table = review.overview()
-    assert {"NAD", "VDC", "mean parity"} <= {*table["page"]} and not table["command"].duplicated().any()
-    asked = table.set_index("page").loc["mean parity", "verdicts"]
+    assert {"nad", "vdc", "mp_fair"} <= {*table["page"]} and not table["page"].duplicated().any()
+    asked = table.set_index("page").loc["mp_fair", "verdicts"]
     assert sum(int(number) for number in re.findall(r"\d+", asked)) == 10
