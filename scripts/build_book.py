@@ -8,6 +8,8 @@ has a second page, made from results/cifar/ (scripts/second_pages.py). The book 
 """
 
 import argparse
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from bdlib.files import read_text, write_whole
 from bdlib.report.book_files import generated_files
 
 ROOT = Path(__file__).parents[1]
+FOLDED = {"parameters", "injected-parameters"}  # tags that papermill reads and writes
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
 ROOMS = """types ranges words checks files folders runtime data models training evaluation attacks defenses
     fairness mechanisms experiments claims report""".split()  # in the order in which they may import each other
@@ -46,6 +49,7 @@ def stage(profile: str) -> None:
     generated = generated_files(profile)
     sources |= {Path("book/_generated") / name: content for name, content in generated.items()}
     write_whole(ROOT / "results" / "overview.svg", generated["overview.svg"])  # the README's picture
+    sources = {path: folded(text) if path.suffix == ".ipynb" else text for path, text in sources.items()}
     sources = with_glossary(sources)
     for path in STAGE.rglob("*"):
         if path.is_file() and "_build" not in path.parts and path.relative_to(STAGE) not in sources:
@@ -55,6 +59,21 @@ def stage(profile: str) -> None:
         if not target.is_file() or target.read_bytes() != content:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
+
+
+def folded(content: bytes) -> bytes:
+    """A notebook whose parameters, imports and checks are folded, so that a reader meets the idea first."""
+    notebook = json.loads(content)
+    in_setup = False
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            headings = re.findall(r"^## .*$", "".join(cell["source"]), re.M)
+            in_setup = "Set-up" in headings[-1] if headings else in_setup
+            continue
+        tags = cell["metadata"].setdefault("tags", [])
+        if in_setup or FOLDED & {*tags} or "import check\n" in "".join(cell["source"]):
+            tags.append("hide-input")
+    return json.dumps(notebook).encode()
 
 
 def api_page() -> str:

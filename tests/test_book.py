@@ -193,6 +193,16 @@ def test_a_second_page_says_where_runs_are_not_planned(second_pages):
     assert second_pages.unplanned_outputs(cells, "nad", ["headline", "beta"]) == []
 
 
+def test_parameters_imports_and_checks_are_folded_and_what_follows_is_not(build_book):
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(build_book.folded(path.read_bytes()))["cells"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        hidden = ["hide-input" in cell["metadata"]["tags"] for cell in code]
+        named = [cell["metadata"]["tags"] for cell in code if "parameters" in cell["metadata"]["tags"]]
+        assert 3 <= sum(hidden) <= 5 and all("hide-input" in tags for tags in named), path.name
+        assert not any(hidden[10:]), path.name
+
+
 @pytest.fixture
 def glossary_links(monkeypatch):
     """The script that links the words of the glossary, as a module."""
