@@ -35,7 +35,6 @@ from bdlib.attacks.poisoning import Poisoned, poison
 from bdlib.attacks.selection import ranking
 from bdlib.data.images import ImageSet
 from bdlib.defenses import DEFENSES
-from bdlib.defenses.detectors import DETECTORS
 from bdlib.defenses.nwc import unlearn
 from bdlib.defenses.vdc.answerers.oracle import OracleAnswerer
 from bdlib.evaluation import metrics
@@ -296,14 +295,13 @@ def record(paper: str, /, **changes: Any) -> Result:
 
 
 def records() -> dict[str, Callable[[], Result]]:
-    """Every chapter, with its clean twin, and the control where it has one; and each detector beside VDC."""
+    """Every chapter, with its clean twin, and the control where it has one."""
     papers = notebooks.papers()
     parameters = {paper: notebooks.parameters(paper, "smoke") for paper in papers}
     controlled = [p for p in papers if {"defense", "epochs", "milestone"} <= parameters[p].keys()]
     settings: dict[str, dict[str, Any]] = {paper: {} for paper in papers}
     settings |= {f"{paper}, clean twin": dict(attack="none") for paper in papers if paper not in WITHOUT_VICTIM}
     settings |= {f"{paper}, fine-tuning": dict(defense="fine_tune") for paper in controlled}
-    settings |= {f"vdc, {detector}": dict(defense="none", detector=detector) for detector in DETECTORS}
     return {name: functools.partial(record, name.split(",")[0], **how) for name, how in settings.items()}
 
 

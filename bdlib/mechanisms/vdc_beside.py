@@ -71,10 +71,13 @@ def filtered(detector: str, model: nn.Module, data: ImageSet, ids: Tensor, *, se
 
 
 def trusted(train: ImageSet, truth: Poisoned, ids: Tensor, *, seed: int) -> ImageSet:
-    """The clean images of a defender: `TRUSTED` of the set, drawn from those not poisoned and not asked about."""
-    free = ~truth.is_poisoned.cpu()
-    free[ids] = False
-    pool = free.nonzero().squeeze(1)
+    """The clean images of a defender: `TRUSTED` of the set, drawn from those not poisoned and not asked about.
+
+    Where all images are asked about, from all that are not poisoned.
+    """
+    free, unasked = ~truth.is_poisoned.cpu(), torch.ones(len(train), dtype=torch.bool)
+    unasked[ids] = False
+    pool = (free & unasked if unasked.any() else free).nonzero().squeeze(1)
     order = torch.randperm(len(pool), generator=Generator().manual_seed(seed))
     return train[pool[order[: max(1, round(TRUSTED * len(train)))]]]
 

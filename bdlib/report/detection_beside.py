@@ -1,6 +1,8 @@
 """VDC beside other detectors of training images: tables and sentences of its chapter, in per cent."""
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -21,12 +23,12 @@ def beside_table(runs: pd.DataFrame, published: pd.DataFrame | None = None) -> p
     `bdlib.experiments.reported`, which get two columns of their own; those of other attacks and methods are left out.
     """
     runs = with_order(runs)
-    rows = {}
+    rows = dict[tuple[str, str], dict[str, str]]()
     for (attack, method), mine in runs.groupby(["attack", "method"], sort=False):
         cells = {"TPR (%)": mean_text(mine, "tpr"), "FPR (%)": mean_text(mine, "fpr"), ORDER: mean_text(mine, "order")}
         if published is not None:
             cells |= _reported(published[published["attack_key"] == attack], str(method))
-        rows[attack, method] = cells | {"seeds": str(mine["seed"].nunique())}
+        rows[str(attack), str(method)] = cells | {"seeds": str(mine["seed"].nunique())}
     return _framed(rows, ["attack", "detector"])
 
 
@@ -35,13 +37,13 @@ def noise_beside_table(runs: pd.DataFrame, published: pd.DataFrame | None = None
 
     `runs` are those of the study `label_noise`.
     """
-    rows = {}
+    rows = dict[tuple[str, str], dict[str, str]]()
     for name in NOISE:
         for method, mine in runs.groupby("method", sort=False):
             cells = {f"{rate.upper()} (%)": mean_text(mine, f"{name}_{rate}") for rate in ("tpr", "fpr")}
             if published is not None:
                 cells |= _reported(published[published["attack"].str.startswith(name)], str(method))
-            rows[name, method] = cells | {"seeds": str(mine["seed"].nunique())}
+            rows[name, str(method)] = cells | {"seeds": str(mine["seed"].nunique())}
     return _framed(rows, ["labels", "detector"])
 
 
@@ -54,7 +56,7 @@ def _reported(published: pd.DataFrame, method: str) -> dict[str, str]:
     }
 
 
-def _framed(rows: Mapping[tuple[object, object], Mapping[str, str]], names: list[str]) -> pd.DataFrame:
+def _framed(rows: Mapping[tuple[str, str], Mapping[str, str]], names: list[str]) -> pd.DataFrame:
     """The rows as a table; one that says so where there are none."""
     if not rows:
         return pd.DataFrame({"TPR (%)": ["not run yet"]}, index=["none"])
@@ -71,10 +73,10 @@ def with_order(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(order=[_order_of(row) for row in runs.to_dict("records")])
 
 
-def _order_of(row: Mapping[object, object]) -> float:
-    by_votes = [row[f"tpr_{k}"] for k in range(7) if pd.notna(row.get(f"fpr_{k}")) and row[f"fpr_{k}"] <= MOST]  # type: ignore[operator]
-    found = row.get(f"found_at_{100 * MOST:g}")
-    return float(found) if pd.notna(found) else float(max(by_votes, default=float("nan")))  # type: ignore[arg-type]
+def _order_of(row: Mapping[Any, Any]) -> float:
+    found = row.get(f"found_at_{100 * MOST:g}", math.nan)
+    by_votes = [row[f"tpr_{k}"] for k in range(7) if row.get(f"fpr_{k}", math.nan) <= MOST]
+    return max(by_votes, default=math.nan) if math.isnan(found) else found
 
 
 def beside_words(runs: pd.DataFrame) -> str:

@@ -86,6 +86,8 @@ def test_the_clean_images_of_strip_are_neither_poisoned_nor_asked_about(poisoned
     taken = trusted(places, poisoned, ids, seed=0).labels
     assert len(taken) == round(TRUSTED * 1000) == len(taken.unique())
     assert not poisoned.is_poisoned[taken].any() and not set(taken.tolist()) & set(ids.tolist())
+    from_asked = trusted(places, poisoned, torch.arange(1000), seed=0).labels
+    assert len(from_asked) == len(taken) and not poisoned.is_poisoned[from_asked].any()
 
 
 def test_filters_are_shown_the_wrong_labels_that_vdc_is_shown_and_share_the_trained_networks(measure, given, poisoned):
