@@ -1,4 +1,4 @@
-"""Who answers in a run of a data cleanser. The oracle is made here, because it needs the true labels."""
+"""Who judges in a run of a data cleanser, and who answers. The oracle is made here: it needs the true labels."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -23,6 +23,13 @@ def check_answerer(parameters: Mapping[str, Any]) -> None:
     unknown = [name for name in CLASS_NAMES[dataset] if "imagenet" not in shipped().get(name, {})]
     if unknown or DATASETS[dataset].channels != 3:
         raise ParameterError(f"answered_by='recognizer': must be oracle for {dataset}, which the recogniser cannot see")
+
+
+def check_detector(parameters: Mapping[str, Any]) -> None:
+    """Raise ParameterError where another detector than VDC is to be measured in a run that cleanses with VDC."""
+    detector, defense = parameters.get("detector", "vdc"), parameters.get("defense")
+    if detector != "vdc" and defense != "none":
+        raise ParameterError(f"detector={detector!r}: must be vdc where defense={defense!r}; nothing retrains on it")
 
 
 def answerer_of(parameters: Mapping[str, Any], train: ImageSet, poisoned: ImageSet) -> Answerer:

@@ -27,7 +27,7 @@ from bdlib.checks import (
 from bdlib.data.datasets import DATASETS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import pages
-from bdlib.experiments.answerers import check_answerer
+from bdlib.experiments.answerers import check_answerer, check_detector
 from bdlib.experiments.config import VictimConfig, added_settings
 from bdlib.experiments.needs import check_defense, check_layers
 from bdlib.experiments.places import check_place
@@ -115,6 +115,7 @@ def _check_victim(paper: str, parameters: dict[str, Any]) -> None:
     VictimConfig.from_parameters(parameters)
     check_layers(parameters)
     check_answerer(parameters)
+    check_detector(parameters)
     if defense := DEFENSES.get(parameters.get("defense", paper)):
         check_defense(defense, settings(defense, parameters), parameters)
 

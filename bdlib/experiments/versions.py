@@ -4,6 +4,7 @@ from inspect import signature
 from typing import Any
 
 from bdlib.defenses import DEFENSES
+from bdlib.defenses.detectors import DETECTORS
 from bdlib.evaluation import metrics
 from bdlib.experiments import keys, pages
 from bdlib.experiments.config import VictimConfig
@@ -24,6 +25,8 @@ def versions(paper: str, parameters: dict[str, Any]) -> dict[str, int]:
         numbers["defense"] = module_of(DEFENSES[defense]).NUMBERS_VERSION
     if is_measured(paper, parameters):
         numbers["mechanism"] = module_of(MECHANISMS[paper]).NUMBERS_VERSION
+    if (detector := parameters.get("detector")) in DETECTORS:
+        numbers["detector"] = module_of(DETECTORS[detector]).NUMBERS_VERSION
     return numbers | (keys.selection_versions(parameters["selection"]) if "selection" in parameters else {})
 
 
@@ -42,10 +45,10 @@ def is_measured(paper: str, parameters: dict[str, Any]) -> bool:
     """Whether a run measures the paper's mechanism: it has one, and its own defense ran.
 
     That is the one of the paper's key, or else the one that its notebook names: none where it repairs nothing. A
-    measure that looks at data and at no model needs no defense to have run.
+    measure that does not look at the defended model needs no defense to have run.
     """
     if paper not in MECHANISMS:
         return False
     own = paper if paper in DEFENSES else pages.defaults(pages.notebook(paper))["defense"]
-    looks_at_data = not {"model", "defended"} & {*signature(MECHANISMS[paper]).parameters}
-    return defense_of(paper, parameters) in ({own, "none"} if looks_at_data else {own})
+    needs_a_run = "defended" in signature(MECHANISMS[paper]).parameters
+    return defense_of(paper, parameters) in ({own} if needs_a_run else {own, "none"})

@@ -4,11 +4,10 @@ from functools import reduce
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool
 from pydantic import Field
 from scipy.stats import binom
-from torch import Generator, Tensor
+from torch import Tensor, nn
 
 from bdlib import ranges
 from bdlib.attacks.poisoning import Poisoned
@@ -17,34 +16,46 @@ from bdlib.data.images import ImageSet
 from bdlib.defenses.vdc.answerers.protocol import Answerer
 from bdlib.defenses.vdc.method import Agreement, cross_examine, dirty
 from bdlib.defenses.vdc.questions import GENERAL, Chosen
-from bdlib.mechanisms.vdc_noise import noisy_sets
+from bdlib.mechanisms.vdc_beside import Detector, beside
+from bdlib.mechanisms.vdc_noise import noisy_sets, sample
 from bdlib.models import share
-from bdlib.types import EventLog
+from bdlib.runtime import AddedAt
+from bdlib.training.loop import Schedule
+from bdlib.types import EventLog, MakeModel
 
-NUMBERS_VERSION = 1  # raise it when a change here changes numbers
-DIRTY = 0.09  # share of poisoned images where a sample is measured: the paper's
+NUMBERS_VERSION = 1  # raise it when a change here, in `vdc_beside` or in `vdc_noise` changes numbers
 
 
 @checked
 def vdc(
+    model: nn.Module,
+    make_model: MakeModel,
     train: ImageSet,
     truth: Poisoned,
     class_names: tuple[str, ...],
     answerer: Answerer,
     events: EventLog,
     *,
+    detector: Annotated[Detector, AddedAt("vdc")] = "vdc",
     answered_by: Literal["oracle", "recognizer"],
     answer_error: ranges.Fraction,
     noise_rate: ranges.Fraction,
     looked_at: Annotated[int, Field(ge=20, le=10**6)],
     questions: Chosen = "both",
     threshold: ranges.Fraction = 0.5,
+    epochs: ranges.CountOrZero,
+    learning_rate: ranges.LearningRate,
+    anneal: Literal["constant", "cosine", "one_cycle"],
+    batch_size: ranges.BatchSize,
+    augmentation: ranges.Augmentation,
     seed: ranges.Seed = 0,
 ) -> dict[str, float]:
     """TPR and FPR, in [0, 1], of the run that `events` watched, and of the same answerer under label noise.
 
-    Where no run was watched, nothing was retrained: then about `looked_at` images are asked about, of which `DIRTY` are
-    poisoned. A verdict depends on no other image, so this measures the same rates.
+    Where no run was watched, nothing was retrained: then about `looked_at` images are asked about, of which 9 % are
+    poisoned (`bdlib.mechanisms.vdc_noise.sample`). A verdict depends on no other image, so these are the same rates.
+    Another `detector` than VDC is measured on these images too, through the victim `model`, as `beside` says; networks
+    for label noise are trained by the schedule from `epochs` to `augmentation`.
 
     Positives are the poisoned images; for a clean-label attack their labels are right, and `mislabeled` is 0. `tpr_<k>`
     and `fpr_<k>` are at the threshold of `k` agreeing answers, `general_tpr` and so on with one kind of question.
@@ -52,6 +63,10 @@ def vdc(
     `noise_rate` of the labels wrong: at random, confused with a similar class, or, `hybrid`, at random beside the
     poison. `asked` counts the images.
     """
+    if detector != "vdc":
+        schedule = Schedule(epochs, learning_rate, anneal, batch_size=batch_size, augmentation=augmentation, seed=seed)
+        return beside(detector, model, make_model, train, truth, class_names, schedule,
+                      noise_rate=noise_rate, looked_at=looked_at, seed=seed)  # fmt: skip
     if "agreement" not in events:
         ids = sample(truth.is_poisoned.cpu(), looked_at, seed=seed)
         train, truth = train[ids], Poisoned(truth.data[ids], truth.is_poisoned[ids])
@@ -77,15 +92,6 @@ def vdc(
         rates = detection(found, wrong, threshold=threshold)
         measured |= {f"{name}_{rate}": rates[rate] for rate in ("tpr", "fpr")}
     return {name: value for name, value in measured.items() if np.isfinite(value)}
-
-
-def sample(poison: Bool[Tensor, " n"], count: int, *, seed: int) -> Tensor:
-    """The positions of about `count` images, `DIRTY` of them poisoned; fewer where there are not enough of a kind."""
-    generator, ids = Generator().manual_seed(seed), list[Tensor]()
-    for kind, wanted in ((poison, round(DIRTY * count)), (~poison, count - round(DIRTY * count))):
-        pool = kind.nonzero().squeeze(1)
-        ids.append(pool[torch.randperm(len(pool), generator=generator)[:wanted]])
-    return torch.cat(ids)
 
 
 def detection(agreement: Agreement, positive: Bool[Tensor, " n"], *, threshold: float) -> dict[str, float]:

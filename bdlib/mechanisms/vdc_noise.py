@@ -1,4 +1,7 @@
-"""Label noise for VDC: at random, confused with a similar class, and beside poison. Part of `bdlib.mechanisms.vdc`."""
+"""The images on which VDC is measured, and label noise for them. Part of `bdlib.mechanisms.vdc`.
+
+Noise is at random, confused with a similar class, or beside poison.
+"""
 
 from collections.abc import Sequence
 
@@ -10,6 +13,7 @@ from bdlib.attacks.poisoning import Poisoned
 from bdlib.data.images import ImageSet
 from bdlib.types import Labels
 
+DIRTY = 0.09  # share of poisoned images where a sample is measured: the paper's
 SIMILAR = {  # asymmetric noise: the class that people confuse each class with; others keep their labels
     "truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat",
     "shirt": "T-shirt", "pullover": "coat", "coat": "pullover", "sandal": "sneaker", "sneaker": "boot",
@@ -44,3 +48,12 @@ def with_noise(labels: Labels, classes: int, rate: float, seed: int) -> Labels:
     drawn = torch.rand(len(labels), generator=generator) < rate
     others = (labels + torch.randint(1, classes, (len(labels),), generator=generator)) % classes
     return torch.where(drawn, others, labels)
+
+
+def sample(poison: Bool[Tensor, " n"], count: int, *, seed: int) -> Tensor:
+    """The positions of about `count` images, `DIRTY` of them poisoned; fewer where there are not enough of a kind."""
+    generator, ids = Generator().manual_seed(seed), list[Tensor]()
+    for kind, wanted in ((poison, round(DIRTY * count)), (~poison, count - round(DIRTY * count))):
+        pool = kind.nonzero().squeeze(1)
+        ids.append(pool[torch.randperm(len(pool), generator=generator)[:wanted]])
+    return torch.cat(ids)

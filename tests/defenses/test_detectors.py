@@ -23,7 +23,8 @@ from bdlib.training.loop import Schedule, train
 from bdlib.types import EventLog, Pixels
 
 FORBIDDEN = ("trigger", "target", "poison", "test", "flag", "attack", "asr")
-FILTERS = ["spectral_signatures", "activation_clustering"]
+BY_FEATURES = ["spectral_signatures", "activation_clustering"]
+FILTERS = [*BY_FEATURES, "confident_learning"]
 
 
 class Told(nn.Module):
@@ -84,7 +85,7 @@ def test_every_keyword_refuses_bad_values_in_one_line_that_names_it(key, name):
             DETECTORS[key](*[None for _ in asked(key)], **{name: value})
 
 
-@pytest.mark.parametrize("key", FILTERS)
+@pytest.mark.parametrize("key", BY_FEATURES)
 def test_a_few_poisoned_images_are_found(key, make_model, trigger):
     """At a tenth of the target class, as the papers assume; the network is the toy task's, trained on this set."""
     few = poison(toy(1000, seed=0), trigger, target_label=0, poison_rate=0.03, seed=0)

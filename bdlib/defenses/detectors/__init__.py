@@ -13,15 +13,16 @@ Example::
 
 from collections.abc import Callable
 
-from bdlib.defenses.detectors import activation_clustering, spectral_signatures, strip
+from bdlib.defenses.detectors import activation_clustering, confident_learning, spectral_signatures, strip
 from bdlib.defenses.detectors.detection import Detection
 
-__all__ = ["DETECTORS", "Detection", "activation_clustering", "spectral_signatures", "strip"]
+__all__ = ["DETECTORS", "Detection", "activation_clustering", "confident_learning", "spectral_signatures", "strip"]
 
 DETECTORS: dict[str, Callable[..., Detection]] = {
     # of training images
     "spectral_signatures": spectral_signatures.spectral_signatures,
     "activation_clustering": activation_clustering.activation_clustering,
+    "confident_learning": confident_learning.confident_learning,
     # of queries
     "strip": strip.strip,
 }

@@ -1,6 +1,7 @@
 """The versatile data cleanser. See the head of this folder (`bdlib.defenses.vdc`)."""
 
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Annotated, Literal
 
 import torch
@@ -77,6 +78,7 @@ def cross_examine(
     Example: `cross_examine(train, CLASS_NAMES["cifar10"], RecognizerAnswerer()).float().mean(1)`
     """
     by_label, rows = asked or questions_for(class_names, questions), list[list[bool]]()
+    agree = cache(partial(agrees, judge=judge))  # most answers come many times
     if not len(data):
         raise ParameterError("data: the set of images is empty")
     if int(data.labels.max()) >= len(class_names):
@@ -87,7 +89,7 @@ def cross_examine(
         answers = answerer.answer(data.images[ids.to(data.images.device)], texts)
         if [len(its) for its in answers] != [len(its) for its in texts]:
             raise AnswererError(f"{answerer.name}: must give one answer to each question")
-        rows += [[agrees(q, a, judge) for q, a in zip(*pair, strict=True)] for pair in zip(about, answers, strict=True)]
+        rows += [[agree(q, a) for q, a in zip(*pair, strict=True)] for pair in zip(about, answers, strict=True)]
     return torch.tensor(rows)
 
 
