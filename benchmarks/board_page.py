@@ -2,9 +2,9 @@
 
     make book && pip install playwright && python benchmarks/board_page.py --rows 5000
 
-The rows are real records, repeated with other poison rates in a temporary folder, so that reading, the table, the script
-with the data and the built page are all measured as they are. Playwright is no dependency of the project: it needs a
-Chromium, its own or the one that --chromium names.
+The rows are real records, repeated with other poison rates in a temporary folder, so that reading, the table, the
+script with the data and the built page are all measured as they are. Playwright is no dependency of the project: it
+needs a Chromium, its own or the one that --chromium names.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from bdlib.experiments import notebooks, records
+from bdlib.experiments import records
 from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.folders import RESULTS, ROOT
-from bdlib.report.board import board_table
+from bdlib.report.board import PROFILES, board_table
 from bdlib.report.board_page import data_script
 
 SCREENS = {"desktop": {"viewport": {"width": 1440, "height": 900}},
@@ -41,9 +41,9 @@ def repeat_records(folder: Path, number: int) -> int:
 
     Each copy of a real record has another poison rate, and so is another setting, with another victim beside it.
     """
-    real = [(path, records.read(path)) for profile in notebooks.PROFILES
-            for path in sorted((RESULTS / profile).glob("*/*.json")) if path.parent.name not in WITHOUT_VICTIM]  # fmt: skip
-    real = [(path, record) for path, record in real if record.parameters["attack"] != "none"]
+    paths = [path for profile in PROFILES for path in sorted((RESULTS / profile).glob("*/*.json"))]
+    read = [(path, records.read(path)) for path in paths if path.parent.name not in WITHOUT_VICTIM]
+    real = [(path, record) for path, record in read if record.parameters["attack"] != "none"]
     made = 0
     while made < number:
         path, record = real[made % len(real)]

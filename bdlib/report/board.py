@@ -79,7 +79,7 @@ def write_board(results: Path) -> Path:
 
 
 def with_benchmark(table: pd.DataFrame) -> pd.DataFrame:
-    """`table` with BackdoorBench's ACC and ASR, as shares, where its data set, attack, poison rate and defence are ours.
+    """`table` with BackdoorBench's ACC and ASR, as shares, where data set, attack, poison rate and defence are ours.
 
     Only headline rows can have one: of other settings nothing is published. The network is BackdoorBench's.
     """

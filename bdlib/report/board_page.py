@@ -5,7 +5,6 @@ The script assigns `window.BOARD_DATA`: a column each, words as positions in a l
 
 import json
 import math
-import os.path
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -109,10 +108,16 @@ def _record_columns(places: pd.Series) -> dict[str, Any]:
     shared, rests = [], []
     for row in places:
         names = [str(PurePosixPath(*PurePosixPath(place).parts[1:]).with_suffix("")) for place in row.split()]
-        start = names[0][: len(names[0]) - 8] if len(names) == 1 else os.path.commonprefix(names)
+        start = _shared_start(names) if len(names) > 1 else names[0][:-8]  # what differs is the digest
         shared.append(start)
         rests.append(" ".join(name.removeprefix(start) for name in names))
     return {"record_start": _coded(pd.Series(shared, dtype=str)), "record_rest": rests}
+
+
+def _shared_start(names: list[str]) -> str:
+    first, last = min(names), max(names)
+    length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:length]
 
 
 def board_planned(profiles: Sequence[str] = ("quick", "cifar")) -> pd.DataFrame:

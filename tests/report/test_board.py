@@ -37,7 +37,9 @@ def test_every_record_is_on_the_board_once_and_fair_regression_is_not(table):
     defended = " ".join(table[table["defense"] != "none"]["records"]).split()
     assert len(defended) == len(set(defended))
     on_board = {*defended, *" ".join(table["records"]).split()}
-    there = {path.relative_to(RESULTS).as_posix() for p in notebooks.PROFILES for path in (RESULTS / p).glob("*/*.json")}
+    there = {
+        path.relative_to(RESULTS).as_posix() for p in notebooks.PROFILES for path in (RESULTS / p).glob("*/*.json")
+    }
     left = {place for place in there - on_board if "/mp_fair/" not in place}
     assert all("-none-" in place for place in left)  # two pages' records of one victim
     assert not any("mp_fair" in place for place in on_board)
@@ -96,8 +98,8 @@ def test_seeds_share_a_row_and_other_settings_do_not(tmp_path):
 def test_of_a_benchmarks_cells_those_of_the_same_setting_and_no_others(tmp_path):
     cell = reported("backdoorbench").query("dataset == 'CIFAR-10' and attack == 'BadNets' and defense == 'nad'")
     cell = cell.set_index("poison_rate")
-    others = [made(poison_rate=0.02), made(batch_size=32), made(seed=1, trigger_strength=2.0, attack="blended")]
-    rows = rows_of(tmp_path, made(), made(poison_rate=0.05), made(attack="sig", poison_rate=0.5), *others[:2])
+    others = [made(poison_rate=0.02), made(batch_size=32), made(attack="sig", poison_rate=0.5)]
+    rows = rows_of(tmp_path, made(), made(poison_rate=0.05), *others)
     rows = rows[rows["defense"] == "nad"]
     for rate in (0.1, 0.05):
         row = rows[(rows["attack"] == "badnets") & (rows["poison_rate"] == rate) & (rows["setting"] == "")].iloc[0]
@@ -116,8 +118,9 @@ def test_every_published_cell_on_the_board_is_that_of_the_file(table):
     shown = table.dropna(subset="benchmark_acc")
     assert len(shown) and (shown["profile"] != "quick").all() and (shown["setting"] == "").all()
     for _, row in shown.iterrows():
-        same = cells[(cells["dataset_key"] == row["dataset"]) & (cells["attack_key"] == row["attack"])
-                     & (cells["poison_rate"] == row["poison_rate"]) & (cells["defense_key"] == row["defense"])]  # fmt: skip
+        same = cells[cells["poison_rate"] == row["poison_rate"]]
+        for column in ("dataset", "attack", "defense"):
+            same = same[same[f"{column}_key"] == row[column]]
         assert len(same) == 1 and same.iloc[0]["model"] == "PreAct-ResNet18"
         assert 100 * row["benchmark_acc"] == pytest.approx(same.iloc[0]["acc_percent"])
         assert 100 * row["benchmark_asr"] == pytest.approx(same.iloc[0]["asr_percent"])
@@ -144,7 +147,9 @@ def test_the_page_gets_every_row_and_the_address_of_every_record(table):
     for i, places in enumerate(table["records"]):
         names = [columns["record_start"][i] + rest for rest in columns["record_rest"][i].split()]
         assert [f"{columns['profile'][i]}/{name}.json" for name in names] == places.split()
-    assert {key: entry.split("{")[1].split(",")[0] for key, entry in data["bibtex"].items()} == {k: k for k in data["bibtex"]}
+    assert {key: entry.split("{")[1].split(",")[0] for key, entry in data["bibtex"].items()} == {
+        k: k for k in data["bibtex"]
+    }
     assert {*table["attack"], *table["defense"]} <= {*data["references"]}
     assert re.fullmatch(r"https://github\.com/[\w/-]+/blob/main/results/", data["address"])
 
@@ -159,7 +164,10 @@ def test_the_figure_shows_the_headline_rows_and_bears_their_absence(table):
     rows = board_rates.rates_rows(table, "cifar")
     assert {*rows["setting"]} == {""} and rows["network"].nunique() == rows["dataset"].nunique() == 1
     assert board_rates.rates_svg(table, "cifar") == board_rates.rates_svg(table, "cifar")
-    assert b"badnets" in board_rates.rates_svg(table.head(0), "quick") or board_rates.rates_rows(table.head(0), "quick").empty
+    assert (
+        b"badnets" in board_rates.rates_svg(table.head(0), "quick")
+        or board_rates.rates_rows(table.head(0), "quick").empty
+    )
 
 
 def test_the_pages_scripts_are_sound_and_load_nothing_from_elsewhere():
