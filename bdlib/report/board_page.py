@@ -64,7 +64,7 @@ def data_script(table: pd.DataFrame) -> bytes:
     columns |= _record_columns(table["records"])
     data = {"rows": len(table), "columns": columns, "titles": titles(), "references": REFERENCES,
             "bibtex": bibtex_entries(), "benchmark_reference": BENCHMARK_REFERENCE, "address": _address()}  # fmt: skip
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=True)
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return f"window.BOARD_DATA={text};\n".encode()
 
 

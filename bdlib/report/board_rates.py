@@ -62,7 +62,7 @@ def rates_figure(rows: pd.DataFrame) -> Figure:
     handles = [plt.Line2D([], [], color=VICTIM[0], marker=VICTIM[1], lw=2.5, ms=4.5, label="no defence")]
     handles += [plt.Line2D([], [], color=tint, marker=shape, ls=line, lw=1, ms=3, label=method_name(key))
                 for key, (tint, shape, line) in LOOKS.items()]  # fmt: skip
-    axes[2, 2].legend(handles=handles, loc="center left", ncols=2, bbox_to_anchor=(0, 0.45))
+    axes[2, 2].legend(handles=handles, loc="center left", ncols=2).set_in_layout(False)  # it is wider than a panel
     return figure
 
 

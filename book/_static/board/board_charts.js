@@ -18,13 +18,12 @@
   };
 
   board.drawHeatMap = function (place, rows, name) {
-    const sums = new Map();
-    for (const row of rows) {
-      if (row[name] === null) continue;
+    const scored = rows.filter((row) => row[name] !== null), sums = new Map();
+    for (const row of scored) {
       const key = `${row.defense}|${row.attack}`, known = sums.get(key) || [0, 0];
       sums.set(key, [known[0] + row[name], known[1] + 1]);
     }
-    const attacks = board.choices(rows, "attack"), defenses = board.choices(rows, "defense");
+    const attacks = board.choices(scored, "attack"), defenses = board.choices(scored, "defense");
     const table = document.createElement("table");
     add(table, "caption", `Mean ${board.scores[name]} of the rows shown, in per cent; small: how many rows`);
     const head = add(add(table, "thead"), "tr");

@@ -18,13 +18,13 @@
   }
 
   const plain = (digits) => (cell) => number(cell.getValue(), digits);
-  const scoreColumn = ([field, title]) => ({ field, title: `${title} (%)`, formatter: score, width: 142, sorter: "number" });
+  const scoreColumn = ([field, title]) => ({ field, title: `${title} (%)`, formatter: score, width: 136, sorter: "number" });
   const base = "BackdoorBench, PreAct-ResNet18:";
 
   board.columns = [
-    { field: "defense_title", title: "defence", width: 128 },
-    { field: "attack_title", title: "attack", width: 118 },
-    { field: "poison_rate", title: "poison rate (%)", width: 76, formatter: (cell) => cell.getValue() ?? "", sorter: "number" },
+    { field: "defense_title", title: "defence", width: 108 },
+    { field: "attack_title", title: "attack", width: 112 },
+    { field: "poison_rate", title: "poison rate (%)", width: 68, formatter: (cell) => cell.getValue() ?? "", sorter: "number" },
     ...Object.entries(board.scores).map(scoreColumn),
     { field: "seeds", title: "seeds", width: 66, sorter: "number" },
     { field: "benchmark_acc", title: `${base} ACC (%)`, width: 118, formatter: plain(2), sorter: "number" },
@@ -35,7 +35,7 @@
     { field: "setting", title: "setting, where it is not the headline's", width: 220 },
     { field: "passes", title: "passes (1,000 images)", width: 98, formatter: plain(0), sorter: "number" },
     { field: "peak_memory_mb", title: "peak memory (MB)", width: 92, formatter: plain(0), sorter: "number" },
-    { field: "record_rest", title: "records, by seed", width: 104, formatter: links, headerSort: false },
+    { field: "record_rest", title: "records, by seed", width: 112, formatter: links, headerSort: false },
     { field: "commit", title: "commit", width: 128 },
   ];
   const narrow = ["defense_title", "attack_title", "poison_rate", "acc", "asr", "seeds", "profile"];
