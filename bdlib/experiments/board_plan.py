@@ -49,21 +49,22 @@ def board_runs(profile: str) -> list[BoardRun]:
 @functools.lru_cache
 def _board_runs(profile: str, changed: tuple[int, ...], others: tuple[tuple[int, ...], ...]) -> tuple[BoardRun, ...]:
     """As `board_runs`; made again when the time of change of the plan, or of a chapter, is another."""
-    return tuple(run for tier, lines in enumerate(_tiers(profile)) for line in lines for run in _of_line(*line, tier))
+    tiers = enumerate(_tiers(profile))
+    return tuple(run for tier, lines in tiers for line in lines for run in _of_line(profile, line, tier))
 
 
-def _tiers(profile: str) -> list[list[tuple[str, dict[str, list[Any]]]]]:
-    """The lines of each study of the plan, each with the profile, once their keys are checked."""
+def _tiers(profile: str) -> list[list[dict[str, Any]]]:
+    """The lines of each study of the plan, once their keys are checked."""
     path = pages.profile_file(BOARD, profile, ".records")
     studies = pages.study_lines(BOARD, profile)
     for name, lines in studies.items():
         for line in lines:
             if {*line} != {"method", *VARIED}:
                 raise FileError(f"{path}: {name}: {', '.join(line)}: must be method, {', '.join(VARIED)}")
-    return [[(profile, line) for line in lines] for lines in studies.values()]
+    return list(studies.values())
 
 
-def _of_line(profile: str, line: dict[str, list[Any]], tier: int) -> list[BoardRun]:
+def _of_line(profile: str, line: dict[str, Any], tier: int) -> list[BoardRun]:
     """The runs of one line: all combinations of its lists, all defences of a victim side by side."""
     runs, path = [], pages.profile_file(BOARD, profile, ".records")
     for seed, rate, attack, defense in itertools.product(*(line[name] for name in reversed(VARIED))):

@@ -23,28 +23,33 @@ def test_the_plan_is_every_defence_on_ten_attacks_at_the_rates_that_work(profile
     assert len(runs) == len(found) and {run.study for run in runs} == {BOARD}
 
 
-def test_ten_per_cent_comes_first_and_repairs_before_training():
+@pytest.fixture(scope="module")
+def everything():
+    """All that is planned at one profile."""
+    return manifest.planned_runs("cifar")
+
+
+def test_ten_per_cent_comes_first_and_repairs_before_training(everything):
     """Then one per cent; the board comes after all that the chapters plan."""
-    groups = manifest.missing_groups(manifest.planned_runs("quick"))
+    groups = manifest.missing_groups(everything)
     of_board = [group for group in groups if group[0].study == BOARD]
     assert groups[len(groups) - len(of_board) :] == of_board
     tiers = [run.tier for group in of_board for run in group]
     assert tiers == sorted(tiers)
-    first = {tier: next(run for run in board_runs("quick") if run.tier == tier) for tier in (0, 1, 2)}
+    first = {tier: next(run for run in board_runs("cifar") if run.tier == tier) for tier in (0, 1, 2)}
     assert [first[tier].defense for tier in first] == ["fine_tune", "abl", "fine_tune"]
     assert [first[tier].parameters["poison_rate"] for tier in first] == [0.1, 0.1, 0.01]
 
 
-def test_a_run_that_a_chapter_plans_too_is_one_run():
-    headline = {run.path for run in manifest.planned_runs("quick", ["nad"]) if run.study == "headline"}
-    of_board = {run.path for run in manifest.planned_runs("quick", [BOARD])}
-    assert len(headline & of_board) == 4 * 3  # NAD itself on four attacks, three of its five seeds
-    everything = manifest.planned_runs("quick")
+def test_a_run_that_a_chapter_plans_too_is_one_run(everything):
+    headline = {run.path for run in everything if (run.paper, run.study) == ("nad", "headline")}
+    of_board = {run.path for run in manifest.planned_runs("cifar", [BOARD])}
+    assert len(headline & of_board) == 4  # NAD itself on four attacks, one of its three seeds
     assert len({run.path for run in everything}) == len(everything)
     alone = [run for run in everything if run.study == BOARD]
     assert not headline & {run.path for run in alone}
-    progress = studies.progress("quick").set_index("paper")["planned"]
-    assert progress[BOARD] == len(alone) and progress["nad"] == len(notebooks.grid("nad", "quick"))
+    progress = studies.progress("cifar").set_index("paper")["planned"]
+    assert progress[BOARD] == len(alone) and progress["nad"] == len(notebooks.grid("nad", "cifar"))
     assert progress.sum() == len(everything)
 
 
