@@ -2,10 +2,11 @@
 PYTHON ?= python3
 PROFILE ?= quick
 SLICE ?=
+PAPERS ?=
 JOBS ?=
 PLACE = local
 BDLIB = .venv/bin/bdlib
-SNAKEMAKE = .venv/bin/snakemake --quiet host reason --config profile=$(PROFILE) --profile profiles/$(PLACE)
+SNAKEMAKE = .venv/bin/snakemake --quiet host reason --config profile=$(PROFILE) $(if $(PAPERS),papers="$(PAPERS)") --profile profiles/$(PLACE)
 WRITABLE = test -w . || { echo "$$PWD cannot be written to: make works in a copy of your own"; exit 1; }
 
 .PHONY: help env book test verify records paper benchmark lint clean
@@ -36,7 +37,7 @@ test: env ## lint, types, unit tests, notebooks at smoke scale
 verify: env ## every claim with its verdict; fails where one is worse than the accepted one
 	$(BDLIB) verify
 
-records: env ## every run behind the chapters' intervals that is missing; SLICE=10 stops after ten minutes
+records: env ## every run that is missing; SLICE=10 stops after ten minutes, PAPERS=board makes the board's alone
 	@$(WRITABLE)
 	@$(if $(SLICE),.venv/bin/python scripts/slice.py $(SLICE)) $(SNAKEMAKE) $(if $(JOBS),--resources gpu=$(JOBS)) \
 	    --quiet host reason progress -- records; status=$$?; $(BDLIB) manifest --profile $(PROFILE) && exit $$status

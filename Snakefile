@@ -37,7 +37,8 @@ RESULTS = os.path.relpath(folders.RESULTS)
 VICTIMS = str(folders.CACHE / "victims")
 CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
 PAGES = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
-PLANNED = manifest.planned_runs(PROFILE)
+ONLY = str(config.get("papers", "")).split()  # default: the runs of all pages; papers=board: those of the board
+PLANNED = manifest.planned_runs(PROFILE, ONLY)
 for line in manifest.set_aside_damaged(PLANNED):  # else their files would count as made
     print(line, file=sys.stderr)
 MISSING = manifest.missing_groups(PLANNED)

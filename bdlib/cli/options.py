@@ -38,10 +38,14 @@ def _value(pair: str, text: str, option: click.Parameter) -> Any:
 
 
 def known_paper(_: click.Context, option: click.Parameter, keys: Any) -> Any:
-    """The keys of papers as they were given. Raises BadParameter for one that has no notebook."""
+    """The keys of papers as they were given. Raises BadParameter for one that has no notebook.
+
+    Where several may be given, one may be `board`: the runs that the board plans.
+    """
     from bdlib.folders import ROOT
 
     papers = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    papers += ["board"] if option.multiple else []
     for key in [keys] if isinstance(keys, str) else keys:
         if key not in papers:
             raise click.BadParameter(f"{key}: must be one of {', '.join(papers)}", param=option)

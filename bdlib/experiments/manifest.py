@@ -6,6 +6,7 @@ Snakemake makes them, a group of runs that share a victim at a time; `bdlib reco
 import os
 import traceback
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ import pandas as pd
 
 from bdlib.experiments import notebooks, records
 from bdlib.experiments import run as experiments
+from bdlib.experiments.board_plan import BOARD, board_runs
 from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.experiments.victims import VictimConfig, victim_path
 from bdlib.files import FileError, set_aside, write_whole
@@ -37,11 +39,17 @@ class PlannedRun:
     parameters: dict[str, Any]
     path: Path  # of its record
     victim: str  # the name of the victim's file; empty where the page has no victims
+    tier: int = 0  # of a run of the board: its place in the order of interest
 
     @property
-    def order(self) -> tuple[bool, int, bool]:
-        """The runs with the smallest order are made first: GTSRB after all else, seed by seed, headlines first."""
-        return (self.study == "gtsrb", self.parameters["seed"], self.study not in FIRST)
+    def order(self) -> tuple[int, int, int]:
+        """The runs with the smallest order are made first: seed by seed, headlines first; then GTSRB; then the board.
+
+        The runs of the board are made in the order of its plan, tier by tier.
+        """
+        if self.study == BOARD:
+            return (2, self.tier, 0)
+        return (int(self.study == "gtsrb"), self.parameters["seed"], int(self.study not in FIRST))
 
     @property
     def group(self) -> str:
@@ -55,16 +63,30 @@ class PlannedRun:
 
 
 def planned_runs(profile: str, papers: list[str] | None = None) -> list[PlannedRun]:
-    """Every run that the studies of `papers` (default: of all) ask for at a profile, once, under its first study."""
+    """Every run that the studies of `papers` ask for at a profile, once, under its first study.
+
+    `papers` may hold "board", the plan of the board: its runs are chapters' runs on more victims. By default it is all
+    chapters and then the board.
+
+    Example: `planned_runs("quick", ["board"])` gives all runs of the board, also those that a chapter plans too.
+    """
     runs: dict[Path, PlannedRun] = {}
     victim = cache(lambda config: victim_path(config).stem)  # many runs share one
-    for paper in papers or notebooks.papers():
-        for study in notebooks.studies(paper, profile):
-            for method, point in notebooks.study(paper, profile, study):
-                if (path := records.path(paper, profile, point)) not in runs:
-                    name = "" if paper in WITHOUT_VICTIM else victim(VictimConfig.from_parameters(point))
-                    runs[path] = PlannedRun(paper, study, method, point, path, name)
+    for paper in papers or [*notebooks.papers(), BOARD]:
+        for owner, study, method, point, tier in _asked(paper, profile):
+            if (path := records.path(owner, profile, point)) not in runs:
+                name = "" if owner in WITHOUT_VICTIM else victim(VictimConfig.from_parameters(point))
+                runs[path] = PlannedRun(owner, study, method, point, path, name, tier)
     return list(runs.values())
+
+
+def _asked(paper: str, profile: str) -> Iterator[tuple[str, str, str, dict[str, Any], int]]:
+    """What a page asks for: the chapter that a run belongs to, study, method, parameters, and the board's tier."""
+    if paper == BOARD:
+        yield from ((run.paper, BOARD, run.defense, run.parameters, run.tier) for run in board_runs(profile))
+        return
+    for study in notebooks.studies(paper, profile):
+        yield from ((paper, study, method, point, 0) for method, point in notebooks.study(paper, profile, study))
 
 
 def missing_groups(runs: list[PlannedRun]) -> list[list[PlannedRun]]:

@@ -21,6 +21,7 @@ from bdlib.evaluation.metrics import Scores, broken_premises
 from bdlib.experiments import records
 from bdlib.experiments.answerers import answerer_of
 from bdlib.experiments.config import VictimConfig
+from bdlib.experiments.memory import peak_memory, reset_peak_memory
 from bdlib.experiments.parameters import decisive, settings, validated
 from bdlib.experiments.records import Record
 from bdlib.experiments.regression import WITHOUT_VICTIM
@@ -53,8 +54,7 @@ def run(paper: str, parameters: dict[str, Any]) -> Record:
         return _measured(paper, validated(paper, parameters))
     config = VictimConfig.from_parameters(validated(paper, parameters))
     test, backdoored, events = load_data(config)[1], trained_victim(config), EventLog()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()  # the record holds this run's, not that of runs before in the process
+    reset_peak_memory()
     start = time.perf_counter()
     defended = defend(paper, parameters, backdoored, events)
     if torch.cuda.is_available():
@@ -170,8 +170,7 @@ def recorded(
     """
     facts: dict[str, Any] = runtime_facts() | {"seconds": round(seconds, 2)}
     facts["victim_threads"] = fact_of(victim_path(VictimConfig.from_parameters(parameters)), "threads")
-    if torch.cuda.is_available():
-        facts["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
+    facts |= peak_memory()
     parameters = decisive(parameters)
     premises = broken_premises(before, after) if parameters["attack"] != "none" else []
     row = records.answers(paper, parameters)

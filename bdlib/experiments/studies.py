@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bdlib.experiments import notebooks, records
+from bdlib.experiments.board_plan import BOARD, board_runs
 from bdlib.experiments.config import VictimConfig, added_settings
 from bdlib.experiments.parameters import decisive
 
@@ -92,12 +93,16 @@ def freshness(paper: str, profile: str = "quick") -> str:
 
 
 def progress(profile: str) -> pd.DataFrame:
-    """How many of the runs that each notebook's studies plan are here: columns paper, planned, here."""
-    rows = []
-    for paper in notebooks.papers():
-        planned = _planned(paper, profile)
-        rows.append({"paper": paper, "planned": len(planned), "here": len(records.read_present(planned))})
-    return pd.DataFrame(rows)
+    """How many of the runs that each notebook's studies plan are here: columns paper, planned, here.
+
+    The last row is "board": the runs of the board that no chapter plans.
+    """
+    planned = {paper: _planned(paper, profile) for paper in notebooks.papers()}
+    known = {path for paths in planned.values() for path in paths}
+    of_board = dict.fromkeys(records.path(run.paper, profile, run.parameters) for run in board_runs(profile))
+    planned[BOARD] = [path for path in of_board if path not in known]
+    rows = [[paper, len(paths), len(records.read_present(paths))] for paper, paths in planned.items()]
+    return pd.DataFrame(rows, columns=["paper", "planned", "here"])
 
 
 def _planned(paper: str, profile: str) -> list[Path]:

@@ -132,7 +132,7 @@ def _every_repair(scale: str, names: tuple[str, ...]) -> pd.DataFrame:
 
 def beside_benchmark() -> pd.DataFrame:
     """ACC / ASR of BackdoorBench's leaderboard (PreAct-ResNet18, 10 % poison) beside ours, for what both have run."""
-    published = reported("backdoorbench")
+    published = reported("backdoorbench").query("dataset_key == 'cifar10' and poison_rate == 0.1")
     ours = {scale: _all_methods(scale) for scale in SCALES}
     rows = []
     for (attack, defense), cell in published.groupby(["attack_key", "defense_key"], sort=False):

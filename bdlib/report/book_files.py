@@ -11,6 +11,7 @@ from bdlib.experiments import manifest, notebooks, studies, zoo
 from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
 from bdlib.report import across, comparison, lifecycle, review, stages
+from bdlib.report.board_page import board_files, board_planned
 from bdlib.report.lifecycle_picture import lifecycle_svg
 from bdlib.report.overview import overview_svg
 from bdlib.report.paired import accuracy_and_asr, findings_table
@@ -21,6 +22,7 @@ TITLES = {
     "attacks": "attack gallery",
     "comparison": "comparison",
     "survey": "combining stages",
+    "board": "board, beyond the chapters",
     "all": "all",
 }  # of pages that are no paper's
 OUTCOMES = ("headline", "baselines", "suite", "gtsrb")  # the studies that the page on speed and scale shows
@@ -44,6 +46,7 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "combinations.csv": stages.combinations(studies.load_study("survey", profile, "combinations")),
         "queries_quick.csv": stages.queries("quick"),
         "queries_cifar.csv": stages.queries("cifar"),
+        "board_planned.csv": board_planned(),
         **benchmarks(),
     }
     texts = {
@@ -58,6 +61,7 @@ def generated_files(profile: str) -> dict[str, bytes]:
     return (
         {name: table.to_csv(index=False).encode() for name, table in tables.items()}
         | scoreboard_files()
+        | board_files()
         | texts
         | pictures
     )
