@@ -22,6 +22,8 @@ import bdlib
 from bdlib.experiments import notebooks
 from bdlib.files import read_text, write_whole
 from bdlib.report.book_files import generated_files
+from bdlib.report.playground import NAMES
+from bdlib.report.playground.export import write_data
 
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
@@ -45,6 +47,7 @@ def stage(profile: str) -> None:
     generated = generated_files(profile)
     sources |= {Path("book/_generated") / name: content for name, content in generated.items()}
     write_whole(ROOT / "results" / "overview.svg", generated["overview.svg"])  # the README's picture
+    sources |= {Path("book/_static/playground") / path.name: path.read_bytes() for path in playground_data()}
     for path in STAGE.rglob("*"):
         if path.is_file() and "_build" not in path.parts and path.relative_to(STAGE) not in sources:
             path.unlink()
@@ -53,6 +56,13 @@ def stage(profile: str) -> None:
         if not target.is_file() or target.read_bytes() != content:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
+
+
+def playground_data() -> list[Path]:
+    """The scripts with the networks of the playgrounds; they are made here if Snakemake has not made them."""
+    folder = ROOT / "build" / "playground"
+    paths = [folder / f"{name}.js" for name in NAMES]
+    return paths if all(path.is_file() for path in paths) else write_data(folder)
 
 
 def api_page() -> str:
