@@ -1,7 +1,8 @@
 """The playgrounds in headless Chromium, opened as a file: `make browser`. Continuous integration has no browser.
 
-It compares the page's answers with torch's on all 200 images, times them, and uses the page as a reader would: by mouse,
-by keyboard, on a phone, without a worker. Chromium is looked for on the PATH, then where Playwright keeps its own.
+It compares the page's answers with torch's on all 200 images, times them, and uses the page as a reader would: by
+mouse, by keyboard, on a phone, without a worker. Chromium is looked for on the PATH, then where Playwright keeps its
+own.
 """
 
 import shutil
@@ -125,15 +126,14 @@ def test_dragging_moves_the_square_and_painting_is_a_trigger_too(page, site):
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 9)
     page.mouse.up()
     expect(victim).not_to_contain_text("T-shirt")
-    part.get_by_label("paint").check()
+    part.get_by_role("radio", name="paint").check()
     part.get_by_role("button").click()
     canvas.focus()
-    for row in range(3):
-        for _ in range(3):
-            page.keyboard.press(" ")
-            page.keyboard.press("ArrowRight" if row % 2 == 0 else "ArrowLeft")
-        page.keyboard.press("ArrowDown")
-    expect(part.locator(".pg-count").first).to_contain_text(" of 45")
+    for _ in range(3):  # the attacker's square once more, painted by the keyboard from its upper left corner
+        for key in (" ", "ArrowRight", " ", "ArrowRight", " ", "ArrowLeft", "ArrowLeft", "ArrowDown"):
+            page.keyboard.press(key)
+    expect(victim).to_contain_text("T-shirt")
+    expect(part.locator(".pg-count").first).to_contain_text("45 of 45")
 
 
 def test_pruning_by_slider_takes_the_backdoor_before_the_accuracy(page, site):
@@ -176,12 +176,14 @@ def test_without_javascript_the_text_stays(browser, site):
     context.close()
 
 
+WIDGET = """async ([source, data]) => {
+  const { default: made } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+  made.render({ model: { get: () => data }, el: here });
+}"""
+
+
 def test_the_widgets_module_mounts_the_same(page):
     page.set_content(f"{HEAD}<div id=here></div>")
-    script = (
-        "async ([source, data]) => { const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' })); \
-        const made = await import(url); made.default.render({ model: { get: () => data }, el: here }); }"
-    )
-    page.evaluate(script, [widget.module(), {"kind": "isolation", **widget.data_of("isolation")}])
+    page.evaluate(WIDGET, [widget.module(), {"kind": "isolation", **widget.data_of("isolation")}])
     expect(page.locator("#here .pg-found")).to_contain_text("After epoch 1")
     assert widget.playground("isolation").data["kind"] == "isolation"

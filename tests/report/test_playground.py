@@ -47,9 +47,8 @@ def convolved(maps, layer):
     """A convolution with bias by its definition; a border of zeros for filters of three pixels."""
     size, stride = layer.weight.shape[-1], layer.stride
     padded = np.pad(maps, ((0, 0), (0, 0), (size // 2,) * 2, (size // 2,) * 2))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (2, 3))[
-        :, :, :: layer.stride, :: layer.stride
-    ]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (2, 3))
+    windows = windows[:, :, ::stride, ::stride]
     return np.einsum("nchwyx,fcyx->nfhw", windows, layer.weight, optimize=True) + layer.bias[:, None, None]
 
 

@@ -3,12 +3,12 @@
   "use strict";
   const { create, slider, decodeImages, announcer, latest, percent, argmax, Networks } = globalThis.bdlibPlayground;
   const PER_CLASS = 6; // images in each count
-  const [WIDTH, HEIGHT, MARGIN] = [360, 190, 34];
+  const [WIDTH, HEIGHT, MARGIN] = [360, 190, 40];
 
   /* ACC and ASR over the number of pruned filters: the recorded course as lines, the page's own counts as dots. */
   function curves(course, chosen) {
     const last = course.pruned.length - 1;
-    const x = (i) => MARGIN + (i / last) * (WIDTH - MARGIN - 8);
+    const x = (i) => MARGIN + (i / last) * (WIDTH - MARGIN - 14);
     const y = (share) => 8 + (1 - share) * (HEIGHT - 8 - 26);
     const text = (words, attributes) => create("svg:text", attributes, words);
     const element = create("svg:svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "pg-curves", role: "img", "aria-label":

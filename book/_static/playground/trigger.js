@@ -151,7 +151,7 @@
       create("div", { class: "pg-columns" },
         create("div", { class: "pg-left" },
           create("div", { class: "pg-frame" }, canvas, brush),
-          choice("Trigger", { square: "move a square", paint: "paint", none: "none" }, "square", (tool) => {
+          choice("Trigger", { square: "square", paint: "paint", none: "none" }, "square", (tool) => {
             state.tool = tool;
             draw();
           }),
