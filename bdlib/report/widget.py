@@ -46,7 +46,7 @@ def playground(kind: str = "trigger") -> Any:
 
 def module() -> str:
     """The scripts of the pages as one JavaScript module with anywidget's `render`."""
-    names = ("network", "parts", "trigger", "pruning", "isolation_view", "playground")
+    names = "network networks parts bars trigger pruning isolation_view playground".split()
     scripts = [read_text(SCRIPTS / f"{name}.js") for name in names]
     render = "export default { render({ model, el }) { globalThis.bdlibPlayground.mount(el, model.get('data')); } };"
     return "\n".join([*scripts, render])

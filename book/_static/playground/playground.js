@@ -5,8 +5,8 @@
 (() => {
   "use strict";
   const NEEDS = {
-    trigger: { code: ["network", "parts", "trigger"], data: ["images", "victim", "repaired", "twin"] },
-    pruning: { code: ["network", "parts", "pruning"], data: ["images", "victim", "masks"] },
+    trigger: { code: ["network", "networks", "parts", "bars", "trigger"], data: ["images", "victim", "repaired", "twin"] },
+    pruning: { code: ["network", "networks", "parts", "pruning"], data: ["images", "victim", "masks"] },
     isolation: { code: ["parts", "isolation_view"], data: ["isolation"] },
   };
   const own = document.currentScript?.src;
