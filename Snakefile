@@ -27,6 +27,7 @@ from bdlib import folders
 from bdlib.experiments import manifest, notebooks
 from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.experiments.victims import VictimConfig, victim_path
+from bdlib.report import playground
 from bdlib.runtime import THREADS
 
 PROFILE = config.get("profile", "quick")
@@ -37,6 +38,7 @@ RESULTS = os.path.relpath(folders.RESULTS)
 VICTIMS = str(folders.CACHE / "victims")
 CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
 PAGES = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
+PLAYGROUND = [playground.VICTIM, playground.TWIN]  # what readers attack in the page, at any profile
 ONLY = str(config.get("papers", "")).split()  # default: the runs of all pages; papers=board: those of the board
 PLANNED = manifest.planned_runs(PROFILE, ONLY)
 for line in manifest.set_aside_damaged(PLANNED):  # else their files would count as made
@@ -54,7 +56,7 @@ def victims():
     """The victims of all notebooks at all profiles, by the names of their files."""
     papers = [(paper, profile) for paper in PAPERS if paper not in WITHOUT_VICTIM for profile in notebooks.PROFILES]
     configs = [victim_of(*key) for key in papers if notebooks.profile_file(*key).is_file()]
-    return {victim_path(config).stem: config for config in configs}
+    return {victim_path(config).stem: config for config in [*configs, *PLAYGROUND]}
 
 
 def victim_files(paper, profile):
@@ -179,10 +181,23 @@ rule notebook:
         " -p record=build/{wildcards.profile}/{wildcards.paper}.json 2>&1 | tee {log}"
 
 
+rule playground_data:
+    input:
+        CODE,
+        [str(victim_path(config)) for config in PLAYGROUND],
+    output:
+        expand("build/playground/{name}.js", name=playground.NAMES),
+    threads: THREADS
+    message: "networks for the playgrounds"
+    shell:
+        "{PYTHON} -m bdlib.report.playground build/playground"
+
+
 rule site:
     input:
         CODE,
         PAGES,
+        rules.playground_data.output,
         "_config.yml",
         "scripts/build_book.py",
         "scripts/glossary_links.py",

@@ -25,6 +25,8 @@ import bdlib
 from bdlib.experiments import notebooks
 from bdlib.files import read_text, write_whole
 from bdlib.report.book_files import generated_files
+from bdlib.report.playground import NAMES
+from bdlib.report.playground.export import write_data
 
 ROOT = Path(__file__).parents[1]
 FOLDED = {"parameters", "injected-parameters"}  # tags that papermill reads and writes
@@ -51,6 +53,7 @@ def stage(profile: str) -> None:
     write_whole(ROOT / "results" / "overview.svg", generated["overview.svg"])  # the README's picture
     sources = {path: folded(text) if path.suffix == ".ipynb" else text for path, text in sources.items()}
     sources = with_glossary(sources)
+    sources |= {Path("book/_static/playground") / path.name: path.read_bytes() for path in playground_data()}
     for path in STAGE.rglob("*"):
         if path.is_file() and "_build" not in path.parts and path.relative_to(STAGE) not in sources:
             path.unlink()
@@ -74,6 +77,13 @@ def folded(content: bytes) -> bytes:
         if in_setup or FOLDED & {*tags} or "import check\n" in "".join(cell["source"]):
             tags.append("hide-input")
     return json.dumps(notebook).encode()
+
+
+def playground_data() -> list[Path]:
+    """The scripts with the networks of the playgrounds; they are made here if Snakemake has not made them."""
+    folder = ROOT / "build" / "playground"
+    paths = [folder / f"{name}.js" for name in NAMES]
+    return paths if all(path.is_file() for path in paths) else write_data(folder)
 
 
 def api_page() -> str:
