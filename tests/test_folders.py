@@ -171,6 +171,7 @@ def test_a_wheel_works_without_the_repository(tmp_path):
     names = {path.relative_to(site / "bdlib" / "_book").parts[:2] for path in site.glob("bdlib/_book/*/*")}
     assert ("results", "quick") in names and ("results", "smoke") not in names and ("book", "claims.yaml") in names
     assert ("zoo", "manifest.csv") in names  # `load_victim` needs no checkout
+    assert ("book", "_static") in names  # nor does a playground in a notebook
     assert not list(site.glob("bdlib/_book/results/**/*.ipynb"))
     home.mkdir()
     before = {*site.rglob("*")}
