@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, NoReturn
 
-from bdlib.submissions import guard
+from bdlib.submissions import guard, landlock
 from bdlib.submissions.jobs import JOBS, Refusal
 from bdlib.submissions.messages import read_message, write_message
 
@@ -38,8 +38,10 @@ def main() -> None:
 
     place = Path(facts["path"])
     job = JOBS[facts["kind"]](facts, tensors, lambda words: write_message(answers, {"is": "progress", "why": words}))
-    guard.install(facts["kind"], facts["forbidden"], [*facts["allowed"], os.getcwd(), str(place.parent)], refuse)
-    write_message(answers, {"is": "ready"})
+    own = [os.getcwd(), str(place.parent)]
+    kept = landlock.restrict(facts["forbidden"], own[:1], own)
+    guard.install(facts["kind"], facts["forbidden"], [*facts["allowed"], *own], refuse)
+    write_message(answers, {"is": "ready", "landlock": kept})
     try:
         told = job.begin(_loaded(place), facts["function"])
         write_message(answers, {"is": "done", **told})
