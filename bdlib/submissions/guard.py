@@ -6,6 +6,7 @@ opens, not what a library opens in C, and is no sandbox: it finds mistakes and o
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
@@ -29,18 +30,17 @@ def install(kind: str, forbidden: Sequence[str], allowed: Sequence[str], refuse:
     modules = tuple(f"bdlib.{name}" for name in UNSEEN[kind])
     folders = {os.path.realpath(folder): True for folder in forbidden}
     folders |= {os.path.realpath(folder): False for folder in allowed}
-    busy = False
+    inside: set[int] = set()  # threads that are in the hook
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal busy
-        if busy or event not in WATCHED:
+        if event not in WATCHED or (thread := threading.get_ident()) in inside:
             return
-        busy = True
+        inside.add(thread)
         try:
             if words := _refused(event, arguments, modules, folders):
                 refuse(words)
         finally:
-            busy = False
+            inside.discard(thread)
 
     sys.addaudithook(hook)
 

@@ -72,7 +72,7 @@ def _one(
                 continue
             after = _scores(session, config)
             record = recorded(source, config, before, after, done, clean_fraction=place.clean_fraction, defense=key,
-                              keywords={"network": named}, peak_bytes=session.peak_bytes)  # fmt: skip
+                              model=named, peak_bytes=session.peak_bytes)  # fmt: skip
             records.append(record)
             path = saved(record, place.profile)
             say(f"  {key}: ACC {after.clean_accuracy:.1%}, ASR {after.asr:.1%}; record: {path}")

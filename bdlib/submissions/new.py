@@ -34,7 +34,7 @@ PAGES = {  # what the notebook of each kind has of its own
                    'print("by hand ", 1.0 + 4.0)\nprint("library ", squared_size(layer).item())',
         "by_hand_output": "by hand  5.0\nlibrary  5.0\n"},
     "attack": {
-        "attack": "$name", "parameters": BASELINE, "imports": "from bdlib.attacks.$name import ATTACK, Trigger",
+        "attack": "$name", "parameters": BASELINE, "imports": "from bdlib.attacks.$name import Trigger",
         "shown": "Trigger", "method": "fine-tuning",
         "by_hand": 'rows = Trigger()(torch.zeros(1, 1, 8, 1)).flatten()\nprint("by hand ", [0.5, 0.0, 0.0, 0.0] * 2)\n'
                    'print("library ", rows.tolist())',

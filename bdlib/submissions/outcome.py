@@ -21,10 +21,11 @@ PAGE = "comparison"  # whose records these are like; they differ by the name of 
 
 def recorded(
     source: Source, config: VictimConfig, before: Scores, after: Scores, facts: Mapping[str, Any], *,
-    clean_fraction: float, defense: str, keywords: Mapping[str, Any] | None = None, peak_bytes: int = 0,
+    clean_fraction: float, defense: str, keywords: Mapping[str, Any] | None = None, peak_bytes: int = 0, model: str = "",
 ) -> Record:  # fmt: skip
-    """The record of a finished run. `facts` are what the process told: `passes` and `seconds`."""
+    """The record of a finished run. `facts` are what the process told: `passes` and `seconds`; `model` an own network."""
     parameters = asdict(config) | {"clean_fraction": clean_fraction, "defense": defense}
+    parameters |= {"model": model} if model else {}
     own = {f"own_{name}" if name in parameters else name: value for name, value in (keywords or {}).items()}
     parameters |= own | {"file_sha256": source.sha256, "function": source.function}
     runtime: dict[str, Any] = runtime_facts() | {"seconds": round(float(facts.get("seconds", 0)), 2)}
@@ -37,4 +38,4 @@ def recorded(
 
 def saved(record: Record, folder: str) -> Path:
     """Where the record now is: in the folder of the runs of a profile, or of own data."""
-    return record.save(RUNS / folder / PAGE / record.name)
+    return record.save(RUNS / folder / record.paper / record.name)

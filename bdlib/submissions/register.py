@@ -27,12 +27,12 @@ def edits_of(kind: str, name: str, title: str) -> dict[str, list[Edit]]:
         return place | {
             "bdlib/defenses/__init__.py": [
                 Edit(r"^    # several stages, one after the other$", f'    "{name}": {name}.{name},\n'),
-                Edit(r"^    (?P<imported>\w+),$", f"    {name},\n"),
+                Edit(r"^    (?P<imported>\w+),$|^\)$", f"    {name},\n"),
             ],
             "book/map.yaml": [Edit(r"^  strip:$", mapped)],
             "tests/test_promises.py": [Edit(r"^}  # fmt: skip\nCLASSES = ", fast)],
         }
-    unmapped = {"tests/report/test_lifecycle.py": [Edit(r'"notebooks/mp_fair"}$', f'"notebooks/{name}", ')]}
+    unmapped = {"tests/report/test_lifecycle.py": [Edit(r"^}  # UNMAPPED$", f'    "notebooks/{name}",\n')]}
     if kind == "attack":
         line = f'        "{name}",\n'
         return place | unmapped | {"bdlib/attacks/__init__.py": [Edit(r"^    \)\n}$", line)]}
@@ -52,7 +52,8 @@ def edited(path: Path, edits: list[Edit]) -> str:
     for edit in edits:
         found = list(re.finditer(edit.anchor, text, re.MULTILINE))
         if "imported" in edit.anchor:  # a list in the order of its names
-            found = [match for match in found if match["imported"] > edit.text.strip(" ,\n")][:1]
+            own = edit.text.strip(" ,\n")
+            found = [match for match in found if match["imported"] is None or match["imported"] > own][:1]
         if len(found) != 1:
             rule = f"{path}: has {len(found)} places for a new line, not one"
             raise ParameterError(f"{rule}; put it in yourself: {edit.text.strip()}")

@@ -8,7 +8,7 @@ import pandas as pd
 from bdlib.experiments.records import Record, over_seeds
 from bdlib.experiments.records import table as as_table
 from bdlib.report import comparison
-from bdlib.report.tables import interval_text
+from bdlib.report.tables import interval_text, method_name
 
 SHARES = {"ACC (%)": "clean_accuracy", "ASR (%)": "asr", "RA (%)": "robust_accuracy"}
 MARK = "> "  # before the name of the stranger's row
@@ -18,7 +18,7 @@ VICTIM = "victim, undefended"
 def as_runs(records: Sequence[Record], name: str = "") -> pd.DataFrame:
     """Records as a table of runs, with a column `method`: `name`, or where that is empty what each record says."""
     runs = as_table(list(records))
-    return runs.assign(method=name or [comparison.method_name(str(record.parameters["defense"])) for record in records])
+    return runs.assign(method=name or [method_name(str(record.parameters["defense"])) for record in records])
 
 
 def of_the_book(profile: str, attacks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def among(own: pd.DataFrame, others: pd.DataFrame | None, attack: str) -> pd.Dat
     `own` are the stranger's runs, marked; the first row is the victim before any defense.
     """
     mine = own[own["attack"] == attack]
-    rows = {VICTIM: _row(mine, "before")}
+    rows = {VICTIM: _row(mine.drop_duplicates("seed"), "before")}
     theirs = mine if others is None else pd.concat([mine, others[others["attack"] == attack]], ignore_index=True)
     groups = {str(method): group for method, group in theirs.groupby("method", sort=False)}
     for method in sorted(groups, key=lambda method: -groups[method]["der"].mean()):

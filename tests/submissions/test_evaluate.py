@@ -3,9 +3,10 @@
 import warnings
 from dataclasses import replace
 from functools import partial
+from types import ModuleType
 
 import pytest
-from toy_task import toy
+from toy_task import STATISTICS, toy
 
 from bdlib.data.datasets import CLASS_NAMES, DATASETS, OWN
 from bdlib.data.own import register_dataset
@@ -14,7 +15,9 @@ from bdlib.experiments import records, victims
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.run import reserved
 from bdlib.submissions import outcome
+from bdlib.submissions.child import in_words
 from bdlib.submissions.defenses import evaluate_defense
+from bdlib.submissions.jobs import DefenseJob
 from bdlib.submissions.process import Limits
 from bdlib.submissions.source import read_source
 from bdlib.submissions.table import among, as_runs
@@ -48,18 +51,22 @@ def purify(make_model, poisoned, clean, *, seed=0):
     assert "badnets" not in str(frames)
     raise RuntimeError("no flags")
 """
-HOSTILE = {  # the body of purify, and how the line ends
+HOSTILE = {  # the body of purify, and what the line says
     "while True: pass": "time limit: purify took more than 1.5 s",
     "held = []\nwhile True: held.append(torch.ones(5_000_000))": "memory limit: it held",
+    "ctypes.string_at(0)": "its process was ended by signal 11 (SIGSEGV)",
+    "try: open(ZOO)\nexcept BaseException: return model": "zoo/manifest.csv: not allowed",
+}
+USELESS = {  # the body of purify, and the line, found without a process
     "return None": "purify returned None, not a network (torch.nn.Module)",
+    "return model(torch.zeros(1, 3, 16, 16))": "purify returned a Tensor of shape (1, 4), torch.float32, not a network",
     "model.head = nn.Linear(128, 7); return model": "purify returned a network of 7 classes, not 4",
-    "model.head.weight.data *= float('nan'); return model": "gives logits that are not finite, so its weights",
-    "sys.exit(0)": "it called sys.exit(0) (own.py, line 9)",
-    "ctypes.string_at(0)": "it was ended by signal 11 (SIGSEGV)",
-    "os._exit(0)": "its process ended with status 0 and no result",
-    "raise ValueError('first\\nsecond')": "ValueError: first second (own.py, line 9)",
-    "try: open(ZOO)\nexcept BaseException: return model": "not allowed",
-    "from bdlib import load_dataset": "looked for the module bdlib.data.datasets: not allowed",
+    "model.head.weight.data *= float('nan'); return model": "its result: gives logits that are not finite, so its",
+    "return nn.Flatten()": "purify returned a network of 768 classes, not 4",
+    "sys.exit(0)": "it called sys.exit(0) (own.py, line 10)",
+    "raise ValueError('first\\nsecond')": "ValueError: first second (own.py, line 10)",
+    "raise KeyboardInterrupt": "KeyboardInterrupt (own.py, line 10)",
+    "return [0] * 10**15": "there was no memory left (own.py, line 10)",
 }
 
 
@@ -111,7 +118,7 @@ def test_its_scores_are_the_librarys_and_its_record_is_like_all_others(run, tmp_
 
 
 def test_a_defense_that_trains_finds_no_flags(run):
-    assert run[0](FLAGS)[1] == ["badnets, seed 0: FAILED: RuntimeError: no flags (own.py, line 18)"]
+    assert run[0](FLAGS)[1] == ["badnets, seed 0: FAILED: RuntimeError: no flags (own.py, line 20)"]
 
 
 @pytest.mark.parametrize("body", HOSTILE)
@@ -121,6 +128,21 @@ def test_what_it_does_wrong_is_one_line(run, body):
     text = "\ndef purify(model, clean):\n    " + "\n    ".join(lines)
     made, failures, _ = run[0](text, limits)
     assert not made and len(failures) == 1 and HOSTILE[body] in failures[0] and "\n" not in failures[0]
+
+
+@pytest.mark.parametrize("body", USELESS)
+def test_what_is_no_use_is_one_line(body, tmp_path):
+    path, clean = tmp_path / "own.py", toy(20, 0)
+    path.write_text(f"{HEAD}\n\ndef purify(model, clean):\n    {body}\n")
+    facts = {"sets": ["clean"], "model": "small_resnet", "channels": 3, "num_classes": 4, "mean": STATISTICS[0],
+             "std": STATISTICS[1], "seed": 0, "arguments": ["model", "clean"], "keywords": {}}  # fmt: skip
+    job = DefenseJob(facts, {"clean.images": clean.images, "clean.labels": clean.labels}, print)
+    module = ModuleType("own")
+    exec(compile(path.read_text(), path, "exec"), vars(module))
+    with pytest.raises(BaseException) as caught:  # noqa: B017
+        job.begin(module, "purify")
+    line = in_words(caught.value, path, "purify")
+    assert USELESS[body] in line and "\n" not in line
 
 
 def test_a_network_that_hangs_on_the_test_images_is_one_line_and_the_next_victim_goes_on(run):
