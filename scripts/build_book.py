@@ -25,7 +25,7 @@ from bdlib.report.book_files import generated_files
 ROOT = Path(__file__).parents[1]
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
 ROOMS = """types ranges words checks files folders runtime data models training evaluation attacks defenses
-    fairness mechanisms experiments claims report submissions""".split()  # in the order in which they may import each other
+    fairness mechanisms experiments claims report submissions""".split()  # in the order of imports
 
 
 def stage(profile: str) -> None:

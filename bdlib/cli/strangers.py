@@ -13,7 +13,7 @@ from bdlib.cli.options import parameter_option
 @click.command()
 @click.argument("source", metavar="FILE.py:FUNCTION")
 @click.option("--on", default="fashion", show_default=True, metavar="DATA", help="fashion, cifar10, a folder of images "
-              "(class folders, or train/ and test/ with class folders) or of Parquet files, or a Parquet file.")  # fmt: skip
+              "(class folders, or train/ and test/ of them) or of Parquet files, or a Parquet file.")  # fmt: skip
 @click.option("--attack", "attacks", multiple=True, help="An attack; may be repeated. Default: badnets and blended.")
 @click.option("--seed", "seeds", type=click.IntRange(0, 9999), multiple=True, help="May be repeated. Default: 0, 1, 2.")
 @click.option("--against", metavar="KEYS", help="Defenses of the book that run beside it, as nad,ft_sam.")
@@ -44,7 +44,7 @@ def evaluate(
     """
     from bdlib.evaluation.metrics import PremiseWarning
     from bdlib.submissions.command import evaluate_file
-    from bdlib.submissions.process import Limits
+    from bdlib.submissions.limits import Limits
 
     warnings.simplefilter("ignore", PremiseWarning)
     keys = tuple(key.strip() for key in against.split(",")) if against else ()

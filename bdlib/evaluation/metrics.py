@@ -3,7 +3,8 @@
 import warnings
 from dataclasses import dataclass
 
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from bdlib import ranges
 from bdlib.checks import CheckedFields, checked
@@ -52,7 +53,7 @@ def evaluate_attack(model: nn.Module, test: ImageSet, trigger: Trigger, relabel:
 
 
 def scores_of_guesses(
-    test: ImageSet, attacked: AttackedSet, relabel: Relabel, on_clean: Labels, on_triggered: Labels
+    test: ImageSet, attacked: AttackedSet, relabel: Relabel, on_clean: Labels, on_triggered: Int[Tensor, " t"]
 ) -> Scores:
     """The scores of a network that gave these labels to the images of `test`, and to `attacked.triggered`."""
     is_right = on_clean == test.labels

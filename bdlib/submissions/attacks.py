@@ -1,4 +1,4 @@
-"""A stranger's attack: its trigger stays in its own process, the victim is trained here, and the book's defenses run."""
+"""A stranger's attack: its trigger stays in its own process, its victim is trained here, the book's defenses run."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,9 +13,10 @@ from bdlib.data.datasets import DATASETS
 from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.records import Record
 from bdlib.experiments.victims import evaluate_victim, load_data, trained_victim
+from bdlib.submissions.limits import Limits, SubmissionError
 from bdlib.submissions.ours import run_ours
 from bdlib.submissions.outcome import saved
-from bdlib.submissions.process import Limits, Session, SubmissionError, isolated
+from bdlib.submissions.process import Session, isolated
 from bdlib.submissions.source import Source
 from bdlib.submissions.victims import Place
 from bdlib.words import shown
@@ -83,7 +84,7 @@ def evaluate_attack(
 
     Raises ParameterError for an attack that does not fit the images.
 
-    Example: `evaluate_attack(read_source("a.py:trigger"), place_of("fashion"), [0], ["fine_tune"], limits=Limits(), ...)`
+    Example: `evaluate_attack(read_source("a.py:trigger"), place_of("fashion"), [0], ["nad"], limits=Limits(), ...)`
     """
     records: list[Record] = []
     try:

@@ -11,11 +11,12 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from bdlib.submissions import guard, landlock
-from bdlib.submissions.jobs import JOBS, Refusal
-from bdlib.submissions.messages import read_message, write_message
+from bdlib.submissions.job import Refusal
+from bdlib.submissions.jobs import JOBS
+from bdlib.submissions.messages import Stream, read_message, write_message
 
 with suppress(ImportError):  # not on Windows
     import resource
@@ -38,7 +39,7 @@ def main() -> None:
 
     place = Path(facts["path"])
     job = JOBS[facts["kind"]](facts, tensors, lambda words: write_message(answers, {"is": "progress", "why": words}))
-    own = [os.getcwd(), str(place.parent)]
+    own = [os.getcwd(), str(place.parent), str(place)]
     kept = landlock.restrict(facts["forbidden"], own[:1], own)
     guard.install(facts["kind"], facts["forbidden"], [*facts["allowed"], *own], refuse)
     write_message(answers, {"is": "ready", "landlock": kept})
@@ -69,7 +70,7 @@ def in_words(error: BaseException, place: Path, function: str) -> str:
     return f"{type(error).__name__}: {said}{where}" if said else f"{type(error).__name__}{where}"
 
 
-def _channels() -> tuple[BinaryIO, BinaryIO]:
+def _channels() -> tuple[Stream, Stream]:
     """The streams of messages. What is printed from now on goes to standard error, and standard input is empty."""
     asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -13,17 +13,19 @@ from bdlib.report.comparison import Mismatch
 from bdlib.submissions import victims
 from bdlib.submissions.attacks import evaluate_attack
 from bdlib.submissions.defenses import evaluate_defense
+from bdlib.submissions.limits import Limits
 from bdlib.submissions.networks import evaluate_network
 from bdlib.submissions.ours import USUAL, check_keys, run_ours
 from bdlib.submissions.outcome import saved
-from bdlib.submissions.process import Limits
 from bdlib.submissions.source import Source, read_source
 from bdlib.submissions.table import among, as_runs, of_the_book
 from bdlib.submissions.victims import Place, place_of
 
 Say = Callable[[str], None]
 ATTACKED_BY = ("badnets", "blended")  # where nobody names others
-WARNING = "The code runs in its own process with limits; it is no sandbox. Run code that you do not trust in a container."
+WARNING = (
+    "The code runs in its own process with limits; it is no sandbox. Run code that you do not trust in a container."
+)
 
 
 def evaluate_file(
@@ -132,7 +134,7 @@ def _text(table: pd.DataFrame) -> str:
 def _proposal(source: Source) -> str:
     """How to propose it, in three lines."""
     return (
-        f"\nTo propose it: in a checkout, 1. bdlib new {source.kind} {source.name} writes the files; put your code there.\n"
-        f"2. pytest -k {source.name}, then make test.  3. Open a pull request with the records.\n"
+        f"\nTo propose it, in a checkout: 1. bdlib new {source.kind} {source.name} writes the files, yours goes in;\n"
+        f"2. pytest -k {source.name}, then make test; 3. a pull request with the records.\n"
         "The page book/contribute/your_defense.md says what is looked at."
     )

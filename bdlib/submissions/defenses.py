@@ -11,9 +11,10 @@ from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.records import Record
 from bdlib.experiments.run import reserved
 from bdlib.experiments.victims import evaluate_victim, load_data, load_trigger, poisoned_set, trained_victim
+from bdlib.submissions.limits import Limits, SubmissionError
 from bdlib.submissions.outcome import recorded, saved
 from bdlib.submissions.predictions import scores_from
-from bdlib.submissions.process import Limits, Session, SubmissionError, isolated
+from bdlib.submissions.process import Session, isolated
 from bdlib.submissions.source import Source
 
 Say = Callable[[str], None]
@@ -100,6 +101,9 @@ def _sets(source: Source, config: VictimConfig, clean_fraction: float) -> dict[s
 def _outcome(record: Record) -> str:
     before, after = record.before, record.after
     assert before and after
-    parts = [f"ACC {before.clean_accuracy:.1%} -> {after.clean_accuracy:.1%}", f"ASR {before.asr:.1%} -> {after.asr:.1%}"]
+    parts = [
+        f"ACC {before.clean_accuracy:.1%} -> {after.clean_accuracy:.1%}",
+        f"ASR {before.asr:.1%} -> {after.asr:.1%}",
+    ]
     parts += [f"{record.passes['forward']:,} forward and {record.passes['backward']:,} backward passes"]
     return "  " + ", ".join([*parts, f"{record.runtime['seconds']:.0f} s"])

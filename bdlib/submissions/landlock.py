@@ -23,7 +23,7 @@ def restrict(forbidden: Sequence[str], writable: Sequence[str], readable: Sequen
     """From now on this thread, and what it starts, reads no file in `forbidden`, writes only in `writable`, starts no
     program and opens no TCP connection; False, and nothing is changed, where the kernel cannot do that.
 
-    `readable` are read in any case, also inside a forbidden folder.
+    `readable` are read also inside a forbidden folder.
 
     Example: `restrict(["/data"], ["/tmp/work"], [])`
     """
@@ -39,8 +39,10 @@ def restrict(forbidden: Sequence[str], writable: Sequence[str], readable: Sequen
         return False
     try:
         _allow(kernel, rules, "/", READ_FOLDER)
-        for path in [*_around("/", {os.path.realpath(place) for place in forbidden}), *readable]:
-            _allow(kernel, rules, path, READ_FILE)
+        holes = {os.path.realpath(place) for place in forbidden}
+        for root in ("/", *map(os.path.realpath, readable)):
+            for path in _around(root, holes):
+                _allow(kernel, rules, path, READ_FILE)
         for path in (*writable, "/dev/shm", "/dev"):
             _allow(kernel, rules, path, READ_FILE | (WRITE if path != "/dev" else 1 << 1))
         done = kernel.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) == 0

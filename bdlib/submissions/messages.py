@@ -1,15 +1,16 @@
-"""What the two processes say to each other: some facts as JSON and some tensors as safetensors. Nothing is unpickled."""
+"""What the two processes say to each other: facts as JSON and tensors as safetensors. Nothing is unpickled."""
 
 import json
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from safetensors import SafetensorError
 from torch import Tensor
 
 from bdlib.data.tensor_files import bytes_of, tensors_in
 
+Stream: TypeAlias = Any  # a binary stream; the tests' shape checks do not know the type of all of them
 LENGTHS = struct.Struct("<IQ")  # bytes of the JSON, bytes of the tensors
 MOST_FACTS = 1_000_000  # bytes
 
@@ -25,7 +26,7 @@ class Message(NamedTuple):
     tensors: dict[str, Tensor]
 
 
-def write_message(stream: BinaryIO, facts: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -> None:
+def write_message(stream: Stream, facts: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None) -> None:
     """Write one message. Raises OSError where nobody reads any more.
 
     Example: `write_message(stream, {"is": "answer"}, {"answer": logits})`
@@ -37,7 +38,7 @@ def write_message(stream: BinaryIO, facts: Mapping[str, Any], tensors: Mapping[s
     stream.flush()
 
 
-def read_message(stream: BinaryIO, most: Callable[[], int] = lambda: 2**40) -> Message | None:
+def read_message(stream: Stream, most: Callable[[], int] = lambda: 2**40) -> Message | None:
     """The next message; None at the end of the stream. `most` says how many bytes its tensors may take when it comes.
 
     Raises MessageError for anything that `write_message` does not write.
@@ -63,7 +64,7 @@ def read_message(stream: BinaryIO, most: Callable[[], int] = lambda: 2**40) -> M
     return Message(facts, tensors)
 
 
-def _read(stream: BinaryIO, count: int) -> bytes:
+def _read(stream: Stream, count: int) -> bytes:
     """So many bytes; fewer where the stream ends."""
     parts = []
     while count and (part := stream.read(count)):

@@ -12,10 +12,11 @@ from bdlib.experiments.config import VictimConfig
 from bdlib.experiments.records import Record
 from bdlib.experiments.run import reserved
 from bdlib.experiments.victims import load_data, load_trigger, poisoned_set
+from bdlib.submissions.limits import Limits, SubmissionError
 from bdlib.submissions.ours import keywords_of
 from bdlib.submissions.outcome import recorded, saved
 from bdlib.submissions.predictions import scores_from
-from bdlib.submissions.process import Limits, Session, SubmissionError, isolated
+from bdlib.submissions.process import Session, isolated
 from bdlib.submissions.source import Source
 from bdlib.submissions.victims import Place
 
@@ -54,7 +55,7 @@ def evaluate_network(
 def _one(
     source: Source, config: VictimConfig, place: Place, against: Sequence[str], limits: Limits, say: Say, show: Say
 ) -> list[Record]:
-    clean, rest = reserved(config, {"clean_fraction": place.clean_fraction, "seed": config.seed})
+    clean = reserved(config, {"clean_fraction": place.clean_fraction, "seed": config.seed})[0]
     poisoned = poisoned_set(config).data
     tensors = {"poisoned.images": poisoned.images, "poisoned.labels": poisoned.labels,
                "clean.images": clean.images, "clean.labels": clean.labels}  # fmt: skip

@@ -74,7 +74,7 @@ def write_new(kind: str, name: str, title: str, folder: Path, *, alone: bool = F
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{1,39}", name) or keyword.iskeyword(name):
         raise ParameterError(f"name={name!r}: must be lower-case letters, digits and _, and no word of Python")
-    if not title.isprintable() or any(sign in title for sign in "\"\\$#{}[]"):
+    if not title.isprintable() or any(sign in title for sign in '"\\$#{}[]'):
         raise ParameterError(f"title={title!r}: must be text without quotes, brackets, $ and #")
     checkout = None if alone else _checkout(folder)
     if checkout is None:
@@ -131,12 +131,19 @@ def _files(kind: str, name: str, title: str) -> dict[str, str]:
     smoke += "" if kind == "defense" else "milestone: 1\n"
     return {
         f"bdlib/{room}/{name}.py": _template(kind, **words),
-        f"tests/{room if kind != 'network' else 'models'}/test_{name}.py": _template(f"test_{kind}", **words),
+        test_file(kind, name): _template(f"test_{kind}", **words),
         f"notebooks/{name}.ipynb": notebook(page),
         f"notebooks/params/smoke/{name}.yaml": smoke,
         f"notebooks/params/quick/{name}.yaml": QUICK,
-        f"notebooks/params/quick/{name}.records.yaml": Template(RECORDS).substitute(method=page["method"], attacks=attacks),
+        f"notebooks/params/quick/{name}.records.yaml": Template(RECORDS).substitute(
+            method=page["method"], attacks=attacks
+        ),
     }
+
+
+def test_file(kind: str, name: str) -> str:
+    """The path of a thing's test in the checkout."""
+    return f"tests/{ROOMS[kind]}/test_{name}.py"
 
 
 def notebook(words: dict[str, str]) -> str:
@@ -161,9 +168,11 @@ def notebook(words: dict[str, str]) -> str:
 
 def _next(kind: str, name: str) -> list[str]:
     """What is left to do by hand."""
-    case = {"defense": f"defense/{name} record/{name}", "attack": f"attack/{name} record/{name}"}.get(kind, f"record/{name}")
+    case = {"defense": f"defense/{name} record/{name}", "attack": f"attack/{name} record/{name}"}.get(
+        kind, f"record/{name}"
+    )
     return [
-        f"It runs: pytest tests/{'models' if kind == 'network' else ROOMS[kind]}/test_{name}.py; bdlib run {name} --profile smoke",
+        f"It runs: pytest {test_file(kind, name)}; bdlib run {name} --profile smoke",
         f"Next: your code in bdlib/{ROOMS[kind]}/{name}.py; its claims in book/claims.yaml, before any run; "
         f"python tests/golden_cases.py --write {case}; make records; make test. See book/contribute/add_a_paper.md.",
     ]

@@ -43,7 +43,13 @@ def parameters_of(key: str, config: VictimConfig, profile: str, clean_fraction: 
 
 
 def run_ours(
-    key: str, config: VictimConfig, profile: str, clean_fraction: float, model: nn.Module, before: Scores, test: ImageSet
+    key: str,
+    config: VictimConfig,
+    profile: str,
+    clean_fraction: float,
+    model: nn.Module,
+    before: Scores,
+    test: ImageSet,
 ) -> Record:
     """The record of a defense of the book on a victim, with the settings of its chapter at a profile."""
     page, parameters = parameters_of(key, config, profile, clean_fraction)

@@ -21,9 +21,10 @@ PAGE = "comparison"  # whose records these are like; they differ by the name of 
 
 def recorded(
     source: Source, config: VictimConfig, before: Scores, after: Scores, facts: Mapping[str, Any], *,
-    clean_fraction: float, defense: str, keywords: Mapping[str, Any] | None = None, peak_bytes: int = 0, model: str = "",
+    clean_fraction: float, defense: str, keywords: Mapping[str, Any] | None = None, peak_bytes: int = 0,
+    model: str = "",
 ) -> Record:  # fmt: skip
-    """The record of a finished run. `facts` are what the process told: `passes` and `seconds`; `model` an own network."""
+    """The record of a finished run. `facts` are what the process told, `passes` and `seconds`; `model`, an own one."""
     parameters = asdict(config) | {"clean_fraction": clean_fraction, "defense": defense}
     parameters |= {"model": model} if model else {}
     own = {f"own_{name}" if name in parameters else name: value for name, value in (keywords or {}).items()}

@@ -6,7 +6,8 @@ from torch import Generator, Tensor
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import attacked_set
 from bdlib.evaluation.metrics import Scores, scores_of_guesses
-from bdlib.submissions.process import Session, SubmissionError
+from bdlib.submissions.limits import SubmissionError
+from bdlib.submissions.process import Session
 from bdlib.types import Relabel, Trigger
 from bdlib.words import shown
 

@@ -1,4 +1,4 @@
-"""The stranger's process as this one sees it: started afresh, watched, asked, and ended with all that it has started."""
+"""The stranger's process as this one sees it: started afresh, watched, asked, ended with all that it has started."""
 
 import os
 import queue
@@ -11,20 +11,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import psutil
-from pydantic import Field
 from torch import Tensor
 
-from bdlib.checks import CheckedFields
-from bdlib.data._download import downloads_folder
-from bdlib.data._parquet import ASSETS
-from bdlib.folders import CACHE, PACKAGE, RESULTS, ROOT, RUNS, ZOO
+from bdlib.folders import PACKAGE
+from bdlib.submissions.limits import Limits, SubmissionError, forbidden_folders
 from bdlib.submissions.messages import Message, MessageError, read_message, write_message
-from bdlib.words import OneLineError
 
 START_SECONDS = 300.0  # to load PyTorch on a busy machine; no part of the stranger's time
 BEGIN = "import sys; sys.path[:] = [*dict.fromkeys([sys.path[0], sys.argv[1], *sys.path[1:]])]; " \
@@ -34,26 +28,6 @@ KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "CUDA_VISIBLE
 MARK = "BDLIB_SUBMISSION"  # the variable by which all processes of one run are found
 OWN_LINES = 200  # lines of what it prints that are shown
 SMALL = 100_000  # bytes of tensors in a message that should hold none
-
-
-class SubmissionError(OneLineError, RuntimeError):
-    """A stranger's code did not do what it must. The message is one line that says what happened."""
-
-
-@dataclass(frozen=True)
-class Limits(CheckedFields):
-    """What a stranger's process may take. It is ended, with all that it has started, when it takes more."""
-
-    seconds: Annotated[float, Field(gt=0, le=1_000_000)] = 600.0  # until the function has returned
-    gigabytes: Annotated[float, Field(ge=0.1, le=10_000)] = 6.0  # of memory, PyTorch's own 0.4 among them
-    answer_seconds: Annotated[float, Field(gt=0, le=1_000_000)] = 300.0  # for one question, such as all test images
-
-
-def forbidden_folders() -> list[str]:
-    """Where data, victims, records and results are."""
-    data = [Path(place)] if (place := os.environ.get("BDLIB_DATA")) else []
-    places = [CACHE, RESULTS, ZOO, RUNS, ROOT / "results", ROOT / "build", ASSETS, downloads_folder(), *data]
-    return [str(folder.absolute()) for folder in places]
 
 
 class Session:
@@ -70,15 +44,18 @@ class Session:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         self.seen = psutil.Process(self.process.pid)
-        for task in (self._read, self._show):
-            threading.Thread(target=task, daemon=True).start()
+        self.readers = [threading.Thread(target=task, daemon=True) for task in (self._read, self._show)]
+        for reader in self.readers:
+            reader.start()
 
     def send(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None, most: int = SMALL) -> None:
         """Send a message; the answer may have tensors of `most` bytes. It does not wait for the other to read."""
         self.most = most
         threading.Thread(target=self._write, args=(dict(facts), dict(tensors or {})), daemon=True).start()
 
-    def receive(self, kinds: tuple[str, ...], seconds: float, doing: str, tell: Callable[[str], None] = print) -> Message:
+    def receive(
+        self, kinds: tuple[str, ...], seconds: float, doing: str, tell: Callable[[str], None] = print
+    ) -> Message:
         """The next message, which is of one of the `kinds`. Lines of progress are told on the way.
 
         Raises SubmissionError for a process that fails, ends, takes too long (it was `doing` something) or too much.
@@ -162,6 +139,8 @@ class Session:
             if len(found) == 1:
                 break
         self.process.wait()
+        for reader in self.readers:
+            reader.join(timeout=2)  # the last lines that it printed
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             with suppress(OSError):
                 stream.close()  # type: ignore[union-attr]

@@ -16,7 +16,6 @@ class Edit:
     text: str
 
 
-
 def edits_of(kind: str, name: str, title: str) -> dict[str, list[Edit]]:
     """What has to be put into which file of a checkout, by its path."""
     place = {"book/_toc.yml": [Edit(r"^  - caption: Side by side$", f"      - file: notebooks/{name}\n")]}
@@ -47,7 +46,7 @@ def edits_of(kind: str, name: str, title: str) -> dict[str, list[Edit]]:
 
 
 def edited(path: Path, edits: list[Edit]) -> str:
-    """A file's text with the edits made. Raises ParameterError for a place that is not there once, FileError for no file."""
+    """A file's text with the edits made. Raises ParameterError for a place that is not there once, FileError."""
     text = read_text(path)
     for edit in edits:
         found = list(re.finditer(edit.anchor, text, re.MULTILINE))

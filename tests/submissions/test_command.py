@@ -1,4 +1,4 @@
-"""`bdlib evaluate` from a file to a table: a defense on a folder, an attack on a Parquet file, a network on the folder."""
+"""`bdlib evaluate` from a file to a table: a defense on a folder, an attack on a Parquet file, a network."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from bdlib.experiments import records, victims
 from bdlib.submissions import outcome
 from bdlib.submissions.new import write_new
 from bdlib.submissions.source import Source
-from bdlib.submissions.table import among, as_runs, of_the_book
+from bdlib.submissions.table import among, of_the_book
 from bdlib.submissions.victims import place_of
 
 STATED = """
@@ -74,17 +74,19 @@ def test_an_attack_on_a_parquet_file(place):
     done = call("square.py:trigger", "--on", "toy.parquet", "--against", "fine_tune")
     assert done.exit_code == 0, done.output
     assert "victim: ACC" in done.output and "fine-tuning" in done.output and not [n for n in ATTACKS if "square" in n]
-    Path("broken.py").write_text("def trigger(images):\n    return images[0, 0, 0, 0].item() + images.shape['h']\n")
+    Path("broken.py").write_text(
+        "def trigger(images):\n    return images[0, 0, 0, 0].item() + images.shape['h']\n", "utf-8"
+    )
     done = call("broken.py:trigger", "--on", "toy.parquet", "--against", "fine_tune")
     assert done.exit_code == 1 and "broken: FAILED: TypeError: tuple indices must be" in done.output
     assert "(broken.py, line 2)" in done.output
 
 
 def test_a_network_and_the_defenses_that_do_not_apply_to_it(place):
-    Path("plain.py").write_text(STATED)
+    Path("plain.py").write_text(STATED, "utf-8")
     done = call("plain.py:make", "--on", "pictures", "--attack", "badnets", "--against", "anp,fine_tune")
     assert done.exit_code == 0, done.output
-    assert "anp does not apply: model: needs" in done.output and "epoch 2 of 2" in done.output
+    assert "anp does not apply: model: filters are masked in" in done.output and "epoch 2 of 2" in done.output
     assert re.search(r"^fine-tuning ", done.output, re.M)
 
 
@@ -115,7 +117,7 @@ def test_the_books_rows_of_the_same_victims_are_beside_it():
     assert {"NAD", "shared control"} <= set(runs["method"]) and set(runs["seed"]) == {0, 1}
     own = runs[runs["method"] == "NAD"].assign(method="own")
     table = among(own, runs, "badnets")
-    assert table.loc["> own", "ASR (%)"] == table.loc["NAD", "ASR (%)"] and list(table.index)[0] == "victim, undefended"
+    assert table.loc["> own", "ASR (%)"] == table.loc["NAD", "ASR (%)"] and table.index[0] == "victim, undefended"
     configs = place_of("cifar10").configs(["badnets", "sig"], [0])
     assert [config.poison_rate for config in configs] == [0.1, 0.5]
     assert all(victims.victim_path(config).is_file() for config in configs)  # in the zoo

@@ -18,7 +18,7 @@ from bdlib.submissions import outcome
 from bdlib.submissions.child import in_words
 from bdlib.submissions.defenses import evaluate_defense
 from bdlib.submissions.jobs import DefenseJob
-from bdlib.submissions.process import Limits
+from bdlib.submissions.limits import Limits
 from bdlib.submissions.source import read_source
 from bdlib.submissions.table import among, as_runs
 
@@ -118,7 +118,7 @@ def test_its_scores_are_the_librarys_and_its_record_is_like_all_others(run, tmp_
 
 
 def test_a_defense_that_trains_finds_no_flags(run):
-    assert run[0](FLAGS)[1] == ["badnets, seed 0: FAILED: RuntimeError: no flags (own.py, line 20)"]
+    assert run[0](FLAGS)[1] == ["badnets, seed 0: FAILED: RuntimeError: no flags (own.py, line 18)"]
 
 
 @pytest.mark.parametrize("body", HOSTILE)
@@ -139,7 +139,7 @@ def test_what_is_no_use_is_one_line(body, tmp_path):
     job = DefenseJob(facts, {"clean.images": clean.images, "clean.labels": clean.labels}, print)
     module = ModuleType("own")
     exec(compile(path.read_text(), path, "exec"), vars(module))
-    with pytest.raises(BaseException) as caught:  # noqa: B017
+    with pytest.raises(BaseException) as caught:
         job.begin(module, "purify")
     line = in_words(caught.value, path, "purify")
     assert USELESS[body] in line and "\n" not in line
