@@ -30,10 +30,15 @@ class RemoteTrigger:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.failure: SubmissionError | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The images with the trigger. Raises SubmissionError."""
-        parts = [self._ask(part) for part in images.cpu().split(CHUNK)]
+        """The images with the trigger. Raises SubmissionError, which it keeps: the library says it otherwise."""
+        try:
+            parts = [self._ask(part) for part in images.cpu().split(CHUNK)]
+        except SubmissionError as error:
+            self.failure = error
+            raise
         return torch.cat(parts).to(images.device) if parts else images
 
     def _ask(self, images: Tensor) -> Tensor:
@@ -56,25 +61,18 @@ def attack_of(source: Source, dataset: str, limits: Limits, show: Say, forbidden
            "channels": DATASETS[dataset].channels}  # fmt: skip
     with isolated(job, {}, limits, show, forbidden) as session:
         facts = session.receive(("done",), limits.seconds, source.function).facts
+        trigger = RemoteTrigger(session)
         version = int(source.sha256[:7], 16) + 1
-        attack = Attack(NUMBERS_VERSION=version, trigger=RemoteTrigger(session), clean_label=bool(facts["clean_label"]),
+        attack = Attack(NUMBERS_VERSION=version, trigger=trigger, clean_label=bool(facts["clean_label"]),
                         cover_ratio=float(facts["cover_ratio"]))  # fmt: skip
         name = f"{source.name}_{source.sha256[:6]}"
         ATTACKS[name] = attack
         try:
             yield name
-        except ParameterError as error:  # the library names a trigger that fails so
-            raise _cause(error) from None
+        except ParameterError as error:  # as the library names a trigger that fails
+            raise trigger.failure or error from None
         finally:
             del ATTACKS[name]
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The SubmissionError for which a ParameterError was raised, where it is one."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, SubmissionError):
-        cause = cause.__cause__ or cause.__context__
-    return cause or error
 
 
 def evaluate_attack(

@@ -85,7 +85,7 @@ def _defense(
     )  # fmt: skip
     if not records:
         return records, failures
-    beside = _book(place, attacks, seeds, say)
+    beside = _book(place, attacks, seeds, say, trains="poisoned" in source.arguments)
     live = [_beside(key, config, place, say) for key in keys for config in configs]
     if live:
         runs = as_runs(live)
@@ -97,12 +97,14 @@ def _defense(
     return records, failures
 
 
-def _book(place: Place, attacks: tuple[str, ...], seeds: tuple[int, ...], say: Say) -> pd.DataFrame | None:
+def _book(
+    place: Place, attacks: tuple[str, ...], seeds: tuple[int, ...], say: Say, *, trains: bool
+) -> pd.DataFrame | None:
     """The book's own records at this place; None, and a line, where there are none to put beside."""
     if not place.has_records:
         return None
     try:
-        return of_the_book(place.profile, attacks, seeds)
+        return of_the_book(place.profile, attacks, seeds, trains=trains)
     except Mismatch as error:
         say(f"The book's rows are left out: {error}")
         return None

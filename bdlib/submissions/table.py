@@ -13,19 +13,24 @@ from bdlib.report.tables import interval_text, method_name
 SHARES = {"ACC (%)": "clean_accuracy", "ASR (%)": "asr", "RA (%)": "robust_accuracy"}
 MARK = "> "  # before the name of the stranger's row
 VICTIM = "victim, undefended"
+SCORES = [f"{score}_{when}" for score in SHARES.values() for when in ("before", "after")]
+COLUMNS = ["method", "attack", "seed", *SCORES, "der", "forward_passes", "backward_passes", "seconds"]
 
 
 def as_runs(records: Sequence[Record], name: str = "") -> pd.DataFrame:
     """Records as a table of runs, with a column `method`: `name`, or where that is empty what each record says."""
     runs = as_table(list(records))
-    return runs.assign(method=name or [method_name(str(record.parameters["defense"])) for record in records])
+    names = [name or method_name(str(record.parameters["defense"])) for record in records]
+    return runs.assign(method=names)[COLUMNS]
 
 
-def of_the_book(profile: str, attacks: Sequence[str], seeds: Sequence[int]) -> pd.DataFrame:
-    """The book's own records of these attacks and seeds: repairs, then defenses that train."""
-    parts = [comparison.repairs(profile), comparison.in_training(profile)]
-    runs = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    return runs[runs["attack"].isin(attacks) & runs["seed"].isin(seeds)]
+def of_the_book(profile: str, attacks: Sequence[str], seeds: Sequence[int], *, trains: bool = False) -> pd.DataFrame:
+    """The book's own records of these attacks and seeds: of its repairs, or of its defenses that train.
+
+    Raises `bdlib.report.comparison.Mismatch` where they were not made on the same victims.
+    """
+    runs = comparison.in_training(profile) if trains else comparison.repairs(profile)
+    return runs[runs["attack"].isin(attacks) & runs["seed"].isin(seeds)][COLUMNS]
 
 
 def among(own: pd.DataFrame, others: pd.DataFrame | None, attack: str) -> pd.DataFrame:

@@ -36,7 +36,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(victims, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(outcome, "RUNS", tmp_path / "runs")
     rows = {"image": [], "label": []}
-    for part, count in (("train", 240), ("test", 100)):
+    for part, count in (("train", 120), ("test", 60)):
         data = toy(count, seed=len(part))
         for number, (image, label) in enumerate(zip(data.images, data.labels.tolist(), strict=True)):
             path = Path("pictures", part, f"class {label}", f"{number}.png")
@@ -74,9 +74,7 @@ def test_an_attack_on_a_parquet_file(place):
     done = call("square.py:trigger", "--on", "toy.parquet", "--against", "fine_tune")
     assert done.exit_code == 0, done.output
     assert "victim: ACC" in done.output and "fine-tuning" in done.output and not [n for n in ATTACKS if "square" in n]
-    Path("broken.py").write_text(
-        "def trigger(images):\n    return images[0, 0, 0, 0].item() + images.shape['h']\n", "utf-8"
-    )
+    Path("broken.py").write_text("def trigger(images):\n    return images.shape['h']\n", "utf-8")
     done = call("broken.py:trigger", "--on", "toy.parquet", "--against", "fine_tune")
     assert done.exit_code == 1 and "broken: FAILED: TypeError: tuple indices must be" in done.output
     assert "(broken.py, line 2)" in done.output
@@ -108,7 +106,7 @@ def test_what_cannot_be_is_one_line_before_any_compute(words, culprit, place):
 
 def test_own_images_in_one_folder_are_split_and_named(place):
     one = place_of("pictures/train", size=16)
-    assert DATASETS[one.dataset].counts == (192, 48) and one.victim_epochs == 60 and one.folder.endswith("train")
+    assert sum(DATASETS[one.dataset].counts) == 120 and one.victim_epochs == 60 and one.folder.endswith("train")
     assert CLASS_NAMES[one.dataset] == ("class 0", "class 1", "class 2", "class 3")
 
 

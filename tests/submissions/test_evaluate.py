@@ -76,8 +76,8 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(victims, "CACHE", CACHES.setdefault("cache", tmp_path / "cache"))
     monkeypatch.setattr(outcome, "RUNS", tmp_path / "runs")
     before = [(registry, dict(registry)) for registry in (DATASETS, CLASS_NAMES, OWN)]
-    register_dataset("toy", toy(600, 0), toy(200, 1), augmentation=None)
-    config = VictimConfig("toy", attack="badnets", victim_epochs=3)
+    register_dataset("toy", toy(300, 0), toy(100, 1), augmentation=None)
+    config = VictimConfig("toy", attack="badnets", victim_epochs=1)
 
     def evaluated(text, limits=None, configs=(config,)):
         (tmp_path / "own.py").write_text(HEAD + text)
@@ -162,5 +162,6 @@ def purify(model, clean, *, seed=0):
 """
     limits, config = Limits(seconds=60, answer_seconds=1), run[1]
     made, failures, _ = run[0](text, limits, (config, replace(config, seed=1)))
-    assert failures == ["badnets, seed 0: FAILED: time limit: the prediction of 355 images took more than 1 s"]
+    (line,) = failures
+    assert line.startswith("badnets, seed 0: FAILED: time limit: the prediction of ") and "more than 1 s" in line
     assert len(made) == 1 and made[0].before == made[0].after
