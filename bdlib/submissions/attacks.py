@@ -18,7 +18,7 @@ from bdlib.submissions.ours import run_ours
 from bdlib.submissions.outcome import saved
 from bdlib.submissions.process import Session, isolated
 from bdlib.submissions.source import Source
-from bdlib.submissions.victims import Place
+from bdlib.submissions.victims import Place, cost
 from bdlib.words import shown
 
 Say = Callable[[str], None]
@@ -88,7 +88,9 @@ def evaluate_attack(
     try:
         forbidden = (place.folder,) if place.folder else ()
         with attack_of(source, place.dataset, limits, show, forbidden) as name:
-            for config in place.configs([name], seeds):
+            configs = place.configs([name], seeds)
+            say(cost(configs))
+            for config in configs:
                 records += _defended(config, place, against, say)
     except SubmissionError as error:
         failure = f"{source.name}: FAILED: {error}"

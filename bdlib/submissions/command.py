@@ -124,9 +124,8 @@ def _print_own(records: list[Record], say: Say) -> None:
     if records:
         runs = as_runs(records)
         for attack in dict.fromkeys(runs["attack"]):
-            table = among(runs, None, attack)
-            table.index = [name.removeprefix("> ") for name in table.index]
-            say(f"\n{attack}, means over seeds with 95 % intervals\n{_text(table)}")
+            text = _text(among(runs, None, attack))
+            say(f"\n{attack}, means over seeds with 95 % intervals\n{text}")
 
 
 def _text(table: pd.DataFrame) -> str:

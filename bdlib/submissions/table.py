@@ -18,9 +18,9 @@ COLUMNS = ["method", "attack", "seed", *SCORES, "der", "forward_passes", "backwa
 
 
 def as_runs(records: Sequence[Record], name: str = "") -> pd.DataFrame:
-    """Records as a table of runs, with a column `method`: `name`, or where that is empty what each record says."""
+    """Records as a table of runs, with a column `method`: `name` with a mark, or else what each record says."""
     runs = as_table(list(records))
-    names = [name or method_name(str(record.parameters["defense"])) for record in records]
+    names = [MARK + name if name else method_name(str(record.parameters["defense"])) for record in records]
     return runs.assign(method=names)[COLUMNS]
 
 
@@ -36,14 +36,14 @@ def of_the_book(profile: str, attacks: Sequence[str], seeds: Sequence[int], *, t
 def among(own: pd.DataFrame, others: pd.DataFrame | None, attack: str) -> pd.DataFrame:
     """The rows of one attack, the best DER first: means with 95 % intervals over seeds; a mean alone of one seed.
 
-    `own` are the stranger's runs, marked; the first row is the victim before any defense.
+    `own` are the stranger's runs; the first row is the victim before any defense.
     """
     mine = own[own["attack"] == attack]
     rows = {VICTIM: _row(mine.drop_duplicates("seed"), "before")}
     theirs = mine if others is None else pd.concat([mine, others[others["attack"] == attack]], ignore_index=True)
     groups = {str(method): group for method, group in theirs.groupby("method", sort=False)}
     for method in sorted(groups, key=lambda method: -groups[method]["der"].mean()):
-        rows[MARK * (method in set(mine["method"])) + method] = _row(groups[method], "after")
+        rows[method] = _row(groups[method], "after")
     return pd.DataFrame(rows).T
 
 

@@ -113,7 +113,7 @@ def test_own_images_in_one_folder_are_split_and_named(place):
 def test_the_books_rows_of_the_same_victims_are_beside_it():
     runs = of_the_book("cifar", ["badnets"], [0, 1])
     assert {"NAD", "shared control"} <= set(runs["method"]) and set(runs["seed"]) == {0, 1}
-    own = runs[runs["method"] == "NAD"].assign(method="own")
+    own = runs[runs["method"] == "NAD"].assign(method="> own")
     table = among(own, runs, "badnets")
     assert table.loc["> own", "ASR (%)"] == table.loc["NAD", "ASR (%)"] and table.index[0] == "victim, undefended"
     configs = place_of("cifar10").configs(["badnets", "sig"], [0])

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -84,3 +86,31 @@ def test_messages_are_read_as_they_were_written_and_nonsense_is_refused():
             read_message(io.BytesIO(broken))
     with pytest.raises(MessageError, match="more than asked for"):
         read_message(io.BytesIO(whole), lambda: 10)
+
+
+TRIED = """
+import os, subprocess, sys
+from bdlib.submissions.landlock import restrict
+base = sys.argv[1]
+kept = restrict([f"{base}/data"], [f"{base}/work"], [f"{base}/work", f"{base}/data/own"])
+def can(act, *words):
+    try:
+        act(*words)
+        return True
+    except OSError:
+        return False
+read = [can(open, f"{base}/{name}") for name in ("data/a", "data/deep/b", "link", "beside", "data/own/c")]
+write = [can(open, f"{base}/{name}", "w") for name in ("new", "work/new", "beside")]
+print(kept, *read, *write, can(os.listdir, base), can(subprocess.run, [sys.executable, "-c", ""]))
+"""
+
+
+def test_the_kernel_refuses_what_lies_in_forbidden_folders(tmp_path):
+    for name in ("data/a", "data/deep/b", "beside", "data/own/c", "work/d"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path / "data" / "a")
+    done = subprocess.run([sys.executable, "-c", TRIED, str(tmp_path)], capture_output=True, text=True, check=True)
+    kept, *found = [word == "True" for word in done.stdout.split()]
+    refused = [False, False, False, True, True, False, True, False, True, False]
+    assert found == (refused if kept else [True] * len(refused))  # a kernel without Landlock changes nothing
