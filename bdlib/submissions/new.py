@@ -124,7 +124,8 @@ def _alone(kind: str, name: str, title: str, folder: Path) -> list[str]:
 
 def _files(kind: str, name: str, title: str) -> dict[str, str]:
     """Every new file of a contribution, by its path in the checkout."""
-    room, words = ROOMS[kind], {"name": name, "title": title}
+    room = ROOMS[kind]
+    words = {"name": name, "title": title, "members": ", ".join(sorted([name, "squared_size"]))}
     page = COMMON | {part: Template(text).substitute(words) for part, text in PAGES[kind].items()} | words
     attacks = name if kind == "attack" else "badnets, blended"
     smoke = SMOKE + "data_fraction: 0.05\nvictim_epochs: 2\nepochs: 1\n"

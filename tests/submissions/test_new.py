@@ -14,10 +14,24 @@ from bdlib.submissions.new import write_new
 
 ROOT = Path(__file__).parents[2]
 KINDS = {"defense": "wash", "attack": "rows", "network": "plain_net", "dataset": "squares"}
-RUN_ALL = """
-import json, sys
-from bdlib.experiments import notebooks, run
-print(json.dumps([run.run(name, notebooks.parameters(name, "smoke")).parameters["seed"] for name in sys.argv[1:]]))
+RUN_ALL = """# each as `bdlib run` and as the notebook runs it; of the notebook's equation, whether it holds
+import contextlib, io, json, sys
+import nbformat
+from bdlib.experiments import notebooks, records, run
+found = []
+for name in sys.argv[1:]:
+    point = notebooks.parameters(name, "smoke")
+    ran, space = run.run(name, point), {}
+    for cell in nbformat.read(notebooks.notebook(name), as_version=4).cells:
+        if cell.cell_type == "code" and "%pip" not in cell.source:
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                exec(cell.source, space)
+            if "parameters" in cell.metadata.get("tags", []):
+                space |= point
+            equal = not cell.outputs or said.getvalue() == cell.outputs[0].text
+            assert equal, said.getvalue()
+    found.append(space["result"].after == ran.after and space["result"].name == ran.name)
+print(json.dumps(found))
 """
 
 
@@ -55,7 +69,7 @@ def test_all_of_it_passes_its_tests_and_runs_at_smoke_scale(checkout):
                "test_networks_name_their_layers_also_when_copied_or_wrapped")],
            *[f"tests/test_notebooks.py::{test}[{name}]" for name in KINDS.values() for test in (
                "test_form", "test_every_profile_and_study_fits_the_notebook")])  # fmt: skip
-    assert json.loads(python(folder, "-W", "ignore", "-c", RUN_ALL, *KINDS.values()).splitlines()[-1]) == [0] * 4
+    assert json.loads(python(folder, "-W", "ignore", "-c", RUN_ALL, *KINDS.values()).splitlines()[-1]) == [True] * 4
 
 
 def test_it_keeps_the_rules_of_the_house(checkout):
@@ -103,3 +117,9 @@ def test_nothing_is_overwritten_and_names_that_cannot_be_are_one_line(checkout, 
     with pytest.raises(ParameterError, match="is there"):
         write_new("defense", "mine", "mine", tmp_path)
     assert (tmp_path / "mine.py").read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_page_shows_the_file_that_is_written(tmp_path):
+    page = (ROOT / "book" / "contribute" / "your_defense.md").read_text()
+    write_new("defense", "wash", "Washing", tmp_path)
+    assert f"```python\n{(tmp_path / 'wash.py').read_text()}```" in page
