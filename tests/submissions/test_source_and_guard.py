@@ -56,17 +56,17 @@ def test_what_names_no_function_is_one_line(tmp_path):
 
 
 def test_the_inner_folder_decides(tmp_path):
-    (tmp_path / "data" / "work").mkdir(parents=True)
+    (tmp_path / "data" / "inner").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "data")
-    folders = {os.path.realpath(tmp_path / "data"): True, os.path.realpath(tmp_path / "data" / "work"): False}
+    folders = {os.path.realpath(tmp_path / "data"): True, os.path.realpath(tmp_path / "data" / "inner"): False}
     modules = ("bdlib.attacks", "bdlib.data.datasets")
 
     def words(event, *arguments):
         return guard._refused(event, arguments, modules, folders)
 
-    for path in (f"{tmp_path}/data/a.parquet", f"{tmp_path}/link/a", f"{tmp_path}/data/work/../a", "/proc/1/cmdline"):
+    for path in (f"{tmp_path}/data/a.parquet", f"{tmp_path}/link/a", f"{tmp_path}/data/inner/../a", "/proc/1/cmdline"):
         assert words("open", path, "r", 0).endswith(": not allowed")
-    for path in (f"{tmp_path}/data/work/a", f"{tmp_path}/database", 3, None, f"/proc/{os.getpid()}/status"):
+    for path in (f"{tmp_path}/data/inner/a", f"{tmp_path}/database", 3, None, f"/proc/{os.getpid()}/status"):
         assert not words("open", path, "r", 0)
     assert words("import", "bdlib.attacks.badnets") and not words("import", "bdlib.attack_free")
     assert words("socket.connect", None, ("1.2.3.4", 80)) and not words("socket.connect", None, "/run/a")
@@ -92,7 +92,7 @@ TRIED = """
 import os, subprocess, sys
 from bdlib.submissions.landlock import restrict
 base = sys.argv[1]
-kept = restrict([f"{base}/data"], [f"{base}/work"], [f"{base}/work", f"{base}/data/own"])
+kept = restrict([f"{base}/data"], [f"{base}/desk"], [f"{base}/desk", f"{base}/data/own"])
 def can(act, *words):
     try:
         act(*words)
@@ -100,13 +100,13 @@ def can(act, *words):
     except OSError:
         return False
 read = [can(open, f"{base}/{name}") for name in ("data/a", "data/deep/b", "link", "beside", "data/own/c")]
-write = [can(open, f"{base}/{name}", "w") for name in ("new", "work/new", "beside")]
+write = [can(open, f"{base}/{name}", "w") for name in ("new", "desk/new", "beside")]
 print(kept, *read, *write, can(os.listdir, base), can(subprocess.run, [sys.executable, "-c", ""]))
 """
 
 
 def test_the_kernel_refuses_what_lies_in_forbidden_folders(tmp_path):
-    for name in ("data/a", "data/deep/b", "beside", "data/own/c", "work/d"):
+    for name in ("data/a", "data/deep/b", "beside", "data/own/c", "desk/d"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("secret")
     (tmp_path / "link").symlink_to(tmp_path / "data" / "a")
