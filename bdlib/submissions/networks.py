@@ -41,7 +41,7 @@ def evaluate_network(
     for key in against:
         if [*signature(DEFENSES[key]).parameters][:2] != ["model", "clean"]:
             raise ParameterError(f"against={key!r}: must be a defense that repairs a network")
-    say(f"{len(configs)} victims are trained in its process, each for {configs[0].victim_epochs} epochs.")
+    say(f"Victims: {len(configs)}; each is trained in its process for {configs[0].victim_epochs} epochs.")
     records: list[Record] = []
     failures = []
     for config in configs:

@@ -100,10 +100,10 @@ def cost(configs: Sequence[VictimConfig]) -> str:
     """A sentence, before anything is trained: how many victims are missing, and about how long they take."""
     missing = [config for config in configs if not victim_path(config).is_file()]
     if not missing:
-        return f"{len(configs)} victims, all trained already."
+        return f"Victims: {len(configs)}, all trained already."
     seconds = 0.0
     for config in missing:
         images = config.facts.counts[0] * config.data_fraction * config.victim_epochs
         seconds += images * (config.facts.size / 28) ** 2 / IMAGES_PER_SECOND
     took = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
-    return f"{len(configs)} victims; {len(missing)} are trained first: about {took} on two quiet cores."
+    return f"Victims: {len(configs)}; to be trained first: {len(missing)}, in about {took} on two quiet cores."

@@ -61,7 +61,7 @@ def test_a_defense_on_a_folder_of_images(place):
     write_new("defense", "wash", "Washing", place)
     done = call("wash.py:purify", "--on", "pictures", "--attack", "badnets", "--against", "fine_tune", "-p", "epochs=1")
     assert done.exit_code == 0, done.output
-    assert "no sandbox" in done.output and "1 are trained first: about" in done.output
+    assert "no sandbox" in done.output and "to be trained first: 1, in about" in done.output
     assert re.search(r"^> wash +[\d.]+ +[\d.]+ ", done.output, re.M) and re.search(r"^fine-tuning ", done.output, re.M)
     assert "bdlib new defense wash" in done.output
     made = [records.read(path) for path in sorted(place.rglob("runs/quick/comparison/*.json"))]
