@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 FOLDED = {"parameters", "injected-parameters"}  # tags that papermill reads and writes
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
 ROOMS = """types ranges words checks files folders runtime data models training evaluation attacks defenses
-    fairness mechanisms experiments claims report""".split()  # in the order in which they may import each other
+    fairness mechanisms experiments claims report submissions""".split()  # in the order of imports
 
 
 def stage(profile: str) -> None:

@@ -14,12 +14,14 @@ from bdlib.cli.names import list_names, show
 from bdlib.cli.planned import manifest, records, verify
 from bdlib.cli.review import report
 from bdlib.cli.runs import notebook, run, victims, zoo
+from bdlib.cli.strangers import evaluate, new
 
 ONE_LINE = (
     "ParameterError",
     "ClaimError",
     "DataError",
     "FileError",
+    "SubmissionError",
 )  # errors that tell all in one line, by the names of their types
 
 
@@ -54,5 +56,5 @@ def main() -> None:
     warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"  # one line, no source
 
 
-for command in (run, notebook, victims, zoo, records, manifest, verify, report, show, list_names):
+for command in (run, evaluate, new, notebook, victims, zoo, records, manifest, verify, report, show, list_names):
     main.add_command(command)

@@ -10,6 +10,7 @@ import io
 import os
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,13 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "cifar10": tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
 }
 
+CONTRIBUTED: tuple[str, ...] = (
+    # modules of this folder with FACTS, CLASS_NAMES, NUMBERS_VERSION and load(); `bdlib new dataset` adds one
+)  # CONTRIBUTED
+for _name in CONTRIBUTED:
+    _made = import_module(f"bdlib.data.{_name}")
+    DATASETS[_name] = DatasetFacts(**_made.FACTS, content=digest(_name, _made.NUMBERS_VERSION))
+    CLASS_NAMES[_name] = _made.CLASS_NAMES
 
 OWN: dict[str, tuple[ImageSet, ImageSet]] = {}  # what `bdlib.data.own.register_dataset` has added
 
@@ -88,6 +96,9 @@ def _copy(data: ImageSet) -> ImageSet:
 def _built_in(name: str, folder: Path | None) -> tuple[ImageSet, ImageSet]:
     if name == "fashion":
         return load_embedded(ASSETS / "fashion.npz")
+    if name in CONTRIBUTED:
+        made = import_module(f"bdlib.data.{name}").load()
+        return _check_facts(name, made[0], 0), _check_facts(name, made[1], 1)
     train, test = (
         (read_parquet(folder, "train", NUMBERS_VERSION), read_parquet(folder, "test", NUMBERS_VERSION))
         if folder
@@ -101,7 +112,7 @@ def parquet_folder(name: str) -> Path | None:
 
     Raises DataError when $BDLIB_DATA is set, but is no folder.
     """
-    if name == "fashion" or not (place := os.environ.get("BDLIB_DATA")):
+    if name in ("fashion", *CONTRIBUTED) or not (place := os.environ.get("BDLIB_DATA")):
         return None
     if not Path(place).is_dir():
         raise DataError(f"BDLIB_DATA={place}: is not a folder; unset it, or set it to one that holds {name}/")
@@ -114,7 +125,7 @@ def source_of(name: str) -> str:
     The same data set differs between sources: in its order, in the way its images were made small. So what is trained
     on one is never taken for what is trained on another.
     """
-    if name == "fashion" or name in OWN:
+    if name in ("fashion", *CONTRIBUTED, *OWN):
         return ""
     folder = parquet_folder(name)
     files = sorted(folder.glob("*.parquet")) if folder else []

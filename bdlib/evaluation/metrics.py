@@ -3,14 +3,15 @@
 import warnings
 from dataclasses import dataclass
 
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from bdlib import ranges
 from bdlib.checks import CheckedFields, checked
 from bdlib.data.images import ImageSet
-from bdlib.evaluation.apply_trigger import AllToOne, TargetLabel, attacked_set
+from bdlib.evaluation.apply_trigger import AllToOne, AttackedSet, TargetLabel, attacked_set
 from bdlib.models import predict, share
-from bdlib.types import Relabel, Trigger
+from bdlib.types import Labels, Relabel, Trigger
 
 NUMBERS_VERSION = 1  # raise it when a change here changes a score
 
@@ -48,12 +49,18 @@ def evaluate(model: nn.Module, test: ImageSet, trigger: Trigger, *, target_label
 def evaluate_attack(model: nn.Module, test: ImageSet, trigger: Trigger, relabel: Relabel) -> Scores:
     """As `evaluate`, for any relabeling: `AllToOne(target_label)`, or `AllToAll(num_classes)`."""
     attacked = attacked_set(test, trigger, relabel)
-    is_right = predict(model, test) == test.labels
-    guesses = predict(model, attacked.triggered)
+    return scores_of_guesses(test, attacked, relabel, predict(model, test), predict(model, attacked.triggered))
+
+
+def scores_of_guesses(
+    test: ImageSet, attacked: AttackedSet, relabel: Relabel, on_clean: Labels, on_triggered: Int[Tensor, " t"]
+) -> Scores:
+    """The scores of a network that gave these labels to the images of `test`, and to `attacked.triggered`."""
+    is_right = on_clean == test.labels
     return Scores(
         clean_accuracy=share(is_right),
-        asr=share(guesses == attacked.wanted),
-        robust_accuracy=share(guesses == attacked.clean.labels),
+        asr=share(on_triggered == attacked.wanted),
+        robust_accuracy=share(on_triggered == attacked.clean.labels),
         clean_accuracy_others=share(is_right[relabel(test.labels) != test.labels]),
     )
 

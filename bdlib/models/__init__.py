@@ -1,5 +1,6 @@
 """Networks, their layers by name, and their predictions."""
 
+from importlib import import_module
 from typing import Annotated
 
 import torch
@@ -47,6 +48,11 @@ __all__ = [
     "vgg19_bn",
     "wrn_16_1",
 ]
+
+CONTRIBUTED: tuple[str, ...] = (
+    # modules of this folder with a function of the same name; `bdlib new network` adds one
+)  # CONTRIBUTED
+MODELS |= {name: getattr(import_module(f"bdlib.models.{name}"), name) for name in CONTRIBUTED}
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
 PassSize = Annotated[int, Field(ge=1)]  # images of one forward pass; it changes no number
