@@ -20,6 +20,8 @@ from bdlib.models.networks import (
     resnet18,
     seeded,
     small_resnet,
+    small_vgg_bn,
+    small_vit,
     vgg19_bn,
     wrn_16_1,
 )
@@ -43,6 +45,8 @@ __all__ = [
     "seeded",
     "share",
     "small_resnet",
+    "small_vgg_bn",
+    "small_vit",
     "tap",
     "vgg19_bn",
     "wrn_16_1",
