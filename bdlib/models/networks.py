@@ -135,7 +135,7 @@ def small_vgg_bn(channels: Channels, num_classes: Classes, mean: Statistics, std
 def small_vit(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """Vision transformer for laptops: 0.14 M parameters, four blocks on patches of four pixels, no BatchNorm.
 
-    Its tokens have 64 numbers. It has no feature maps behind its patches, so that it has no default layers but `head`.
+    Its tokens have 64 numbers. Its blocks give out tokens and no feature maps, so that NAD and NPD refuse it.
     """
     net = nn.Sequential(OrderedDict(normalize=Normalize(mean, std), patches=Patches(channels, 64, 4)))
     for number in range(1, 5):
@@ -143,7 +143,7 @@ def small_vit(channels: Channels, num_classes: Classes, mean: Statistics, std: S
     net.add_module("norm", nn.LayerNorm(64))
     net.add_module("pool", MeanToken())
     net.add_module("head", nn.Linear(64, num_classes))
-    return with_defaults(net, head="head")
+    return with_defaults(net, attention=("block2", "block3", "block4"), polarizer="block4", head="head")
 
 
 @checked

@@ -43,7 +43,8 @@ def with_defaults(net: nn.Module, **layers: str | tuple[str, ...]) -> nn.Module:
     """`net` with the layers that methods use by default, for each role that `default_layers` lists; copies keep them.
 
     NAD: the paper's (WRN-16-1) and BackdoorBox's (ResNet-18). NPD: its released code's (PreAct-ResNet18). The other
-    networks have the layers at the same places. No paper or released code names layers of VGG-19 for either.
+    networks have the layers at the same places. No paper or released code names layers of VGG-19 for either;
+    those of the small VGG and of the transformer are ours.
     """
     names = {role: (layer,) if isinstance(layer, str) else layer for role, layer in layers.items()}
     net.default_layers = names  # type: ignore[assignment]

@@ -10,7 +10,7 @@ from bdlib.claims import largest_scale_run
 from bdlib.experiments import manifest, notebooks, studies, zoo
 from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
-from bdlib.report import across, comparison, lifecycle, stages
+from bdlib.report import across, comparison, lifecycle, networks, stages
 from bdlib.report.lifecycle_picture import lifecycle_svg
 from bdlib.report.overview import overview_svg
 from bdlib.report.paired import accuracy_and_asr, findings_table
@@ -38,6 +38,7 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "twins.csv": across.twin_prices(),
         "beside_benchmark.csv": across.beside_benchmark(),
         "zoo.csv": zoo_victims(),
+        "applicability.csv": networks.applicability(),
         "assumptions.csv": lifecycle.assumptions(registry),
         "combinations.csv": stages.combinations(studies.load_study("survey", profile, "combinations")),
         "queries_quick.csv": stages.queries("quick"),

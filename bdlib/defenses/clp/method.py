@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from bdlib import ranges
 from bdlib.checks import ParameterError, checked, needs
-from bdlib.defenses.clp.pairs import chained_pairs, registered_pairs
-from bdlib.training.filter_masks import PerFilter, batch_norms, require_batch_norm
+from bdlib.defenses.clp.pairs import pairs_of
+from bdlib.training.filter_masks import PerFilter, batch_norms
 from bdlib.types import OnEvent, ignore
 
 NUMBERS_VERSION = 1  # raise it when a change here changes numbers
@@ -27,8 +27,7 @@ Deviations = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 def require_pairs(model: nn.Module, variant: ranges.Variant = "paper") -> None:
     """Raise ParameterError for a network without a BatchNorm2d layer that follows a convolution."""
-    require_batch_norm(model)
-    if not (registered_pairs(model) if variant == "released" else chained_pairs(model)):
+    if not batch_norms(model) or not pairs_of(model, variant):
         raise ParameterError(f"model: needs BatchNorm2d layers behind convolutions, {type(model).__name__} has none")
 
 
@@ -67,9 +66,8 @@ def lipschitz_bounds(model: nn.Module, *, variant: ranges.Variant = "paper") -> 
     BatchNorm's slope. What layers before do is common to all channels of a layer, and left out. Raises ParameterError
     for weights that are not finite.
     """
-    pairs = registered_pairs(model) if variant == "released" else chained_pairs(model)
     bounds = {}
-    for norm_name, convolution_name in pairs.items():
+    for norm_name, convolution_name in pairs_of(model, variant).items():
         norm, convolution = model.get_submodule(norm_name), model.get_submodule(convolution_name)
         kernels = convolution.weight.detach()[: len(norm.weight)].double()  # type: ignore[union-attr, index, operator, arg-type]
         epsilon = 0.0 if variant == "released" else norm.eps

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from bdlib import ranges
 from bdlib.checks import ParameterError
 from bdlib.data.passes import uncounted
 from bdlib.models import evaluation_mode
@@ -10,6 +11,11 @@ from bdlib.training.filter_masks import batch_norms
 
 SIZES = (32, 28, 64, 96, 128, 224, 16, 8)  # pixels of the blank images on which a network is tried
 BETWEEN = (nn.Identity, nn.MaxPool2d, nn.AvgPool2d, nn.Dropout, nn.Dropout2d)  # leave each channel to itself
+
+
+def pairs_of(model: nn.Module, variant: ranges.Variant) -> dict[str, str]:
+    """The convolution of each BatchNorm layer that has one, by the layer's name; "released": in registration order."""
+    return registered_pairs(model) if variant == "released" else chained_pairs(model)
 
 
 @torch.no_grad()
