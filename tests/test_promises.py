@@ -43,10 +43,10 @@ FAST = {
                    repair_batch_size=32, augmentation=None),
     "clp": dict(threshold_deviations=1.0),
     "i_bau": dict(unlearning_rounds=2, ball_radius=4.0, perturbed_share=0.1, batch_size=50),
-    "neural_cleanse": dict(inversion_epochs=8, anomaly_threshold=1.0, epochs=2, learning_rate=0.05, batch_size=32,
+    "neural_cleanse": dict(inversion_epochs=6, anomaly_threshold=0.5, epochs=2, learning_rate=0.05, batch_size=50,
                            augmentation=None),
-    "spectral_signatures": dict(training_epochs=4, training_rate=0.05, training_batch_size=64, augmentation=None),
-    "activation_clustering": dict(rule="silhouette", training_epochs=4, training_rate=0.05, training_batch_size=64,
+    "spectral_signatures": dict(training_epochs=3, training_rate=0.05, training_batch_size=64, augmentation=None),
+    "activation_clustering": dict(rule="silhouette", training_epochs=3, training_rate=0.05, training_batch_size=64,
                                   augmentation=None),
     "ar": dict(alpha=1e-3, layers=("layer2", "head"), epochs=2, learning_rate=0.02, batch_size=32, augmentation=None),
 }  # fmt: skip
