@@ -6,6 +6,7 @@ from toy_task import STATISTICS
 
 from bdlib.checks import ParameterError
 from bdlib.models import MODELS, Normalize, default_layers, find_layer, seeded, tap
+from bdlib.models.transformer import Attention, places
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -36,6 +37,24 @@ def test_small_resnet_is_as_large_as_it_says():
     assert [maps.shape[-1] for maps in seen.values()] == [14, 7, 4]
 
 
+def test_the_small_networks_without_shortcuts_are_as_large_as_they_say():
+    sizes = {name: MODELS[name](1, 10, (0.5,), (0.5,)) for name in ("small_vgg_bn", "small_vit")}
+    counts = {name: sum(p.numel() for p in model.parameters()) for name, model in sizes.items()}
+    assert 0.25e6 < counts["small_vgg_bn"] < 0.35e6 and 0.13e6 < counts["small_vit"] < 0.15e6
+    with torch.no_grad(), tap(sizes["small_vgg_bn"].eval(), "layer1", "layer2", "layer3") as seen:
+        sizes["small_vgg_bn"](torch.rand(1, 1, 28, 28))
+    assert [maps.shape[-1] for maps in seen.values()] == [14, 7, 3]
+
+
+def test_attention_is_torchs_own_and_places_tell_all_patches_apart():
+    attention, images = Attention(16, 4), torch.rand(2, 9, 16)
+    parts = attention.queries_keys_values(images).view(2, 9, 3, 4, 4).permute(2, 0, 3, 1, 4)
+    theirs = torch.nn.functional.scaled_dot_product_attention(*parts).transpose(1, 2).reshape(2, 9, 16)
+    assert torch.allclose(attention(images), attention.out(theirs), atol=1e-6)
+    found = places(7, 5, 64, device=torch.device("cpu"))
+    assert found.shape == (35, 64) and torch.cdist(found, found).add(torch.eye(35) * 9).min() > 0.5
+
+
 def test_wrn_16_1_taps_are_the_papers():
     model = MODELS["wrn_16_1"](3, 10, *STATISTICS).eval()
     with torch.no_grad(), tap(model, "layer1", "layer2", "layer3") as seen:
@@ -62,6 +81,8 @@ ROLES = {
     "narrow_preact_resnet18": (("layer2", "layer3", "layer4"), ("layer4.1.conv1",), ("head",)),
     "resnet18": (("layer2", "layer3", "layer4"), ("layer4.1.conv1",), ("fc",)),
     "vgg19_bn": (None, None, ("classifier",)),
+    "small_vgg_bn": (("layer1", "layer2", "layer3"), ("layer3.conv2",), ("head",)),
+    "small_vit": (("block2", "block3", "block4"), ("block4",), ("head",)),
 }
 
 

@@ -1,6 +1,7 @@
 """Every defense, by its key. The same key names its module and test, and for a paper's method its notebook and records.
 
-Post-training defenses take `(model, clean, *, ..., seed)`. In-training defenses take `(make_model, poisoned, *, ...,
+Post-training defenses take `(model, clean, *, ..., seed)`, and one that needs no images and draws nothing takes
+`(model, *, ...)`. In-training defenses take `(make_model, poisoned, *, ...,
 seed)`, with `clean` after `poisoned` if they reserve benign images. A cleanser of data takes `class_names` and an
 `answerer` there, who looks at images, and trains on what it keeps. One of several stages takes `(model, make_model,
 poisoned, clean, *, ..., seed)`. All return a new model in evaluation mode and never
@@ -17,17 +18,22 @@ from torch import nn
 
 from bdlib.defenses import (
     abl,
+    activation_clustering,
     anp,
     ar,
+    clp,
     fine_prune,
     fine_tune,
     ft_sam,
+    i_bau,
     nad,
+    neural_cleanse,
     npd,
     nwc,
     pdb,
     rnp,
     sau,
+    spectral_signatures,
     staged,
     vdc,
 )
@@ -37,6 +43,9 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "fine_tune": fine_tune.fine_tune,
     "fine_prune": fine_prune.fine_prune,
     "anp": anp.anp,
+    "clp": clp.clp,
+    "i_bau": i_bau.i_bau,
+    "neural_cleanse": neural_cleanse.neural_cleanse,
     # papers
     "nad": nad.nad,
     "rnp": rnp.rnp,
@@ -48,6 +57,9 @@ DEFENSES: dict[str, Callable[..., nn.Module]] = {
     "abl": abl.abl,
     "pdb": pdb.pdb,
     "vdc": vdc.vdc,
+    # a filter of training images, and training on the rest
+    "spectral_signatures": spectral_signatures.spectral_signatures,
+    "activation_clustering": activation_clustering.activation_clustering,
     # several stages, one after the other
     "staged": staged.staged,
 }

@@ -20,7 +20,8 @@ from bdlib.training.loop import Schedule
 from bdlib.types import Relabel
 
 HIGHEST_RATES = {"narrow_preact_resnet18": 0.2}  # of the victims' schedule; 0.1 for the others
-SMALLEST_IMAGES = {"vgg19_bn": 32}  # pixels; it halves its maps five times, and nothing is left of smaller images
+# Pixels: VGG-19 halves its maps five times, the small one three times, and nothing is left of smaller images.
+SMALLEST_IMAGES = {"vgg19_bn": 32, "small_vgg_bn": 8, "small_vit": 4}
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,17 @@ from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.mechanisms import MECHANISMS
 from bdlib.runtime import AddedAt
 
+# What a page got after its first records, for methods that it runs since then: the value that stands for its absence.
+ADDED_TO_PAGES: dict[str, dict[str, Any]] = {
+    "comparison": {
+        "threshold_deviations": 3.0,
+        "unlearning_rounds": 5, "fixed_point_steps": 5, "outer_rate": 1e-3, "inner_rate": 10.0, "ball_radius": 10.0,
+        "perturbed_share": 0.01,
+        "inversion_epochs": 80, "least_success": 0.98, "anomaly_threshold": 2.0, "stamped_share": 0.2,
+        "expected_share": 0.1, "rule": "smaller",
+        "training_epochs": 8, "training_rate": 0.1, "training_batch_size": 64,
+    },
+}  # fmt: skip
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
 
@@ -128,7 +139,7 @@ def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def added_later(paper: str) -> dict[str, Any]:
     """The parameters that a page got after its first records, each with the value that those records stand for."""
     own = pages.defaults(pages.notebook(paper))
-    added = {name: value for name, value in added_settings().items() if name in own}
+    added = {name: value for name, value in added_settings().items() if name in own} | ADDED_TO_PAGES.get(paper, {})
     return added | dict(item for function in functions_of(paper) for item in _added_keywords(function))
 
 

@@ -21,6 +21,8 @@ from bdlib.models.networks import (
     resnet18,
     seeded,
     small_resnet,
+    small_vgg_bn,
+    small_vit,
     vgg19_bn,
     wrn_16_1,
 )
@@ -44,6 +46,8 @@ __all__ = [
     "seeded",
     "share",
     "small_resnet",
+    "small_vgg_bn",
+    "small_vit",
     "tap",
     "vgg19_bn",
     "wrn_16_1",

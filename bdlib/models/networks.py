@@ -1,51 +1,32 @@
 """The networks, with the normalization of their inputs inside, and what their layers are called."""
 
-from collections.abc import Callable, Sequence
-from typing import Annotated
+from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from bdlib import ranges
-from bdlib.checks import ParameterError, checked, needs
+from bdlib.checks import checked, needs
 from bdlib.models.blocks import PooledBlock, PreActBlock, SmallBlock, convolution
+from bdlib.models.parts import (
+    Channels,
+    Classes,
+    Normalize,
+    Statistics,
+    initialize,
+    normalized,
+    statistics_for,
+    with_defaults,
+)
+from bdlib.models.transformer import MeanToken, Patches, TransformerBlock
 from bdlib.types import MakeModel
-
-Statistics = Sequence[Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]]  # one number per channel
-Channels = Annotated[int, Field(ge=1, le=1000)]
-Classes = Annotated[int, Field(ge=2, le=100_000)]
-
-
-class Normalize(nn.Module):
-    """First layer of every model, so that the rest of the library only ever sees pixels in [0, 1]."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Statistics, std: Statistics) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
-
-    def forward(self, images: Tensor) -> Tensor:
-        if images.shape[-3] != len(self.mean):  # else one channel would be broadcast to three without a word
-            raise ParameterError(f"images: the network takes {len(self.mean)} channels, not {images.shape[-3]}")
-        return (images - self.mean) / self.std
-
-
-def _statistics_for(channels: int, mean: Statistics, std: Statistics) -> None:
-    """Raise ParameterError unless there are as many means and deviations as channels, and no deviation is 0."""
-    if not len(mean) == len(std) == channels:
-        raise ParameterError(f"mean={mean}, std={std}: must have {channels} numbers each, one for each channel")
-    if min(std) <= 0:
-        raise ParameterError(f"std={std}: must be above 0")
 
 
 @checked
-@needs(_statistics_for)
+@needs(statistics_for)
 def small_resnet(
     channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics, *, width: ranges.Count = 32
 ) -> nn.Module:
@@ -56,11 +37,11 @@ def small_resnet(
     """
     net = _residual(SmallBlock, channels, num_classes, mean, std, stem=(width, 2),
                     widths=(width, 2 * width, 4 * width), strides=(1, 2, 2), blocks=1)  # fmt: skip
-    return _with_defaults(net, attention=("layer1", "layer2", "layer3"), polarizer="layer3.0.conv1", head="head")
+    return with_defaults(net, attention=("layer1", "layer2", "layer3"), polarizer="layer3.0.conv1", head="head")
 
 
 @checked
-@needs(_statistics_for)
+@needs(statistics_for)
 def wrn_16_1(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """Wide residual network of depth 16 and width 1, NAD's own. Zagoruyko & Komodakis 2016, arXiv:1605.07146.
 
@@ -68,20 +49,20 @@ def wrn_16_1(channels: Channels, num_classes: Classes, mean: Statistics, std: St
     """
     net = _residual(PreActBlock, channels, num_classes, mean, std, stem=(16, 1),
                     widths=(16, 32, 64), strides=(1, 2, 2), blocks=2)  # fmt: skip
-    return _with_defaults(net, attention=("layer1", "layer2", "layer3"), polarizer="layer3.1.conv1", head="head")
+    return with_defaults(net, attention=("layer1", "layer2", "layer3"), polarizer="layer3.1.conv1", head="head")
 
 
 @checked
-@needs(_statistics_for)
+@needs(statistics_for)
 def preact_resnet18(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """Pre-activation ResNet-18 for 32-pixel images, stages `layer1` to `layer4`. He et al. 2016, arXiv:1603.05027."""
     net = _residual(PreActBlock, channels, num_classes, mean, std, stem=(64, 1),
                     widths=(64, 128, 256, 512), strides=(1, 2, 2, 2), blocks=2)  # fmt: skip
-    return _with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="head")
+    return with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="head")
 
 
 @checked
-@needs(_statistics_for)
+@needs(statistics_for)
 def narrow_preact_resnet18(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """PreAct-ResNet-18 for two CPU cores: 1.0 M parameters, the same layers by the same names, few filters.
 
@@ -94,7 +75,7 @@ def narrow_preact_resnet18(channels: Channels, num_classes: Classes, mean: Stati
     net.stem = nn.Conv2d(channels, 8 * channels, 2, bias=False)
     basis = cosine_patches(channels, 2)
     net.stem.weight.data.copy_(torch.cat([basis, -basis]))
-    return _with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="head")
+    return with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="head")
 
 
 @checked
@@ -113,19 +94,60 @@ def cosine_patches(channels: Channels, size: ranges.Count) -> Float[Tensor, "fil
 
 
 @checked
-@needs(_statistics_for)
+@needs(statistics_for)
 def resnet18(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """torchvision's ResNet-18 with the usual stem for 32-pixel images: one 3x3 convolution, no pooling."""
     from bdlib.data._torchvision import torchvision
 
     net = torchvision.models.resnet18(num_classes=num_classes)
     net.conv1, net.maxpool = convolution(channels, 64, 3, 1), nn.Identity()
-    net = initialize(_normalized(net, mean, std))
-    return _with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="fc")
+    net = initialize(normalized(net, mean, std))
+    return with_defaults(net, attention=("layer2", "layer3", "layer4"), polarizer="layer4.1.conv1", head="fc")
 
 
 @checked
-@needs(_statistics_for)
+@needs(statistics_for)
+def small_vgg_bn(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
+    """VGG for laptops, with BatchNorm and no shortcuts: 0.3 M parameters, stages `layer1` to `layer3`.
+
+    One, two and two convolutions of 32, 64 and 128 filters, each with BatchNorm and ReLU behind it; each stage halves
+    the grid at its end. Simonyan and Zisserman, ICLR 2015, arXiv:1409.1556.
+    """
+    net, inputs = nn.Sequential(OrderedDict(normalize=Normalize(mean, std))), channels
+    for number, (width, depth) in enumerate([(32, 1), (64, 2), (128, 2)], 1):
+        stage = nn.Sequential()
+        for place in range(1, depth + 1):
+            stage.add_module(f"conv{place}", convolution(inputs, width, 3, 1))
+            stage.add_module(f"bn{place}", nn.BatchNorm2d(width))
+            stage.add_module(f"relu{place}", nn.ReLU())
+            inputs = width
+        stage.add_module("pool", nn.MaxPool2d(2))
+        net.add_module(f"layer{number}", stage)
+    net.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    net.add_module("flatten", nn.Flatten())
+    net.add_module("head", nn.Linear(inputs, num_classes))
+    return with_defaults(initialize(net), attention=("layer1", "layer2", "layer3"), polarizer="layer3.conv2",
+                         head="head")  # fmt: skip
+
+
+@checked
+@needs(statistics_for)
+def small_vit(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
+    """Vision transformer for laptops: 0.14 M parameters, four blocks on patches of four pixels, no BatchNorm.
+
+    Its tokens have 64 numbers. Its blocks give out tokens and no feature maps, so that NAD and NPD refuse it.
+    """
+    net = nn.Sequential(OrderedDict(normalize=Normalize(mean, std), patches=Patches(channels, 64, 4)))
+    for number in range(1, 5):
+        net.add_module(f"block{number}", TransformerBlock(64, 4))
+    net.add_module("norm", nn.LayerNorm(64))
+    net.add_module("pool", MeanToken())
+    net.add_module("head", nn.Linear(64, num_classes))
+    return with_defaults(net, attention=("block2", "block3", "block4"), polarizer="block4", head="head")
+
+
+@checked
+@needs(statistics_for)
 def vgg19_bn(channels: Channels, num_classes: Classes, mean: Statistics, std: Statistics) -> nn.Module:
     """torchvision's VGG-19 with BatchNorm and a single linear layer behind the pooled features."""
     from bdlib.data._torchvision import torchvision
@@ -133,7 +155,7 @@ def vgg19_bn(channels: Channels, num_classes: Classes, mean: Statistics, std: St
     net = torchvision.models.vgg19_bn(num_classes=num_classes)
     net.features[0] = nn.Conv2d(channels, 64, 3, padding=1)
     net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, num_classes)
-    return _with_defaults(initialize(_normalized(net, mean, std)), head="classifier")
+    return with_defaults(initialize(normalized(net, mean, std)), head="classifier")
 
 
 MODELS: dict[str, Callable[[int, int, Statistics, Statistics], nn.Module]] = {
@@ -143,6 +165,8 @@ MODELS: dict[str, Callable[[int, int, Statistics, Statistics], nn.Module]] = {
     "resnet18": resnet18,
     "wrn_16_1": wrn_16_1,
     "vgg19_bn": vgg19_bn,
+    "small_vgg_bn": small_vgg_bn,
+    "small_vit": small_vit,
 }
 
 
@@ -166,38 +190,6 @@ def _residual(
     net.add_module("flatten", nn.Flatten())
     net.add_module("head", nn.Linear(inputs, num_classes))
     initialize(net)
-    return net
-
-
-def _with_defaults(net: nn.Module, **layers: str | tuple[str, ...]) -> nn.Module:
-    """`net` with the layers that methods use by default, for each role that `default_layers` lists; copies keep them.
-
-    NAD: the paper's (WRN-16-1) and BackdoorBox's (ResNet-18). NPD: its released code's (PreAct-ResNet18). The other
-    networks have the layers at the same places. No paper or released code names layers of VGG-19 for either.
-    """
-    names = {role: (layer,) if isinstance(layer, str) else layer for role, layer in layers.items()}
-    net.default_layers = names  # type: ignore[assignment]
-    return net
-
-
-def _normalized(net: nn.Module, mean: Statistics, std: Statistics) -> nn.Module:
-    """`net` behind a normalization layer; its own layers keep their names."""
-    normalize = Normalize(mean, std)
-    net.add_module("normalize", normalize)
-    net.register_forward_pre_hook(_normalize_inputs)
-    return net
-
-
-def _normalize_inputs(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    """The forward hook that puts `module.normalize` in front of everything else."""
-    return module.get_submodule("normalize")(inputs[0])
-
-
-def initialize(net: nn.Module) -> nn.Module:
-    """He-normal convolutions (fan out); BatchNorm and linear layers keep torch's own initial values."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return net
 
 

@@ -10,7 +10,7 @@ from bdlib.claims import largest_scale_run
 from bdlib.experiments import manifest, notebooks, studies, zoo
 from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
-from bdlib.report import across, comparison, lifecycle, review, stages
+from bdlib.report import across, comparison, lifecycle, networks, review, stages
 from bdlib.report.board_page import board_files, board_planned
 from bdlib.report.lifecycle_picture import lifecycle_svg
 from bdlib.report.overview import overview_svg
@@ -42,6 +42,7 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "left.csv": across.what_is_left(),
         "beside_benchmark.csv": across.beside_benchmark(),
         "zoo.csv": zoo_victims(),
+        "applicability.csv": networks.applicability(),
         "assumptions.csv": lifecycle.assumptions(registry),
         "combinations.csv": stages.combinations(studies.load_study("survey", profile, "combinations")),
         "queries_quick.csv": stages.queries("quick"),

@@ -15,7 +15,9 @@ EMPTY = ""  # a number that was never run or never published stays empty
 
 def method_name(key: str) -> str:
     """What the chapters call a defense: `nad` is NAD, `ft_sam` is FT-SAM; `none` is the undefended victim."""
-    names = {"none": "victim", "fine_tune": "fine-tuning", "fine_prune": "fine-pruning", "mp_fair": "mean parity",
+    names = {"none": "victim", "fine_tune": "fine-tuning", "fine_prune": "fine-pruning",
+             "neural_cleanse": "Neural Cleanse", "spectral_signatures": "spectral signatures",
+             "activation_clustering": "activation clustering", "mp_fair": "mean parity",
              "mean_parity": "mean parity", "kernel_ridge": "kernel ridge", "constant": "constant"}  # fmt: skip
     return names.get(key, key.upper().replace("_", "-"))
 
