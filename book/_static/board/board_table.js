@@ -52,7 +52,7 @@
       tooltip: column.field === "setting" || column.field === "commit",
     }));
     return new window.Tabulator(place, {
-      data: rows, columns, index: "id", height: "min(32rem, 70vh)", layout: "fitDataFill", renderVerticalBuffer: 200,
+      data: rows, columns, index: "id", height: "min(32rem, 70vh)", layout: "fitDataFill", renderVerticalBuffer: 100, rowHeight: 28,
       placeholder: "No row is left. Take a filter away.",
       initialSort: [{ column: state.sort, dir: state.descending ? "desc" : "asc" }],
       initialFilter: [{ field: (row) => row.shown }],
