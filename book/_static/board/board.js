@@ -129,6 +129,7 @@
   table.on("tableBuilt", () => performance.mark("board-built"));
   table.on("dataSorted", ([first]) => {
     if (!first || !table.initialized) return;
+    if (first.field === state.sort && (first.dir === "desc") === state.descending) return;
     [state.sort, state.descending] = [first.field, first.dir === "desc"];
     showState();
     history.replaceState(null, "", `#${board.toHash(state)}`);

@@ -39,7 +39,7 @@
     { field: "commit", title: "commit", width: 128 },
   ];
   const narrow = ["defense_title", "attack_title", "poison_rate", "acc", "asr", "seeds", "profile"];
-  const wide = [...narrow, "ra", "der", "dataset", "benchmark_acc", "benchmark_asr", "record_rest"];
+  const wide = [...narrow, "network", "ra", "der", "dataset", "benchmark_acc", "benchmark_asr", "record_rest"];
 
   board.usualColumns = () => new Set(window.innerWidth < 600 ? narrow : wide);
 
@@ -52,7 +52,7 @@
       tooltip: column.field === "setting" || column.field === "commit",
     }));
     return new window.Tabulator(place, {
-      data: rows, columns, index: "id", height: "min(32rem, 70vh)", layout: "fitDataFill", renderVerticalBuffer: 200,
+      data: rows, columns, index: "id", height: "min(32rem, 70vh)", layout: "fitDataFill", renderVerticalBuffer: 100, rowHeight: 28,
       placeholder: "No row is left. Take a filter away.",
       initialSort: [{ column: state.sort, dir: state.descending ? "desc" : "asc" }],
       initialFilter: [{ field: (row) => row.shown }],
@@ -61,12 +61,16 @@
 
   board.csv = function (rows) {
     const fields = [...Object.keys(data.columns).filter((name) => !name.startsWith("record_")), "records"];
+    const unit = (name) => {
+      if (/_passes$/.test(name)) return `${name}_thousands`;
+      return /^(acc|asr|ra|der)(_|$)|^benchmark|^poison/.test(name) ? `${name}_percent` : name;
+    };
     const quoted = (value) => (/[",\n]/.test(value) ? `"${value.replace(/"/g, '""')}"` : value);
     const line = (row) => fields.map((name) => {
       if (name === "records") return board.records(row).map((one) => one.address).join(" ");
       return quoted(row[name] === null ? "" : String(row[name]));
     }).join(",");
-    return [fields.join(","), ...rows.map(line)].join("\n") + "\n";
+    return [fields.map(unit).join(","), ...rows.map(line)].join("\n") + "\n";
   };
 
   board.bibtex = function (rows) {
