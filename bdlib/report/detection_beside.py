@@ -22,7 +22,8 @@ def beside_table(runs: pd.DataFrame, published: pd.DataFrame | None = None) -> p
     `runs` are those of the study `detectors` of the page `vdc`; intervals are over seeds. `published` are rows of
     `bdlib.experiments.reported`, which get two columns of their own; those of other attacks and methods are left out.
     """
-    runs = with_order(runs)
+    first = {attack: number for number, attack in enumerate(dict.fromkeys(runs["attack"]))}
+    runs = with_order(runs).sort_values("attack", key=lambda names: names.map(first), kind="stable")
     rows = dict[tuple[str, str], dict[str, str]]()
     for (attack, method), mine in runs.groupby(["attack", "method"], sort=False):
         cells = {"TPR (%)": mean_text(mine, "tpr"), "FPR (%)": mean_text(mine, "fpr"), ORDER: mean_text(mine, "order")}

@@ -23,6 +23,11 @@ def test_each_detector_has_a_row_beside_its_published_one():
     assert "TPR, reported (%)" not in beside_table(runs())
 
 
+def test_the_rows_of_an_attack_are_together():
+    table = beside_table(pd.concat([runs(), runs().query("method == 'VDC'").assign(attack="wanet")]))
+    assert list(table.index.get_level_values(0)) == ["badnets", "badnets", "wanet", "wanet"]
+
+
 def test_the_order_of_vdc_is_its_best_vote_with_few_false_alarms():
     assert list(with_order(runs())["order"]) == [0.7, 0.7, 0.6, 0.6]
 
