@@ -20,7 +20,7 @@ import nbformat
 from bdlib.experiments import notebooks, records, run
 found = []
 for name in sys.argv[1:]:
-    point = notebooks.parameters(name, "smoke") | {"data_fraction": 0.02, "victim_epochs": 1}
+    point = notebooks.parameters(name, "smoke")
     ran, space = run.run(name, point), {}
     for cell in nbformat.read(notebooks.notebook(name), as_version=4).cells:
         if cell.cell_type == "code" and "%pip" not in cell.source:
