@@ -43,11 +43,11 @@ def vdc(
     looked_at: Annotated[int, Field(ge=20, le=10**6)],
     questions: Chosen = "both",
     threshold: ranges.Fraction = 0.5,
-    epochs: ranges.CountOrZero,
-    learning_rate: ranges.LearningRate,
-    anneal: Literal["constant", "cosine", "one_cycle"],
-    batch_size: ranges.BatchSize,
-    augmentation: ranges.Augmentation,
+    epochs: ranges.CountOrZero = 100,  # as the method's own, these five
+    learning_rate: ranges.LearningRate = 0.1,
+    anneal: Literal["constant", "cosine", "one_cycle"] = "cosine",
+    batch_size: ranges.BatchSize = 128,
+    augmentation: ranges.Augmentation = 4,
     seed: ranges.Seed = 0,
 ) -> dict[str, float]:
     """TPR and FPR, in [0, 1], of the run that `events` watched, and of the same answerer under label noise.
