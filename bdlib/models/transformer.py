@@ -20,7 +20,8 @@ class Patches(nn.Module):
 
     def forward(self, images: Tensor) -> Tokens:
         maps = self.conv(images)
-        return maps.flatten(2).transpose(1, 2) + places(*maps.shape[2:], maps.shape[1], device=maps.device)
+        _, width, rows, columns = maps.shape
+        return maps.flatten(2).transpose(1, 2) + places(rows, columns, width, device=maps.device)
 
 
 def places(rows: int, columns: int, width: int, *, device: torch.device) -> Float[Tensor, "t d"]:

@@ -93,6 +93,7 @@ def invert_trigger(
             weight.update(hits / len(clean) >= least_success)
             if weight.went_both_ways and best.stale >= STALE_EPOCHS:
                 break
+    assert best.trigger is not None  # there is at least one epoch
     return best.trigger
 
 
@@ -121,7 +122,7 @@ class _Best:
 
     def __init__(self, target: int, least_success: float) -> None:
         self.target, self.least_success = target, least_success
-        self.trigger = None
+        self.trigger: InvertedTrigger | None = None
         self.stale = 0
 
     def offer(self, raw: list[Tensor], success: float) -> None:
