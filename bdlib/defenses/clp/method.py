@@ -69,10 +69,10 @@ def lipschitz_bounds(model: nn.Module, *, variant: ranges.Variant = "paper") -> 
     bounds = {}
     for norm_name, convolution_name in pairs_of(model, variant).items():
         norm, convolution = model.get_submodule(norm_name), model.get_submodule(convolution_name)
-        kernels = convolution.weight.detach()[: len(norm.weight)].double()  # type: ignore[union-attr, index, operator, arg-type]
+        kernels = convolution.weight.detach()[: len(norm.weight)].double()  # type: ignore[operator, arg-type]
         epsilon = 0.0 if variant == "released" else norm.eps
         slopes = norm.weight.detach().double() / (norm.running_var.double() + epsilon).sqrt()  # type: ignore[union-attr, operator]
-        if not (kernels.isfinite().all() and norm.weight.isfinite().all()):  # type: ignore[union-attr, operator]
+        if not (kernels.isfinite().all() and norm.weight.isfinite().all()):  # type: ignore[operator]
             raise ParameterError(f"model: the weights of {convolution_name} or {norm_name} are not finite")
         bounds[norm_name] = torch.linalg.matrix_norm(kernels.flatten(2), ord=2) * slopes.abs()
     return bounds
