@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bdlib import ranges
 from bdlib.checks import checked
@@ -131,7 +132,9 @@ def _descend(
     moved = shift.detach().requires_grad_()
     outer, mapped = outer_loss(network, batch, moved, chosen), moved
     if fixed_point_steps and len(chosen):
-        (slope,) = torch.autograd.grad(inner_loss(network, first, moved), moved, create_graph=True)
+        with sdpa_kernel(SDPBackend.MATH):  # torch's fused attention has no second derivatives
+            inner = inner_loss(network, first, moved)
+        (slope,) = torch.autograd.grad(inner, moved, create_graph=True)
         mapped = moved - FIXED_POINT_STEP * slope
     gradients = hypergradient(outer, mapped, moved, weights, fixed_point_steps=fixed_point_steps)
     for weight, gradient in zip(weights, gradients, strict=True):
