@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
+import pandas as pd
+
 from bdlib.experiments import records
 from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.folders import RESULTS, ROOT
@@ -101,7 +103,7 @@ def main() -> None:
     parser.add_argument("--chromium", help="path of a Chromium; default: Playwright's own")
     parser.add_argument("--slowdown", type=int, default=4, help="how many times slower a phone's processor is")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="JSON file for the numbers")
+    parser.add_argument("--out", type=Path, help="CSV file for the numbers")
     options = parser.parse_args()
     measured = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -117,7 +119,7 @@ def main() -> None:
                 measured.append(row | {"screen": screen, "slower processor": slowdown} | times)
                 print(json.dumps(measured[-1]), flush=True)
     if options.out:
-        options.out.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+        pd.DataFrame(measured).to_csv(options.out, index=False)
 
 
 if __name__ == "__main__":
