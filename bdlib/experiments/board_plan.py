@@ -15,7 +15,8 @@ from bdlib.experiments.parameters import decisive, defenses_of, overridden
 from bdlib.files import FileError
 
 BOARD = "board"  # stands where the key of a page stands, and for the study of the runs that no chapter plans
-PAGES = dict.fromkeys(("fine_tune", "fine_prune", "anp"), "comparison") | {"staged": "survey"}
+WITHOUT_CHAPTER = ("clp", "i_bau", "neural_cleanse", "spectral_signatures", "activation_clustering")
+PAGES = dict.fromkeys(("fine_tune", "fine_prune", "anp", *WITHOUT_CHAPTER), "comparison") | {"staged": "survey"}
 VARIED = ("defense", "attack", "poison_rate", "seed")  # what a line of the plan must say, and nothing else
 
 

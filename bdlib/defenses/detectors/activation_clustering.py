@@ -71,13 +71,13 @@ def cluster(vectors: Float[Tensor, "n d"], *, components: int, seed: int) -> tup
     from sklearn.metrics import silhouette_score
 
     if len(np.unique(vectors.numpy(), axis=0)) < 2:
-        return torch.zeros(len(vectors)), torch.zeros(len(vectors), dtype=torch.bool), -1.0
+        return torch.zeros(len(vectors), dtype=torch.float64), torch.zeros(len(vectors), dtype=torch.bool), -1.0
     axes = min(components, *vectors.shape)
     points = PCA(axes, svd_solver="full").fit_transform(vectors.numpy())
     means = KMeans(2, n_init=RESTARTS, random_state=seed).fit(points)
     sizes = np.bincount(means.labels_, minlength=2)
     distances = means.transform(points)
     smaller = int(sizes.argmin())
-    nearness = torch.from_numpy(distances[:, 1 - smaller] - distances[:, smaller])
+    nearness = torch.from_numpy(distances[:, 1 - smaller] - distances[:, smaller]).double()
     silhouette = float(silhouette_score(points, means.labels_)) if len(points) > 2 else -1.0
     return nearness, torch.from_numpy(means.labels_ == smaller), silhouette
