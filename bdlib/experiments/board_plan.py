@@ -15,8 +15,7 @@ from bdlib.experiments.parameters import decisive, defenses_of, overridden
 from bdlib.files import FileError
 
 BOARD = "board"  # stands where the key of a page stands, and for the study of the runs that no chapter plans
-WITHOUT_CHAPTER = ("clp", "i_bau", "neural_cleanse", "spectral_signatures", "activation_clustering")
-PAGES = dict.fromkeys(("fine_tune", "fine_prune", "anp", *WITHOUT_CHAPTER), "comparison") | {"staged": "survey"}
+SHARED_PAGES = ("comparison", "survey")  # they run the defences that have no chapter of their own
 VARIED = ("defense", "attack", "poison_rate", "seed")  # what a line of the plan must say, and nothing else
 
 
@@ -32,9 +31,13 @@ class BoardRun(NamedTuple):
 def page_of(defense: str) -> str:
     """The chapter whose settings are the headline settings of a defence: a paper's own, the comparison for baselines.
 
+    A defence that no page runs is its own page, which is then not found.
+
     Example: `page_of("anp")` is "comparison".
     """
-    return PAGES.get(defense, defense)
+    if defense in notebooks.papers():
+        return defense
+    return next((page for page in SHARED_PAGES if defense in defenses_of(page)), defense)
 
 
 def board_runs(profile: str) -> list[BoardRun]:

@@ -80,12 +80,20 @@ def on_same_victims(points: Iterable[dict[Any, Any]], others: list[dict[Any, Any
     return [bool(shared) and tuple((added | point).get(name) for name in shared) in known for point in points]
 
 
+def planned_records(paper: str, profile: str) -> list[Path]:
+    """The records that a paper's studies plan, each once: points that differ in no number share a record.
+
+    Example: `planned_records("nad", "quick")[0].is_file()`
+    """
+    return list(dict.fromkeys(records.path(paper, profile, point) for point in notebooks.grid(paper, profile)))
+
+
 def freshness(paper: str, profile: str = "quick") -> str:
     """A sentence: how many of a paper's planned records are here, and the commits that made them.
 
     A record that was made by another version of the code has another name: it counts as missing.
     """
-    planned = _planned(paper, profile)
+    planned = planned_records(paper, profile)
     present = records.read_present(planned).values()
     commits = ", ".join(sorted({record.runtime["commit"] for record in present}))
     origin = f" (made by commit {commits})" if present else ""
@@ -97,14 +105,9 @@ def progress(profile: str) -> pd.DataFrame:
 
     The last row is "board": the runs of the board that no chapter plans.
     """
-    planned = {paper: _planned(paper, profile) for paper in notebooks.papers()}
+    planned = {paper: planned_records(paper, profile) for paper in notebooks.papers()}
     known = {path for paths in planned.values() for path in paths}
     of_board = dict.fromkeys(records.path(run.paper, profile, run.parameters) for run in board_runs(profile))
     planned[BOARD] = [path for path in of_board if path not in known]
     rows = [[paper, len(paths), len(records.read_present(paths))] for paper, paths in planned.items()]
     return pd.DataFrame(rows, columns=["paper", "planned", "here"])
-
-
-def _planned(paper: str, profile: str) -> list[Path]:
-    """The records that a paper's studies plan, each once: points that differ in no number share a record."""
-    return list(dict.fromkeys(records.path(paper, profile, point) for point in notebooks.grid(paper, profile)))

@@ -34,6 +34,8 @@ REFERENCES = {  # the entry of book/references.bib that describes each attack an
     "li2021ssba", "wanet": "nguyen2021wanet", "input_aware": "nguyen2020inputaware", "bpp": "wang2022bpp",
     "fine_tune": None, "fine_prune": "liu2018finepruning", "anp": "wu2021anp", "nad": "li2021nad", "rnp": "li2023rnp",
     "ar": "fan2022ar", "nwc": "lin2024tsbd", "sau": "wei2023sau", "npd": "zhu2023npd", "ft_sam": "zhu2023ftsam",
+    "clp": "zheng2022clp", "i_bau": "zeng2022ibau", "neural_cleanse": "wang2019cleanse",
+    "spectral_signatures": "tran2018spectral", "activation_clustering": "chen2018clustering",
     "abl": "li2021abl", "pdb": "wei2024pdb", "vdc": "zhu2024vdc", "staged": None, "none": None,
 }  # fmt: skip
 BENCHMARK_REFERENCE = "wu2022backdoorbench"  # of the cells beside ours

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
-from pathlib import Path
 from typing import TypeAlias
 
 import nbformat
@@ -19,12 +18,10 @@ from bdlib import claims, folders
 from bdlib.claims.accepted import accepted_verdicts
 from bdlib.claims.board import INTERVALS
 from bdlib.experiments import notebooks, studies
-from bdlib.experiments.records import path as record_path
 from bdlib.experiments.records import read_present
 from bdlib.report import figures, tables
 from bdlib.runtime import runtime_facts
 
-SCALES = tuple(profile for profile in reversed(notebooks.PROFILES) if profile != "smoke")  # the largest first
 FACTS = ("commit", "device", "torch", "python", "threads")
 Block: TypeAlias = str | pd.DataFrame | Figure
 
@@ -64,19 +61,19 @@ def verdicts(paper: str) -> list[Block]:
     if not mine:
         return ["The book writes down no claim of this page."]
     table = claims.claims_table(mine).drop(columns="paper")
-    asked = [f"verdict, {scale}" for scale in SCALES if f"measured, {scale}" in table]
-    counts = Counter(table[asked[0]]) if asked else Counter(table[f"verdict, {SCALES[-1]}"])
-    largest = asked[0].removeprefix("verdict, ") if asked else SCALES[-1]
+    asked = [f"verdict, {scale}" for scale in claims.SCALES if f"measured, {scale}" in table]
+    counts = Counter(table[asked[0]]) if asked else Counter(table[f"verdict, {claims.SCALES[-1]}"])
+    largest = asked[0].removeprefix("verdict, ") if asked else claims.SCALES[-1]
     said = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
     shown = ["claim", "where", "expected"]
-    for scale in SCALES:
+    for scale in claims.SCALES:
         shown += [name for name in (f"verdict, {scale}", f"measured, {scale}") if f"measured, {scale}" in table]
     return [f"{len(mine)} claims. At the largest scale with runs ({largest}): {said}. {INTERVALS}", table[shown]]
 
 
 def main_runs(paper: str) -> Iterator[Section]:
     """The main study at each scale with runs: ACC and ASR as means with intervals, and as a figure."""
-    for scale in SCALES:
+    for scale in claims.SCALES:
         if "headline" not in notebooks.studies(paper, scale):
             continue
         runs = studies.load_headline(paper, scale)
@@ -96,12 +93,12 @@ def main_runs(paper: str) -> Iterator[Section]:
 def rerun(paper: str) -> list[Block]:
     """The commands that make the evidence anew, and how long the runs took that are here."""
     rows = []
-    for scale in SCALES:
-        runs = list(read_present(planned(paper, scale)).values())
+    for scale in claims.SCALES:
+        runs = list(read_present(studies.planned_records(paper, scale)).values())
         if runs:
             seconds = [float(run.runtime["seconds"]) for run in runs]
             devices = ", ".join(sorted({str(run.runtime["device"]) for run in runs}))
-            rows.append({"scale": scale, "runs here": len(runs), "planned": len(planned(paper, scale)),
+            rows.append({"scale": scale, "runs here": len(runs), "planned": len(studies.planned_records(paper, scale)),
                          "longest (s)": f"{max(seconds):.0f}", "together (minutes)": f"{sum(seconds) / 60:.0f}",
                          "on": devices})  # fmt: skip
     commands = [
@@ -115,7 +112,7 @@ def rerun(paper: str) -> list[Block]:
 
 def parameters(paper: str) -> list[Block]:
     """Every parameter with its value at each profile."""
-    values = {scale: notebooks.parameters(paper, scale) for scale in reversed(SCALES)}
+    values = {scale: notebooks.parameters(paper, scale) for scale in reversed(claims.SCALES)}
     names = next(iter(values.values()))
     return [pd.DataFrame([{"parameter": name} | {s: str(own[name]) for s, own in values.items()} for name in names])]
 
@@ -123,9 +120,9 @@ def parameters(paper: str) -> list[Block]:
 def machines(paper: str) -> list[Block]:
     """Where and with what the records were made, and what wrote this document."""
     rows = []
-    for scale in SCALES:
+    for scale in claims.SCALES:
         kinds = Counter(tuple(str(run.runtime.get(fact, "")) for fact in FACTS)
-                        for run in read_present(planned(paper, scale)).values())  # fmt: skip
+                        for run in read_present(studies.planned_records(paper, scale)).values())  # fmt: skip
         rows += [{"scale": scale, "records": number, **dict(zip(FACTS, kind, strict=True))}
                  for kind, number in kinds.most_common()]  # fmt: skip
     here = runtime_facts()
@@ -137,8 +134,8 @@ def record_files(paper: str) -> list[Block]:
     """Every record behind the document, with the SHA-256 of its file."""
     rows = [
         {"file": f"{scale}/{path.parent.name}/{path.name}", "SHA-256": sha256(path.read_bytes()).hexdigest()}
-        for scale in SCALES
-        for path in sorted(read_present(planned(paper, scale)))
+        for scale in claims.SCALES
+        for path in sorted(read_present(studies.planned_records(paper, scale)))
     ]
     where = f"In {folders.RESULTS.name}/. A record that is changed by hand is refused: each holds a checksum."
     return [where, pd.DataFrame(rows)] if rows else ["No record is here yet."]
@@ -146,10 +143,10 @@ def record_files(paper: str) -> list[Block]:
 
 def overview() -> pd.DataFrame:
     """What a reviewer can expect of each page: its command, how long its runs took, and its accepted verdicts."""
-    accepted = {scale: accepted_verdicts(scale) for scale in SCALES}
+    accepted = {scale: accepted_verdicts(scale) for scale in claims.SCALES}
     rows = []
     for paper in notebooks.papers():
-        quick = planned(paper, "quick")
+        quick = studies.planned_records(paper, "quick")
         present = list(read_present(quick).values())
         seconds = [float(run.runtime["seconds"]) for run in present]
         mine = [claim for claim in claims.load_claims() if claim.paper == paper]
@@ -163,8 +160,3 @@ def overview() -> pd.DataFrame:
             "verdicts": ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common()),
         })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def planned(paper: str, scale: str) -> list[Path]:
-    """The records that the paper's studies plan at a scale, each once."""
-    return list(dict.fromkeys(record_path(paper, scale, point) for point in notebooks.grid(paper, scale)))

@@ -41,6 +41,16 @@ def test_ten_per_cent_comes_first_and_repairs_before_training(everything):
     assert [first[tier].parameters["poison_rate"] for tier in first] == [0.1, 0.1, 0.01]
 
 
+def test_a_defence_belongs_to_its_chapter_or_to_the_page_that_runs_it():
+    places = {key: board_plan.page_of(key) for key in DEFENSES}
+    assert {key for key, page in places.items() if page == "survey"} == {"staged"}
+    assert {key for key, page in places.items() if page == "comparison"} == {*DEFENSES} - {
+        *notebooks.papers(),
+        "staged",
+    }
+    assert board_plan.page_of("no_defense") == "no_defense"
+
+
 def test_a_run_that_a_chapter_plans_too_is_one_run(everything):
     headline = {run.path for run in everything if (run.paper, run.study) == ("nad", "headline")}
     of_board = {run.path for run in manifest.planned_runs("cifar", [BOARD])}

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from bdlib import folders
+from bdlib.attacks import ATTACKS
+from bdlib.defenses import DEFENSES
 from bdlib.evaluation.intervals import seed_interval
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
 from bdlib.experiments import notebooks, records
@@ -152,6 +154,10 @@ def test_the_page_gets_every_row_and_the_address_of_every_record(table):
     }
     assert {*table["attack"], *table["defense"]} <= {*data["references"]}
     assert re.fullmatch(r"https://github\.com/[\w/-]+/blob/main/results/", data["address"])
+
+
+def test_every_attack_and_defence_has_an_entry_for_the_bibtex_button():
+    assert {*board_page.REFERENCES} == {*ATTACKS, *DEFENSES}
 
 
 def test_the_data_grow_with_the_rows_and_no_faster(table):
