@@ -2,20 +2,25 @@
 
 from collections import Counter
 
+import pandas as pd
+
 from bdlib import claims
 from bdlib.checks import ParameterError
 from bdlib.claims.schema import Claim
 from bdlib.claims.verdicts import Group, Judgment
+from bdlib.experiments import studies
+from bdlib.report.tables import percent
 from bdlib.words import shown
 
 PLACES = {"paper": "at the papers' scale", "cifar": "at CIFAR-10", "quick": "at the quick scale"}
+WORKS = 0.9  # the ASR from which an attack is called successful
 ANSWERS = {"yes": "holds for", "no": "fails for", "undecided": "is open for", "not testable": "cannot be tested for"}
 
 
 def finding(paper: str, lead: str, says: str) -> str:
     """What the largest scale that was run says to the claim `lead`, group by group, and the verdicts of all claims.
 
-    `says` is that claim in words that a reader understands who does not know the paper yet, without a full stop. The
+    `says` is that claim, to follow "the paper claims that", for a reader who does not know the paper yet. The
     numbers are means over seeds. Raises ParameterError where `lead` is no claim of `paper`.
 
     Example: ``finding("nad", "nad-asr", "NAD leaves little of a backdoor")``
@@ -29,12 +34,32 @@ def finding(paper: str, lead: str, says: str) -> str:
     listed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])
     total = f"The verdicts on the {len(own)} claims of this page are: {listed}."
     if judgment.verdict == "not run":
-        return f"**{says}: no record answers this yet.** {total}"
-    text = f"**{says}: {PLACES[scale]} this {_answers(judgment)}.** Expected: {judgment.claim.expectation}."
+        return f"**The paper claims that {says}; no record answers this yet.** {total}"
+    said = f"**The paper claims that {says}; {PLACES[scale]} this {_answers(judgment)}.**"
+    text = f"{said} Expected: {judgment.claim.expectation}."
     small = claims.judge(judgment.claim, "quick")
     if scale != "quick" and small.verdict != "not run":
         text += f" In the small setting that this page runs (quick) it {_answers(small)}."
     return f"{text} {total}"
+
+
+def suite_finding() -> str:
+    """How many attacks of the gallery work at their usual poison rate, at the largest scale that was run.
+
+    An attack works here if its mean ASR over seeds is at least 90 %.
+
+    Example: ``suite_finding()``
+    """
+    found = ((scale, runs) for scale, runs in studies.at_all_scales("attacks", "suite").items() if len(runs))
+    scale, runs = next(found, ("quick", pd.DataFrame()))
+    if runs.empty:
+        return "**No record says yet how well the attacks work.**"
+    means = runs.groupby("attack")["asr_before"].mean().sort_values()
+    weak = [f"{name.replace('_', '-')} ({percent(share)} %)" for name, share in means.items() if share < WORKS]
+    rest = f"; the others are {_joined(weak)}" if weak else ""
+    where = PLACES[scale][0].upper() + PLACES[scale][1:]
+    strong = f"{len(means) - len(weak)} of {len(means)} attacks"
+    return f"**{where}, {strong} reach a mean ASR of {percent(WORKS)} % at their usual poison rate{rest}.**"
 
 
 def _answers(judgment: Judgment) -> str:

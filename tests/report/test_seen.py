@@ -72,18 +72,30 @@ def test_a_finding_follows_the_verdicts(monkeypatch):
     monkeypatch.setattr(finding.claims, "load_claims", lambda: [claim])
     monkeypatch.setattr(finding.claims, "largest_judgment", lambda _: (judged["cifar"], "cifar"))
     monkeypatch.setattr(finding.claims, "judge", lambda _, scale: judged[scale])
-    text = finding.finding("nad", "nad-asr", "It helps")
-    assert text.startswith("**It helps: at CIFAR-10 this holds for badnets (2.1 %), fails for sig (70.0 %) and is open")
+    text = finding.finding("nad", "nad-asr", "it helps")
+    begin = (
+        "**The paper claims that it helps; at CIFAR-10 this holds for badnets (2.1 %), fails for sig (70.0 %) and is"
+    )
+    assert text.startswith(f"{begin} open")
     assert "for low-frequency (8.0 %, one seed).** Expected: below 10 % (tolerance 5). In the small" in text
     assert text.endswith(
         "(quick) it holds for badnets (2.1 %). The verdicts on the 1 claims of this page are: 1 partly."
     )
     with pytest.raises(ParameterError, match="lead='nad-xyz': must be one of nad-asr"):
-        finding.finding("nad", "nad-xyz", "It helps")
+        finding.finding("nad", "nad-xyz", "it helps")
 
 
 def test_a_finding_without_records_says_so(monkeypatch):
     claim = next(one for one in load_claims() if one.id == "nad-asr")
     monkeypatch.setattr(finding.claims, "load_claims", lambda: [claim])
     monkeypatch.setattr(finding.claims, "largest_judgment", lambda _: (Judgment(claim, "not run"), "quick"))
-    assert finding.finding("nad", "nad-asr", "It helps").startswith("**It helps: no record answers this yet.**")
+    assert finding.finding("nad", "nad-asr", "it helps").startswith("**The paper claims that it helps; no record")
+
+
+def test_the_finding_of_the_gallery_counts_the_attacks_that_work(runs_of, monkeypatch):
+    suite = pd.concat(
+        [runs_of("x", (0, 0, 0), attack=name, asr_before=asr) for name, asr in (("sig", 0.5), ("bpp", 0.99))]
+    )
+    monkeypatch.setattr(finding.studies, "at_all_scales", lambda *_: {"paper": suite.iloc[:0], "cifar": suite})
+    said = "1 of 2 attacks reach a mean ASR of 90.0 % at their usual poison rate; the others are sig (50.0 %)"
+    assert finding.suite_finding() == f"**At CIFAR-10, {said}.**"
