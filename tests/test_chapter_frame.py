@@ -67,10 +67,10 @@ def unread(found):
     return lacking
 
 
-def test_every_paper_of_the_table_of_contents_is_a_chapter():
+def test_every_paper_with_claims_in_the_table_of_contents_is_a_chapter():
     parts = yaml.safe_load((NOTEBOOKS.parent / "book" / "_toc.yml").read_text(encoding="utf-8"))["parts"]
     papers = next(part["chapters"] for part in parts if part["caption"] == "Papers")
-    assert {page["file"].removeprefix("notebooks/") for page in papers} <= {*CHAPTERS}
+    assert PAPERS & {page["file"].removeprefix("notebooks/") for page in papers} <= {*CHAPTERS}
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
