@@ -21,9 +21,10 @@ FOLDER = notebooks.NOTEBOOKS / "quiz"
 STYLE = """<style>
 .bdlib-quiz fieldset { border: 1px solid #8888; border-radius: 0.3rem; padding: 0.4rem 0.8rem; margin: 0 0 1rem; }
 .bdlib-quiz legend { float: none; width: auto; padding: 0 0.3rem; font-size: 1rem; font-weight: 600; }
-.bdlib-quiz .quiz-answer { margin: 0.3rem 0; padding-left: 1.6rem; text-indent: -1.6rem; }
-.bdlib-quiz input { width: 1.1rem; height: 1.1rem; margin: 0 0.5rem 0 0; vertical-align: -0.15rem; }
-.bdlib-quiz .quiz-feedback { display: none; margin: 0.2rem 0 0.5rem; padding-left: 0.6rem; text-indent: 0; }
+.bdlib-quiz .quiz-answer { display: flex; flex-wrap: wrap; align-items: baseline; margin: 0.3rem 0; }
+.bdlib-quiz input { flex: none; width: 1.1rem; height: 1.1rem; margin: 0 0.5rem 0 0; transform: translateY(0.15rem); }
+.bdlib-quiz label { flex: 1; margin: 0; cursor: pointer; }
+.bdlib-quiz .quiz-feedback { display: none; flex-basis: 100%; margin: 0.2rem 0 0.5rem 1.6rem; padding-left: 0.6rem; }
 .bdlib-quiz input:checked ~ .quiz-feedback { display: block; }
 .bdlib-quiz .quiz-right { border-left: 0.25rem solid #0072b2; }
 .bdlib-quiz .quiz-wrong { border-left: 0.25rem solid #d55e00; }

@@ -41,14 +41,22 @@ def extremes(
 
     Example: ``extremes(runs, ["attack", "method"])``
     """
-    parts = []
+    parts, seeds = [], set[int]()
     for column, heading in columns.items():
         if column in runs and runs[column].notna().any():
             table = over_seeds(runs.dropna(subset=column), list(by), column)
             table["name"] = [", ".join(_named(row[name]) for name in by) for _, row in table.iterrows()]
             numbers = dict(zip(table["name"], factor * table["mean"], strict=True))
             parts.append(_least_and_most(heading, numbers, digits))
-    return f"Means over seeds: {'; '.join(parts)}." if parts else NOTHING
+            seeds |= {*table["seeds"]}
+    return f"{_over(seeds)}: {'; '.join(parts)}." if parts else NOTHING
+
+
+def _over(seeds: set[int]) -> str:
+    """What numbers are means over, from the numbers of seeds of the groups."""
+    if max(seeds) == 1:
+        return "One seed"
+    return f"Means over {'' if len(seeds) == 1 else f'{min(seeds)} to '}{max(seeds)} seeds"
 
 
 def ranges(rows: Mapping[str, Mapping[str, object]], *, digits: int = 2) -> str:

@@ -28,7 +28,10 @@ def test_extremes_name_the_groups_of_the_lowest_and_the_highest_mean(three):
         seen.extremes(three, ["method"], {"missing": "x"}) == seen.extremes(three.iloc[:0], ["method"]) == seen.NOTHING
     )
     one = seen.extremes(three[three["method"] == "NAD"], ["method"], {"seconds": "time"}, factor=1)
-    assert one == "Means over seeds: **time** is 6.0 for *NAD*."
+    assert one == "Means over 3 seeds: **time** is 6.0 for *NAD*."
+    fewer = three[(three["method"] != "NAD") | (three["seed"] == 0)]
+    assert seen.extremes(fewer, ["method"]).startswith("Means over 1 to 3 seeds: ")
+    assert seen.extremes(three[three["seed"] == 0], ["method"]).startswith("One seed: ")
 
 
 def test_ranges_read_numbers_and_leave_words_out():
