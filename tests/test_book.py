@@ -250,6 +250,15 @@ def test_the_reference_shows_the_public_face_first_and_then_every_room(build_boo
     assert public == set(shown) and len(shown) == len(set(shown))
 
 
+def test_a_built_page_runs_no_live_code_and_names_what_a_reader_opens(build_book):
+    live = '<script>const THEBE_JS_URL = "x"</script>\n<script async src="../_static/sphinx-thebe.js"></script>'
+    kept = '<script src="../_static/board/board.js"></script><dl class="py"><dt>a</dt><dd>b</dd></dl>'
+    long = '<dl>\n<dd><em class="sig-param">a</em>,</dd>\n</dl>'
+    page = build_book.finished(f'{live}{kept}<summary><span class="toctree-toggle"></span></summary>{long}')
+    assert "THEBE" not in page and "thebe" not in page and page.startswith(kept)
+    assert '<summary aria-label="' in page and '<dl role="none">\n<dd role="none"><em class="sig-param">' in page
+
+
 def test_a_broken_link_and_an_image_without_text_are_found(build_book, tmp_path):
     (tmp_path / "a.html").write_text('<p id="here"><a href="#here"><a href="b.html#there"><img src="c.png">')
     (tmp_path / "b.html").write_text('<a href="a.html#here"><a href="missing.html"><a href="https://elsewhere.org">')

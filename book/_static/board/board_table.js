@@ -51,12 +51,18 @@
       sorterParams: { alignEmptyValues: "bottom" },
       tooltip: column.field === "setting" || column.field === "commit",
     }));
-    return new window.Tabulator(place, {
+    const made = new window.Tabulator(place, {
       data: rows, columns, index: "id", height: "min(32rem, 70vh)", layout: "fitDataFill", renderVerticalBuffer: 100, rowHeight: 28,
       placeholder: "No row is left. Take a filter away.",
       initialSort: [{ column: state.sort, dir: state.descending ? "desc" : "asc" }],
       initialFilter: [{ field: (row) => row.shown }],
     });
+    made.on("tableBuilt", () => { // Tabulator gives no role to what is between the grid and its rows
+      const holder = document.querySelector(`${place} .tabulator-tableholder`);
+      holder.setAttribute("role", "rowgroup");
+      holder.firstElementChild.setAttribute("role", "presentation");
+    });
+    return made;
   };
 
   board.csv = function (rows) {
