@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 SAME_AT_EVERY_SCALE = re.compile(
-    r"Set-up|by hand|The method|Ten attacks|Three baselines|depends on|Paper versus|What the eye|Exercises"
+    r"Set-up|by hand|The method|Ten attacks|Three baselines|depends on|Paper versus|What the eye|Exercises|"
+    r"Recap|Quiz|Where to go next"
 )
 UNPLANNED = "*Not run at CIFAR-10. [The chapter]({chapter}) shows these runs at the quick scale.*"
 Cell = dict[str, Any]

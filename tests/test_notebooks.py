@@ -20,8 +20,8 @@ from bdlib.experiments.parameters import overridden
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SECTIONS = [
     "1. Parameters", "2. Set-up", "3. The idea, by hand", "4. The method", "5. The victim", "6. Run", "7. Results",
-    "8. Why it works", "9. What it depends on", "10. Paper versus released code", "11. Limits", "12. Exercises",
-    "13. Provenance",
+    "8. Why it works", "9. What it depends on", "10. Paper versus released code", "11. Limits", "Recap", "Quiz",
+    "12. Exercises", "13. Provenance", "Where to go next",
 ]  # fmt: skip
 OTHER_SECTIONS = {
     "mp_fair": [name.replace("The victim", "The data") for name in SECTIONS],
@@ -38,7 +38,8 @@ OTHER_SECTIONS = {
     "attacks": [
         "1. Parameters", "2. Set-up", "3. The formulas, by hand", "4. Ten attacks", "5. What the eye sees",
         "6. One victim", "7. The suite", "8. How little poison", "9. All-to-all", "10. Cover samples",
-        "11. The trigger alone", "12. A frozen set", "13. Limits", "14. Exercises", "15. Provenance",
+        "11. The trigger alone", "12. A frozen set", "13. Limits", "Recap", "Quiz", "14. Exercises", "15. Provenance",
+        "Where to go next",
     ],
 }  # fmt: skip
 QUIET = {**os.environ, "PYTHONWARNINGS": "ignore"}

@@ -8,7 +8,7 @@ import pandas as pd
 from bdlib import folders
 from bdlib.claims import schema
 from bdlib.claims.schema import SCALES, Claim, Scale
-from bdlib.claims.verdicts import VERDICTS, is_asked, judge
+from bdlib.claims.verdicts import VERDICTS, Judgment, is_asked, judge
 
 NOT_ASKED = "not asked"  # at this scale
 INTERVALS = (
@@ -40,6 +40,20 @@ def largest_scale_run(paper: str = "*") -> Scale:
     Example: ``claims.largest_scale_run("nad")``.
     """
     return next((scale for scale in SCALES if any((folders.RESULTS / scale).glob(f"{paper}/*.json"))), SCALES[-1])
+
+
+def largest_judgment(claim: Claim) -> tuple[Judgment, Scale]:
+    """The judgment of a claim at the largest scale where there are runs to answer it, and that scale.
+
+    Where there are none, the judgment is "not run", at the smallest scale.
+
+    Example: ``largest_judgment(load_claims()[0])``
+    """
+    for scale in SCALES:
+        judgment = judge(claim, scale)
+        if judgment.verdict != "not run":
+            break
+    return judgment, scale
 
 
 def verdict_table(paper: str) -> Any:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from bdlib.claims import SCALES, largest_scale_run, load_claims
-from bdlib.claims.verdicts import VERDICTS, Judgment, judge
+from bdlib.claims import SCALES, largest_judgment, largest_scale_run, load_claims
+from bdlib.claims.verdicts import VERDICTS, Judgment
 from bdlib.experiments import notebooks, studies
 from bdlib.experiments.reported import reported
 from bdlib.report import comparison
@@ -25,7 +25,7 @@ SAID = {  # a verdict as the head of a list
 
 def verdict_lists() -> str:
     """Every claim under its verdict at the largest scale that answers it, as lists in Markdown."""
-    answers = [_largest(claim) for claim in load_claims()]
+    answers = [largest_judgment(claim) for claim in load_claims()]
     parts = []
     for verdict in VERDICTS:
         mine = [(judgment, scale) for judgment, scale in answers if judgment.verdict == verdict]
@@ -33,12 +33,6 @@ def verdict_lists() -> str:
             parts.append(f"### {verdict.capitalize()}: {len(mine)} of {len(answers)}\n\n{SAID[verdict]}\n")
             parts.append("\n".join(_line(judgment, scale) for judgment, scale in mine) + "\n")
     return "\n".join(parts)
-
-
-def _largest(claim: object) -> tuple[Judgment, str]:
-    """The judgment of a claim at the largest scale where there are runs to answer it."""
-    judgments = [(judge(claim, scale), scale) for scale in SCALES]  # type: ignore[arg-type]
-    return next((pair for pair in judgments if pair[0].verdict != "not run"), judgments[-1])
 
 
 def _line(judgment: Judgment, scale: str) -> str:

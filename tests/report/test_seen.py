@@ -1,0 +1,104 @@
+"""What a table or a figure shows, said in a sentence: the numbers are those of the table."""
+
+import pandas as pd
+import pytest
+
+from bdlib.checks import ParameterError
+from bdlib.claims import load_claims
+from bdlib.claims.verdicts import Group, Judgment
+from bdlib.evaluation.metrics import Scores
+from bdlib.report import finding, seen
+
+
+def scores(accuracy, asr):
+    return Scores(clean_accuracy=accuracy, clean_accuracy_others=accuracy, asr=asr, robust_accuracy=1 - asr)
+
+
+def test_scores_of_a_run():
+    text = seen.scored({"victim": scores(0.9, 0.99), "half-way": scores(0.5, 0.5), "NAD": scores(0.88, 0.031)},
+                       left_out=("half-way",))  # fmt: skip
+    assert text.startswith("ASR in this run: the victim has 99.0 %; *NAD* has 3.1 % (-2.0 points of ACC).")
+
+
+def test_extremes_name_the_groups_of_the_lowest_and_the_highest_mean(three):
+    text = seen.extremes(three, ["attack", "method"])
+    assert "**ASR** is lowest for *badnets, NAD* (2.3 %) and highest for *badnets, fine-tuning* (61.0 %)" in text
+    assert "**ACC** is 85.0 % everywhere" in text
+    assert (
+        seen.extremes(three, ["method"], {"missing": "x"}) == seen.extremes(three.iloc[:0], ["method"]) == seen.NOTHING
+    )
+    one = seen.extremes(three[three["method"] == "NAD"], ["method"], {"seconds": "time"}, factor=1)
+    assert one == "Means over 3 seeds: **time** is 6.0 for *NAD*."
+    fewer = three[(three["method"] != "NAD") | (three["seed"] == 0)]
+    assert seen.extremes(fewer, ["method"]).startswith("Means over 1 to 3 seeds: ")
+    assert seen.extremes(three[three["seed"] == 0], ["method"]).startswith("One seed: ")
+
+
+def test_ranges_read_numbers_and_leave_words_out():
+    text = seen.ranges({"a": {"x": "1.50", "word": "yes"}, "b": {"x": 0.25, "word": "no"}})
+    assert text == "In this run: **x** is lowest for *b* (0.25) and highest for *a* (1.50)."
+    assert seen.ranges({"a": {"word": "yes"}}) == "This run gives no number here."
+
+
+def test_a_trend_pairs_the_two_ends_by_seed(runs_of):
+    parts = {1.0: (0.5, 0.6, 0.7), 5.0: (0.0, 0.05, 0.1), 10.0: (0.1, 0.2, 0.3)}
+    table = pd.concat([runs_of("NAD", asr, share=share) for share, asr in parts.items()])
+    table = pd.concat([table, runs_of("other", (0.1, 0.2, 0.3), share=1.0)])
+    text = seen.trend(table, "share", "clean images, %")
+    assert text.startswith("From one end of the axis (clean images, %) to the other, 1 to 10. *NAD*: the ASR goes from")
+    assert "60.0 to 20.0 % (-40.0 [-40.0, -40.0] points)" in text and "lowest mean ASR, 5.0 %, is at 5" in text
+    assert "other*" not in text
+    assert seen.trend(table.iloc[:0], "share", "x") == seen.NOTHING
+
+
+def test_the_price_begins_with_the_cheapest(three, runs_of):
+    text = seen.cost(pd.concat([three, runs_of("free", (0, 0, 0), acc=(0.9, 0.91, 0.92))]))
+    assert text.startswith("Points of ACC that a clean twin loses, least first: *free* 0.0 [")
+    assert seen.cost(three.iloc[:0]) == seen.NOTHING
+
+
+def test_published_numbers_stand_beside_ours(three):
+    published = pd.DataFrame({"defense_key": ["nad", None], "attack_key": ["badnets"] * 2, "asr_percent": [3.62, 1.0]})
+    here = {"victim": scores(0.9, 0.99), "NAD": scores(0.88, 0.04)}
+    text = seen.beside_reported(here, {"cifar": three, "quick": three}, published, attack="badnets")
+    assert text.startswith("ASR, *NAD*: published 3.6 %, here 4.0 %.") and text.endswith("on this attack is cifar.")
+    none = seen.beside_reported(here, {"cifar": three.iloc[:0]}, published, attack="sig")
+    assert none == "None of these rows has a published ASR for sig, so nothing is compared."
+
+
+def test_a_finding_follows_the_verdicts(monkeypatch):
+    claim = next(one for one in load_claims() if one.id == "nad-asr")
+    nan = float("nan")
+    groups = (Group("badnets", 0.021, 0.0, 0.05, 3, "yes"), Group("sig", 0.7, 0.6, 0.8, 3, "no"),
+              Group("low_frequency", 0.08, nan, nan, 1, "undecided"))  # fmt: skip
+    judged = {"cifar": Judgment(claim, "partly", groups), "quick": Judgment(claim, "reproduced", groups[:1])}
+    monkeypatch.setattr(finding.claims, "load_claims", lambda: [claim])
+    monkeypatch.setattr(finding.claims, "largest_judgment", lambda _: (judged["cifar"], "cifar"))
+    monkeypatch.setattr(finding.claims, "judge", lambda _, scale: judged[scale])
+    text = finding.finding("nad", "nad-asr", "it helps")
+    begin = (
+        "**The paper claims that it helps; at CIFAR-10 this holds for badnets (2.1 %), fails for sig (70.0 %) and is"
+    )
+    assert text.startswith(f"{begin} open")
+    assert "for low-frequency (8.0 %, one seed).** Expected: below 10 % (tolerance 5). In the small" in text
+    assert text.endswith(
+        "(quick) it holds for badnets (2.1 %). The verdicts on the 1 claims of this page are: 1 partly."
+    )
+    with pytest.raises(ParameterError, match="lead='nad-xyz': must be one of nad-asr"):
+        finding.finding("nad", "nad-xyz", "it helps")
+
+
+def test_a_finding_without_records_says_so(monkeypatch):
+    claim = next(one for one in load_claims() if one.id == "nad-asr")
+    monkeypatch.setattr(finding.claims, "load_claims", lambda: [claim])
+    monkeypatch.setattr(finding.claims, "largest_judgment", lambda _: (Judgment(claim, "not run"), "quick"))
+    assert finding.finding("nad", "nad-asr", "it helps").startswith("**The paper claims that it helps; no record")
+
+
+def test_the_finding_of_the_gallery_counts_the_attacks_that_work(runs_of, monkeypatch):
+    suite = pd.concat(
+        [runs_of("x", (0, 0, 0), attack=name, asr_before=asr) for name, asr in (("sig", 0.5), ("bpp", 0.99))]
+    )
+    monkeypatch.setattr(finding.studies, "at_all_scales", lambda *_: {"paper": suite.iloc[:0], "cifar": suite})
+    said = "1 of 2 attacks reach a mean ASR of 90.0 % at their usual poison rate; the others are sig (50.0 %)"
+    assert finding.suite_finding() == f"**At CIFAR-10, {said}.**"
