@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from glossary_links import with_glossary
 from second_pages import second_page, second_pages, with_second_pages
+from start_page import start_page
 
 import bdlib
 from bdlib.experiments import notebooks
@@ -48,6 +49,7 @@ def stage(profile: str) -> None:
     toc = read_text(ROOT / "book" / "_toc.yml")
     sources[Path("book/_toc.yml")] = with_second_pages(toc, [path.stem for path in second]).encode()
     sources[Path("book/api.md")] = api_page().encode()
+    sources[Path("book/start.ipynb")] = start_page()
     generated = generated_files(profile)
     sources |= {Path("book/_generated") / name: content for name, content in generated.items()}
     write_whole(ROOT / "results" / "overview.svg", generated["overview.svg"])  # the README's picture

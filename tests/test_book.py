@@ -80,7 +80,8 @@ def test_pins_stand_in_one_place():
 
 def test_every_page_is_in_the_table_of_contents_or_generated():
     toc = (ROOT / "book" / "_toc.yml").read_text()
-    pages = {str(p.relative_to(ROOT).with_suffix("")) for p in (ROOT / "book").rglob("*.md")} - {"book/api"}
+    files = [p for ending in ("md", "ipynb") for p in (ROOT / "book").rglob(f"*.{ending}")]
+    pages = {str(p.relative_to(ROOT).with_suffix("")) for p in files} - {"book/api"}
     pages |= {f"notebooks/{p.stem}" for p in (ROOT / "notebooks").glob("*.ipynb")}
     assert pages <= set(re.findall(r"(?:root|file): (\S+)", toc))
 
@@ -129,7 +130,7 @@ if "google.colab" in sys.modules:
 
 
 def test_the_first_cell_installs_this_repository_in_colab_alone(monkeypatch):
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
+    for path in [*(ROOT / "notebooks").glob("*.ipynb"), ROOT / "book" / "start.ipynb"]:
         first = next(c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code")
         assert "".join(first["source"]) == COLAB and "remove-cell" in first["metadata"]["tags"]
     called = []
