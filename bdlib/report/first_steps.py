@@ -28,6 +28,9 @@ from bdlib.training.filter_masks import Masks, prune
 from bdlib.types import Images, Trigger
 
 
+ATTACKS_SHOWN = dict.fromkeys(("badnets", "blended"))  # those of the zoo's victims of Fashion-MNIST
+
+
 @dataclass(frozen=True)
 class FirstSteps(CheckedFields):
     """The parameters of the page. Raises ParameterError, in one line, for a value that is not allowed.
@@ -35,7 +38,7 @@ class FirstSteps(CheckedFields):
     Example: ``FirstSteps(attack="blended")``
     """
 
-    attack: Annotated[str, OneOf(("badnets", "blended"))] = "badnets"  # of the zoo's victim
+    attack: Annotated[str, OneOf(ATTACKS_SHOWN)] = "badnets"  # of the zoo's victim
     clean_images: Annotated[int, Field(ge=100, le=6000)] = 300  # of the defender
     filters_pruned: Annotated[int, Field(ge=0, le=672)] = 10  # of the network's 672
     trigger_strength: ranges.Fraction = 1.0  # 0: no trigger; 1: the attack's own
