@@ -27,7 +27,6 @@ from bdlib.report.pictures import WIDTH, example_images
 from bdlib.training.filter_masks import Masks, prune
 from bdlib.types import Images, Trigger
 
-
 ATTACKS_SHOWN = dict.fromkeys(("badnets", "blended"))  # those of the zoo's victims of Fashion-MNIST
 
 
