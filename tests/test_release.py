@@ -18,6 +18,7 @@ build-backend = "hatchling.build"
 [project]
 name = "bdlib"
 version = "1.2.3"
+requires-python = ">=3.11"
 
 [tool.hatch.build.targets.wheel]
 only-include = ["bdlib", "zoo"]
