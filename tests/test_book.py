@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -76,6 +77,17 @@ def test_pins_stand_in_one_place():
     assert {re.split(r"[<>=]", name)[0].lower() for name in declared} <= pinned
     plain = [entry for entry in environment if isinstance(entry, str)]
     assert [entry for entry in plain if "=" in entry] == ["python=3.11"]
+
+
+def test_binder_gets_the_same_python_and_no_cuda():
+    """Binder takes .binder/ and then ignores the file at the top, which would bring it two gigabytes of CUDA."""
+    own, top = (yaml.safe_load((ROOT / name).read_text()) for name in (".binder/environment.yml", "environment.yml"))
+    assert own["channels"] == top["channels"]
+    assert own["dependencies"] == [entry for entry in top["dependencies"] if entry in ("python=3.11", "pip")]
+    script = ROOT / ".binder" / "postBuild"
+    torch, library = [line for line in script.read_text().splitlines() if "pip install" in line]
+    assert "torch torchvision --index-url https://download.pytorch.org/whl/cpu" in torch
+    assert library.endswith('-e ".[run]"') and os.access(script, os.X_OK)
 
 
 def test_every_page_is_in_the_table_of_contents_or_generated():
