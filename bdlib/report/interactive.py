@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, SupportsFloat
 
 from bdlib.checks import ParameterError
 
@@ -46,7 +46,7 @@ def _slider(name: str, start: float, smallest: float, largest: float) -> Any:
                 layout={"width": "32em"})  # fmt: skip
 
 
-def check_answer(given: float | None, right: float, *, hint: str, tolerance: float = 0.005) -> object:
+def check_answer(given: SupportsFloat | None, right: float, *, hint: str, tolerance: float = 0.005) -> object:
     """Words on an answer to an exercise: right, not given yet (None), or wrong, with the `hint`.
 
     Example: ``check_answer(my_asr, before.asr, hint="Take the mean.")``

@@ -26,6 +26,7 @@ def tint(color: str, share: float) -> str:
 
 
 INK, GROUND = ("#000000", "#e6e6e6"), ("#ffffff", "#14181e")  # on a light page, on a dark one
+PAGE = tuple(f"var(--pst-color-background,{color})" for color in GROUND)  # the book's own, where there is a book
 FILLS = {"given": "#ffffff", "step": tint(SECOND[0], 0.35), "defense": tint(SECOND[0], 0.6),
          "result": tint(MEANINGS["clean"], 0.28), "attack": tint(MEANINGS["triggered"], 0.6),
          "bad": tint(MEANINGS["triggered"], 0.4), "empty": "#eeeeee"}  # fmt: skip
@@ -37,7 +38,7 @@ def style(identity: str, extra: str = "") -> str:
     dark = ",".join(f"{theme} #{identity}" for theme in DARK.split(","))
     return (
         f"#{identity}{{width:100%;height:auto;font-family:{FONT};"
-        f"--ink:{INK[0]};--ground:{GROUND[0]}}}{dark}{{--ink:{INK[1]};--ground:{GROUND[1]}}}"
+        f"--ink:{INK[0]};--ground:{PAGE[0]}}}{dark}{{--ink:{INK[1]};--ground:{PAGE[1]}}}"
         f"#{identity} .ground{{fill:var(--ground)}}#{identity} .line{{stroke:var(--ink);fill:none;stroke-width:1.2}}"
         f"#{identity} .head,#{identity} .label{{fill:var(--ink)}}"
         f"#{identity} .label{{stroke:var(--ground);stroke-width:3;paint-order:stroke}}{extra}"
