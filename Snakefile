@@ -193,11 +193,26 @@ rule playground_data:
         "{PYTHON} -m bdlib.report.playground build/playground"
 
 
+rule start:
+    input:
+        CODE,
+        "book/start.ipynb",
+        "scripts/start_page.py",
+        "zoo/manifest.csv",
+    output:
+        "build/start.ipynb",
+    threads: THREADS
+    message: "the page Start here"
+    shell:
+        "{PYTHON} scripts/start_page.py {output:q} 2>&1 | tail -n 3"
+
+
 rule site:
     input:
         CODE,
         PAGES,
         rules.playground_data.output,
+        rules.start.output,
         "_config.yml",
         "scripts/build_book.py",
         "scripts/glossary_links.py",

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 from finish_pages import finished
 from glossary_links import with_glossary
 from second_pages import second_page, second_pages, with_second_pages
+from start_page import start_page
 
 import bdlib
 from bdlib.experiments import notebooks
@@ -50,6 +51,7 @@ def stage(profile: str) -> None:
     toc = read_text(ROOT / "book" / "_toc.yml")
     sources[Path("book/_toc.yml")] = with_api_pages(with_second_pages(toc, [path.stem for path in second])).encode()
     sources |= {path: page.encode() for path, page in api_pages().items()}
+    sources[Path("book/start.ipynb")] = start_page()
     generated = generated_files(profile)
     sources |= {Path("book/_generated") / name: content for name, content in generated.items()}
     write_whole(ROOT / "results" / "overview.svg", generated["overview.svg"])  # the README's picture
