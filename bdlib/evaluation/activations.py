@@ -26,16 +26,16 @@ class NeuronActivation(NamedTuple):
 
 @checked
 @torch.no_grad()
-def unit_activations(model: nn.Module, images: ImageSet, layer: str) -> Units:
+def unit_activations(model: nn.Module, images: ImageSet, layer: str, *, inputs: bool = False) -> Units:
     """How strongly each image excites each unit of `layer`: a filter's outputs summed over pixels, or a neuron's.
 
-    `model` is in evaluation mode meanwhile. Raises ParameterError for a layer that does not exist, and for one without
-    a row for each image.
+    With `inputs`, it is what enters the layer. `model` is in evaluation mode meanwhile. Raises ParameterError for a
+    layer that does not exist, and for one without a row for each image.
 
     Example: `unit_activations(model, test[:100], "layer3").shape` is (100, 128).
     """
     found = []
-    with evaluation_mode(model), tap(model, layer) as tapped:
+    with evaluation_mode(model), tap(model, layer, inputs=inputs) as tapped:
         for batch in batches(images, 500):
             model(batch.images)
             if layer not in tapped or len(tapped[layer]) != len(batch.labels) or tapped[layer].dim() < 2:
@@ -46,7 +46,9 @@ def unit_activations(model: nn.Module, images: ImageSet, layer: str) -> Units:
 
 
 @checked
-def neuron_activation(model: nn.Module, images: ImageSet, trigger: Trigger, layer: str) -> NeuronActivation:
+def neuron_activation(
+    model: nn.Module, images: ImageSet, trigger: Trigger, layer: str, *, inputs: bool = False
+) -> NeuronActivation:
     """The mean activation of each unit of `layer` over `images`, without and with the trigger.
 
     BackdoorBench (Wu et al., arXiv:2206.12654) draws both curves in the order of the first.
@@ -54,7 +56,9 @@ def neuron_activation(model: nn.Module, images: ImageSet, trigger: Trigger, laye
     Example: `(found.triggered - found.clean).abs().topk(5)` are the units that the trigger moves most.
     """
     stamped = ImageSet(apply_trigger(images.images, trigger), images.labels)
-    return NeuronActivation(*(unit_activations(model, each, layer).mean(0) for each in (images, stamped)))
+    return NeuronActivation(
+        *(unit_activations(model, each, layer, inputs=inputs).mean(0) for each in (images, stamped))
+    )
 
 
 @checked
