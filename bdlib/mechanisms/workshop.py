@@ -55,13 +55,16 @@ def workshop(
     layer: Annotated[str, Field(min_length=1)],
     looked_at: Annotated[int, Field(ge=40, le=100_000)] = 400,  # test images, of other classes than the target
     cells: Annotated[int, Field(ge=2, le=64)] = 7,  # a side of the grid of superpixels
+    orders: Annotated[int, Field(ge=1, le=10_000)] = 16,  # random orders of the cells for Shapley values
     target_label: TargetLabel,
 ) -> dict[str, float]:
     """Each tool's reading of the three networks on the same images, as `grad_cam_victim`, `_repair` and `_twin`.
 
     Maps are of `layer`. Tools that show a place are left out where the trigger is all over the image.
     """
-    look = read.looking_at(test, trigger, layer=layer, looked_at=looked_at, cells=cells, target_label=target_label)
+    look = read.looking_at(
+        test, trigger, layer=layer, looked_at=looked_at, cells=cells, orders=orders, target_label=target_label
+    )
     measured = {}
     for which, network in (("victim", model), ("repair", defended), ("twin", twin)):
         own = look._replace(layer=same_layer(network, layer))

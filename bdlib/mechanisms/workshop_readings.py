@@ -36,15 +36,18 @@ class Look(NamedTuple):
     target_label: int
     region: Region | None  # pixels that the trigger changes; None where it is all over the image
     cells: int  # a side of the grid of superpixels
+    orders: int  # random orders of the cells
 
 
-def looking_at(test: ImageSet, trigger: Trigger, *, layer: str, looked_at: int, cells: int, target_label: int) -> Look:
+def looking_at(
+    test: ImageSet, trigger: Trigger, *, layer: str, looked_at: int, cells: int, orders: int, target_label: int
+) -> Look:
     """The first test images of other classes with their triggered copies, and where the trigger is."""
     others = test[test.labels != target_label][:looked_at]
     attacked = attacked_set(others, trigger, AllToOne(target_label))
     changed = (attacked.triggered.images != attacked.clean.images).any(1).double().mean(0) > 0.05
     share = changed.double().mean().item()
-    return Look(attacked, trigger, layer, target_label, changed if 0 < share <= LOCAL else None, cells)
+    return Look(attacked, trigger, layer, target_label, changed if 0 < share <= LOCAL else None, cells, orders)
 
 
 def mixed(attacked: AttackedSet) -> tuple[ImageSet, Bool[Tensor, " n"]]:
@@ -123,7 +126,8 @@ def frequency(model: nn.Module, look: Look) -> float:
 def shapley(model: nn.Module, look: Look) -> float:
     """The share of the credit for the target class that the trigger's cells have in triggered images."""
     assert look.region is not None
-    credit = superpixel_shapley(model, look.attacked.triggered[:CREDITED], target=look.target_label, cells=look.cells)
+    shown = look.attacked.triggered[:CREDITED]
+    credit = superpixel_shapley(model, shown, target=look.target_label, cells=look.cells, orders=look.orders)
     return credit_inside(credit, touched_cells(look.region, look.cells)).mean().item()
 
 

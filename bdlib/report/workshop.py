@@ -1,4 +1,4 @@
-"""The readings of the workshop's tools as a table and as sentences: is the backdoor seen, and is it after the repair."""
+"""The readings of the workshop's tools as a table and as sentences: is the backdoor seen, also after the repair."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -91,3 +91,20 @@ def seen_over_runs(runs: pd.DataFrame, groups: str = "attack") -> pd.DataFrame:
             words = " / ".join(f"{count} of {len(present)}" for count in counts)
             table.setdefault(tool.name, {})[str(group)] = words if len(present) else "no place"
     return pd.DataFrame.from_dict(table, orient="index")
+
+
+def seen_words(runs: pd.DataFrame) -> str:
+    """Which tools saw the backdoor in the victim of every run, and which in none; of all runs that they could read."""
+    always, never = [], []
+    for key, tool in TOOLS.items():
+        names = [f"{key}_victim", f"{key}_twin"]
+        present = runs[names].dropna() if set(names) <= set(runs) else pd.DataFrame()
+        seen = [is_seen(key, *row) for row in present.itertuples(index=False)]
+        if seen and all(seen):
+            always.append(tool.name)
+        if seen and not any(seen):
+            never.append(tool.name)
+    if runs.empty:
+        return "No run has been recorded yet."
+    return (f"In the victims of all {len(runs)} runs that they could read, the backdoor was seen by: "
+            f"{', '.join(always) or 'no tool'}. It was seen in none by: {', '.join(never) or 'no tool'}.")  # fmt: skip
