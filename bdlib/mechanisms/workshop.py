@@ -15,6 +15,7 @@ from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import TargetLabel
 from bdlib.evaluation.similarity import same_layer
 from bdlib.mechanisms import workshop_readings as read
+from bdlib.mechanisms.workshop_look import Look, looking_at
 from bdlib.types import Trigger
 
 NUMBERS_VERSION = 1  # raise it when a change here or in the tools changes numbers
@@ -24,7 +25,7 @@ Rule = Literal["share", "ratio", "outlier"]
 class Reading(NamedTuple):
     """How a tool is read, and by which rule the reading counts as seen."""
 
-    read: Callable[[nn.Module, read.Look], float]
+    read: Callable[[nn.Module, Look], float]
     rule: Rule  # share: 0.2 from the twin's; ratio: twice or half the twin's; outlier: above 3, the twin's not
     needs_place: bool = False  # only where the trigger has a place in the image
 
@@ -62,7 +63,7 @@ def workshop(
 
     Maps are of `layer`. Tools that show a place are left out where the trigger is all over the image.
     """
-    look = read.looking_at(
+    look = looking_at(
         test, trigger, layer=layer, looked_at=looked_at, cells=cells, orders=orders, target_label=target_label
     )
     measured = {}

@@ -1,4 +1,4 @@
-"""The readings of the workshop's tools as a table and as sentences: is the backdoor seen, also after the repair."""
+"""The readings of the workshop's tools as tables and sentences: do the victim and the repair differ from the twin?"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -37,7 +37,7 @@ TOOLS = {
 
 
 def summary(measured: Mapping[str, float]) -> pd.DataFrame:
-    """A row for each tool: its reading of victim, repair and twin, and whether it is seen in the first two.
+    """A row for each tool: its reading of victim, repair and twin, and whether the first two differ from the third.
 
     `measured` is what `bdlib.mechanisms.workshop` gives; a tool without a reading is left out.
     """
@@ -48,27 +48,23 @@ def summary(measured: Mapping[str, float]) -> pd.DataFrame:
             rows[tool.name] = {"reading": tool.reading} | {which: f"{value:.3g}" for which, value in three.items()}
             for which in ("victim", "repair"):
                 seen = is_seen(key, three[which], three["twin"])
-                rows[tool.name][f"seen in the {which}"] = "yes" if seen else "no"
+                rows[tool.name][f"{which} differs"] = "yes" if seen else "no"
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def sentence(measured: Mapping[str, float], key: str) -> str:
-    """What a tool read, and whether the backdoor is seen by its rule, in words.
+    """What a tool read, and by its rule whether victim and repair differ from the twin, in words.
 
-    Example: `sentence(measured, "island")` begins "**t-SNE.** Share of triggered images ...".
+    Example: `sentence(measured, "island")` begins "Share of triggered images among ...".
     """
     tool = TOOLS[key]
     if f"{key}_twin" not in measured:
         return f"**{tool.name}** is not read here: the trigger is all over the image, or there is none."
     three = {which: measured[f"{key}_{which}"] for which in ("victim", "repair", "twin")}
     numbers = ", ".join(f"{which} {value:.3g}" for which, value in three.items())
-    seen = {which: is_seen(key, three[which], three["twin"]) for which in ("victim", "repair")}
-    both = ["is" if seen["victim"] else "is not", "is" if seen["repair"] else "is not"]
-    words = (f"The backdoor {both[0]} seen in the victim, and {both[1]} seen in the repair"
-             if both[0] != both[1] else
-             f"The backdoor is {'seen' if seen['victim'] else 'seen neither'} in the victim "
-             f"{'and' if seen['victim'] else 'nor'} in the repair")  # fmt: skip
-    return f"{tool.reading[0].upper()}{tool.reading[1:]}: {numbers}. {words}: a reading counts that {_rule(key)}."
+    apart = ["differs" if is_seen(key, three[which], three["twin"]) else "does not differ" for which in three]
+    words = f"By this tool the victim {apart[0]} from the twin, and the repair {apart[1]}"
+    return f"{tool.reading[0].upper()}{tool.reading[1:]}: {numbers}. {words}: a reading counts if it {_rule(key)}."
 
 
 def _rule(key: str) -> str:
@@ -76,7 +72,7 @@ def _rule(key: str) -> str:
 
 
 def seen_over_runs(runs: pd.DataFrame, groups: str = "attack") -> pd.DataFrame:
-    """In how many runs of each group a tool saw the backdoor in the victim and in the repair, such as "3 of 3, 0 of 3".
+    """In how many runs a tool told the victim / the repair from the twin, by group, such as "3 of 3 / 0 of 3".
 
     `runs` are those of a study of the page, with a column for each number that was measured.
     """
@@ -94,7 +90,7 @@ def seen_over_runs(runs: pd.DataFrame, groups: str = "attack") -> pd.DataFrame:
 
 
 def seen_words(runs: pd.DataFrame) -> str:
-    """Which tools saw the backdoor in the victim of every run, and which in none; of all runs that they could read."""
+    """Which tools told the victim from the twin in every run, and which in none; of the runs that they could read."""
     always, never = [], []
     for key, tool in TOOLS.items():
         names = [f"{key}_victim", f"{key}_twin"]
@@ -106,5 +102,5 @@ def seen_words(runs: pd.DataFrame) -> str:
             never.append(tool.name)
     if runs.empty:
         return "No run has been recorded yet."
-    return (f"In the victims of all {len(runs)} runs that they could read, the backdoor was seen by: "
-            f"{', '.join(always) or 'no tool'}. It was seen in none by: {', '.join(never) or 'no tool'}.")  # fmt: skip
+    return (f"Of {len(runs)} runs, these told the victim from the twin in all that they could read: "
+            f"{', '.join(always) or 'no tool'}. These did so in none: {', '.join(never) or 'no tool'}.")  # fmt: skip
