@@ -9,7 +9,7 @@ BDLIB = .venv/bin/bdlib
 SNAKEMAKE = .venv/bin/snakemake --quiet host reason --config profile=$(PROFILE) $(if $(PAPERS),papers="$(PAPERS)") --profile profiles/$(PLACE)
 WRITABLE = test -w . || { echo "$$PWD cannot be written to: make works in a copy of your own"; exit 1; }
 
-.PHONY: help env book test browser verify records paper benchmark lint clean
+.PHONY: help env book pdf test browser verify records paper benchmark lint clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -34,10 +34,14 @@ test: env ## lint, types, unit tests, notebooks at smoke scale
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/test_regression.py
 	.venv/bin/python -m pytest -n 2 --maxschedchunk 1 tests/test_regression.py
 
-browser: env ## the playgrounds in headless Chromium, which must be installed (Debian: apt install chromium)
+browser: env ## playgrounds and pages of the built book in headless Chromium (Debian: apt install chromium)
 	.venv/bin/python -m pip install --disable-pip-version-check -e ".[browser,widget]" -c constraints.txt
 	.venv/bin/python -m bdlib.report.playground build/playground
-	.venv/bin/python -m pytest -p no:xdist benchmarks/browser_playground.py
+	.venv/bin/python -m pytest -p no:xdist benchmarks/browser_playground.py benchmarks/browser_book.py
+
+pdf: env ## the built book as build/book.pdf, printed by Chromium
+	.venv/bin/python -m pip install --disable-pip-version-check -e ".[browser]" -c constraints.txt
+	.venv/bin/python scripts/print_book.py
 
 verify: env ## every claim with its verdict; fails where one is worse than the accepted one
 	$(BDLIB) verify

@@ -30,6 +30,11 @@ from bdlib.report.playground.export import write_data
 
 ROOT = Path(__file__).parents[1]
 FOLDED = {"parameters", "injected-parameters"}  # tags that papermill reads and writes
+API = Path("book/api.md")
+# Scripts for live code, which the book does not offer; jupyter-book adds one of them twice, an error on every page.
+LIVE_CODE = re.compile(
+    r"\s*<script[^>]*>const THEBE_JS_URL.*?</script>|\s*<script[^>]*sphinx-thebe\.js.*?</script>", re.S
+)
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
 ROOMS = """types ranges words checks files folders runtime data models training evaluation attacks defenses
     fairness mechanisms experiments claims report submissions""".split()  # in the order of imports
@@ -46,8 +51,8 @@ def stage(profile: str) -> None:
         planned = notebooks.studies(path.stem, "cifar")
         sources[path.relative_to(ROOT)] = second_page(path.read_bytes(), path.stem, planned)
     toc = read_text(ROOT / "book" / "_toc.yml")
-    sources[Path("book/_toc.yml")] = with_second_pages(toc, [path.stem for path in second]).encode()
-    sources[Path("book/api.md")] = api_page().encode()
+    sources[Path("book/_toc.yml")] = with_api_pages(with_second_pages(toc, [path.stem for path in second])).encode()
+    sources |= {path: page.encode() for path, page in api_pages().items()}
     generated = generated_files(profile)
     sources |= {Path("book/_generated") / name: content for name, content in generated.items()}
     write_whole(ROOT / "results" / "overview.svg", generated["overview.svg"])  # the README's picture
@@ -86,17 +91,26 @@ def playground_data() -> list[Path]:
     return paths if all(path.is_file() for path in paths) else write_data(folder)
 
 
-def api_page() -> str:
-    """The reference: the names that `import bdlib` gives, then each room's modules with their public members."""
+def api_pages() -> dict[Path, str]:
+    """The reference: a page with the names that `import bdlib` gives, then a page for each room's public members."""
     lines = ["# API reference", "", "Made from the docstrings.", ""]
     lines += ["## What `import bdlib` gives", ""]
     for name in bdlib.__all__:
         lines += public_name(name, getattr(bdlib, name))
+    lines += ["## The rooms", "", "In the order of their imports: a room imports only from those above it.", ""]
+    lines += [f"- [bdlib.{room}](api/{room}.md)" for room in ROOMS]
+    pages = {API: lines}
     for room in ROOMS:
-        lines += [f"## bdlib.{room}", ""]
+        page = pages[API.with_suffix("") / f"{room}.md"] = [f"# bdlib.{room}", ""]
         for name in modules(room):
-            lines += ([f"### {name}", ""] if name != f"bdlib.{room}" else []) + automodule(name)
-    return "\n".join(lines)
+            page += ([f"## {name}", ""] if name != f"bdlib.{room}" else []) + automodule(name)
+    return {path: "\n".join(page) for path, page in pages.items()}
+
+
+def with_api_pages(toc: str) -> str:
+    """The table of contents with a page of each room below the reference."""
+    line = "      - file: book/api\n"
+    return toc.replace(line, line + "        sections:\n" + "".join(f"          - file: book/api/{r}\n" for r in ROOMS))
 
 
 def public_name(name: str, value: object) -> list[str]:
@@ -134,6 +148,8 @@ def build() -> None:
     if done.returncode:
         sys.exit(f"jupyter-book failed with status {done.returncode}")
     shutil.copytree(STAGE / "_build" / "html", TARGET, dirs_exist_ok=True)
+    for path in TARGET.rglob("*.html"):
+        path.write_text(LIVE_CODE.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 class Page(HTMLParser):

@@ -67,7 +67,7 @@ def with_glossary(sources: dict[Path, bytes]) -> dict[Path, bytes]:
     words = terms(sources[Path(GLOSSARY)].decode())
     return {
         path: linked(content, words, notebook=path.suffix == ".ipynb")
-        if path.suffix in (".md", ".ipynb") and path not in (Path(GLOSSARY), Path("book/api.md"))
+        if path.suffix in (".md", ".ipynb") and path != Path(GLOSSARY) and path.parts[1].split(".")[0] != "api"
         else content
         for path, content in sources.items()
     }

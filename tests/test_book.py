@@ -235,7 +235,11 @@ def test_every_word_of_the_glossary_is_used_by_a_page(glossary_links):
 
 
 def test_the_reference_shows_the_public_face_first_and_then_every_room(build_book):
-    page = build_book.api_page()
+    pages = build_book.api_pages()
+    page = "\n".join(pages.values())
+    assert "automodule::" not in pages.pop(build_book.API)
+    toc = build_book.with_api_pages((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
+    assert re.findall(r"file: (book/api/.*)", toc) == [path.with_suffix("").as_posix() for path in pages]
     shown = re.findall(r"^\.\. automodule:: (\S+)", page, re.M)
     faces = [page.index(f"{name}") for name in ("bdlib.training.loop.train\n", "bdlib.attacks.poisoning.poison\n")]
     assert max(faces) < page.index("automodule::") and "`badnets`" in page
