@@ -55,15 +55,16 @@ def heatmaps(
 def unit_shares(content: Mapping[str, Float[Tensor, "u g"]], groups: Sequence[str], *, x: str, last: str) -> Figure:
     """A panel for each entry: a column for each unit, stacked of the groups' shares, units in the order of the last's.
 
-    The last group, such as the triggered images, has the book's color for it, the others are gray.
+    The last group, such as the triggered images, has the book's color for it, the others are shades of gray.
     """
     figure, axes = plt.subplots(1, len(content), figsize=(WIDTH, 2.5), squeeze=False, sharey=True, layout="constrained")
     for ax, (name, shares) in zip(axes[0], content.items(), strict=True):
         ordered = shares.detach().cpu()[shares[:, -1].detach().cpu().argsort(descending=True)]
         bottom = torch.zeros(len(ordered))
         for group in reversed(range(len(groups))):
-            tint = MEANINGS["triggered"] if group == len(groups) - 1 else str(0.62 + 0.3 * (group % 2))
-            ax.bar(range(len(ordered)), 100 * ordered[:, group], 1.0, bottom=100 * bottom, color=tint,
+            gray = str(0.66 + 0.26 * group / max(1, len(groups) - 2))
+            tint = MEANINGS["triggered"] if group == len(groups) - 1 else gray
+            ax.bar(range(len(ordered)), 100 * ordered[:, group], 1.0, bottom=100 * bottom, color=tint, lw=0,
                    label=last if group == len(groups) - 1 else None)  # fmt: skip
             bottom += ordered[:, group]
         ax.set(title=name, xlabel=x, ylim=(0, 100), xlim=(-0.5, len(ordered) - 0.5))

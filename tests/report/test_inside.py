@@ -5,7 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
+from bdlib.experiments import notebooks
+from bdlib.experiments.parameters import decisive
+from bdlib.experiments.records import Record
 from bdlib.report import heatmaps, waking, workshop
+from bdlib.report.board_probes import mean_probes, probed
 
 MEASURED = {f"{key}_{which}": value for key in workshop.TOOLS for which, value in
             (("victim", 4.0), ("repair", 1.0), ("twin", 1.0))}  # fmt: skip
@@ -66,3 +70,17 @@ def test_panels_share_a_scale_and_columns_fill():
     tops = [bar.get_y() + bar.get_height() for bar in axis.patches]
     assert max(tops) == pytest.approx(100) and len(axis.patches) == 6
     assert axis.patches[0].get_height() == pytest.approx(100)  # the most triggered unit comes first
+
+
+def test_the_board_takes_the_usual_audits_of_repairs_alone():
+    usual = decisive(notebooks.parameters("reactivation", "quick"))
+    found = {"existence": 0.4, "woken": 0.2, "excess": 0.1, "retuned": 0.3}
+
+    def record(paper="reactivation", **changes):
+        return Record(paper, usual | changes, None, None, None, measured=found | {"random": 0.1})
+
+    assert probed(record(), "quick") == probed(record(repaired_by="nad", seed=2), "quick") == found
+    for other in (record(epsilon=0.1), record(attack="none"), record(paper="workshop")):
+        assert probed(other, "quick") == {}
+    assert mean_probes({0: {"woken": 0.2}, 1: {"woken": 0.4}, 2: {}})["woken"] == pytest.approx(0.3)
+    assert mean_probes({0: {}}) == {}
