@@ -46,9 +46,8 @@ def superpixel_shapley(
 
     with evaluation_mode(model), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        credit = ShapleyValueSampling(probability).attribute(
-            pixels, baselines=0.0, feature_mask=regions[None, None].expand(1, pixels.shape[1], -1, -1), n_samples=orders
-        )
+        mask = regions.repeat(1, pixels.shape[1], 1, 1)  # a cell has all its channels
+        credit = ShapleyValueSampling(probability).attribute(pixels, baselines=0.0, feature_mask=mask, n_samples=orders)
     step = pixels.shape[2] // cells, pixels.shape[3] // cells
     return credit[:, 0, :: step[0], :: step[1]]  # every pixel of a cell holds the cell's credit
 

@@ -18,7 +18,7 @@ Channels = dict[str, Int[Tensor, " c"]]  # the positions of some channels, by la
 
 
 @checked
-def linear_cka(one: Rows, other: Rows) -> float:
+def linear_cka(one: Rows, other: Float[Tensor, "m _"]) -> float:
     """Linear centered kernel alignment of two descriptions of the same images, in [0, 1]; 1 where they are alike.
 
     Kornblith et al., ICML 2019, arXiv:1905.00414. Turning or scaling either changes nothing. nan where one is constant.
