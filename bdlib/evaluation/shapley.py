@@ -45,7 +45,7 @@ def superpixel_shapley(
         return model(shown).softmax(1)[:, target]
 
     with evaluation_mode(model), torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # which is put back when the block ends
         mask = regions.repeat(1, pixels.shape[1], 1, 1)  # a cell has all its channels
         credit = ShapleyValueSampling(probability).attribute(pixels, baselines=0.0, feature_mask=mask, n_samples=orders)
     step = pixels.shape[2] // cells, pixels.shape[3] // cells
