@@ -10,6 +10,11 @@ from bdlib.mechanisms.workshop_look import looking_at, mixed, quadrant, touched_
 from bdlib.types import EventLog
 
 
+class AlwaysTarget(torch.nn.Module):
+    def forward(self, images):
+        return torch.eye(4)[[0] * len(images)]
+
+
 def test_a_patch_has_a_place_and_a_veil_has_none(test_set, trigger):
     how = {"layer": "layer2", "looked_at": 80, "cells": 4, "orders": 1, "target_label": 0}
     look = looking_at(test_set, trigger, **how)
@@ -22,12 +27,12 @@ def test_a_patch_has_a_place_and_a_veil_has_none(test_set, trigger):
     assert looking_at(test_set, lambda x: x, **how).region is None
     images, is_triggered = mixed(look.attacked)
     assert len(images) == 80 and int(is_triggered.sum()) == 20
-    assert read.confusion(lambda x: torch.eye(4)[[0] * len(x)], look) == 1.0
+    assert read.confusion(AlwaysTarget(), look) == 1.0
 
 
 def test_equal_networks_have_equal_readings(backdoored, test_set):
-    found = workshop(backdoored, backdoored, backdoored, test_set, lambda x: 1 - x, layer="layer2", looked_at=40,
-                     cells=2, orders=1, target_label=0)  # fmt: skip
+    same = [backdoored] * 3
+    found = workshop(*same, test_set, lambda x: 1 - x, layer="layer2", looked_at=40, cells=2, orders=1, target_label=0)
     assert found and not any(name.startswith(("grad_cam", "shapley")) for name in found)
     for name in {key.rpartition("_")[0] for key in found}:
         assert found[f"{name}_victim"] == found[f"{name}_repair"] == found[f"{name}_twin"]
@@ -35,8 +40,9 @@ def test_equal_networks_have_equal_readings(backdoored, test_set):
 
 def test_an_audit_of_the_victim_finds_it_awake(backdoored, make_model, clean, test_set, trigger):
     events = EventLog()
-    found = reactivation(backdoored, backdoored, make_model(), clean, test_set, trigger, events, epsilon=0.02,
-                         waking_steps=2, waking_images=50, retuning_images=50, retuning_epochs=1, target_label=0)  # fmt: skip
+    short = {"waking_steps": 2, "waking_images": 50, "retuning_images": 50, "retuning_epochs": 1, "epsilon": 0.02}
+    twin = make_model()
+    found = reactivation(backdoored, backdoored, twin, clean, test_set, trigger, events, target_label=0, **short)
     assert found["existence"] == pytest.approx(1) and found["asleep"] > 0.9
     assert found["excess"] == pytest.approx(
         found["woken"] - max(found[name] for name in ("asleep", "random", "no_trigger", "twin_own"))
