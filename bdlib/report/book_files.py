@@ -22,6 +22,8 @@ TITLES = {
     "attacks": "attack gallery",
     "comparison": "comparison",
     "survey": "combining stages",
+    "workshop": "workshop",
+    "reactivation": "re-activation",
     "board": "board, beyond the chapters",
     "all": "all",
 }  # of pages that are no paper's
