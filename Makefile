@@ -9,7 +9,7 @@ BDLIB = .venv/bin/bdlib
 SNAKEMAKE = .venv/bin/snakemake --quiet host reason --config profile=$(PROFILE) $(if $(PAPERS),papers="$(PAPERS)") --profile profiles/$(PLACE)
 WRITABLE = test -w . || { echo "$$PWD cannot be written to: make works in a copy of your own"; exit 1; }
 
-.PHONY: help env book pdf test browser verify records paper benchmark lint clean
+.PHONY: help env book pdf test browser verify records paper benchmark release lint clean
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -61,6 +61,9 @@ benchmark: env ## speed of training and of each defence beside the bare step and
 	@.venv/bin/python -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("art"))' || .venv/bin/python -m pip \
 	    install --disable-pip-version-check -e ".[benchmark]" -c constraints.txt || echo "ART is left out of the table."
 	.venv/bin/python benchmarks/benchmark.py --profile $(PROFILE) --out results/benchmark/$(PROFILE).json
+
+release: env ## packages, records, zoo manifest and checksums of this commit, in dist/
+	@.venv/bin/python scripts/release.py
 
 lint: env ## format and lint in place
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .

@@ -51,17 +51,23 @@ def victim_of(paper, profile):
     return VictimConfig.from_parameters(notebooks.parameters(paper, profile))
 
 
+def victims_of(paper, profile):
+    """The victims that a profile's notebook opens: its own, and the clean twin where the page compares with it."""
+    victim = victim_of(paper, profile)
+    return [victim, victim.twin] if "repaired_by" in notebooks.parameters(paper, profile) else [victim]
+
+
 @functools.cache
 def victims():
     """The victims of all notebooks at all profiles, by the names of their files."""
     papers = [(paper, profile) for paper in PAPERS if paper not in WITHOUT_VICTIM for profile in notebooks.PROFILES]
-    configs = [victim_of(*key) for key in papers if notebooks.profile_file(*key).is_file()]
+    configs = [each for key in papers if notebooks.profile_file(*key).is_file() for each in victims_of(*key)]
     return {victim_path(config).stem: config for config in [*configs, *PLAYGROUND]}
 
 
 def victim_files(paper, profile):
-    """The file of the victim that a notebook starts from; none where a page has no victim."""
-    return [] if paper in WITHOUT_VICTIM else [str(victim_path(victim_of(paper, profile)))]
+    """The files of the victims that a notebook starts from; none where a page has no victim."""
+    return [] if paper in WITHOUT_VICTIM else [str(victim_path(each)) for each in victims_of(paper, profile)]
 
 
 def victim_options(name):
@@ -193,11 +199,26 @@ rule playground_data:
         "{PYTHON} -m bdlib.report.playground build/playground"
 
 
+rule start:
+    input:
+        CODE,
+        "book/start.ipynb",
+        "scripts/start_page.py",
+        "zoo/manifest.csv",
+    output:
+        "build/start.ipynb",
+    threads: THREADS
+    message: "the page Start here"
+    shell:
+        "{PYTHON} scripts/start_page.py {output:q} 2>&1 | tail -n 3"
+
+
 rule site:
     input:
         CODE,
         PAGES,
         rules.playground_data.output,
+        rules.start.output,
         "_config.yml",
         "scripts/build_book.py",
         "scripts/glossary_links.py",

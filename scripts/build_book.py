@@ -18,8 +18,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from finish_pages import finished
 from glossary_links import with_glossary
 from second_pages import second_page, second_pages, with_second_pages
+from start_page import start_page
 
 import bdlib
 from bdlib.experiments import notebooks
@@ -31,10 +33,6 @@ from bdlib.report.playground.export import write_data
 ROOT = Path(__file__).parents[1]
 FOLDED = {"parameters", "injected-parameters"}  # tags that papermill reads and writes
 API = Path("book/api.md")
-# Scripts for live code, which the book does not offer; jupyter-book adds one of them twice, an error on every page.
-LIVE_CODE = re.compile(
-    r"\s*<script[^>]*>const THEBE_JS_URL.*?</script>|\s*<script[^>]*sphinx-thebe\.js.*?</script>", re.S
-)
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
 ROOMS = """types ranges words checks files folders runtime data models training evaluation attacks defenses
     fairness mechanisms experiments claims report submissions""".split()  # in the order of imports
@@ -53,6 +51,7 @@ def stage(profile: str) -> None:
     toc = read_text(ROOT / "book" / "_toc.yml")
     sources[Path("book/_toc.yml")] = with_api_pages(with_second_pages(toc, [path.stem for path in second])).encode()
     sources |= {path: page.encode() for path, page in api_pages().items()}
+    sources[Path("book/start.ipynb")] = start_page()
     generated = generated_files(profile)
     sources |= {Path("book/_generated") / name: content for name, content in generated.items()}
     write_whole(ROOT / "results" / "overview.svg", generated["overview.svg"])  # the README's picture
@@ -149,7 +148,7 @@ def build() -> None:
         sys.exit(f"jupyter-book failed with status {done.returncode}")
     shutil.copytree(STAGE / "_build" / "html", TARGET, dirs_exist_ok=True)
     for path in TARGET.rglob("*.html"):
-        path.write_text(LIVE_CODE.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(finished(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 class Page(HTMLParser):

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -78,9 +79,21 @@ def test_pins_stand_in_one_place():
     assert [entry for entry in plain if "=" in entry] == ["python=3.11"]
 
 
+def test_binder_gets_the_same_python_and_no_cuda():
+    """Binder takes .binder/ and then ignores the file at the top, which would bring it two gigabytes of CUDA."""
+    own, top = (yaml.safe_load((ROOT / name).read_text()) for name in (".binder/environment.yml", "environment.yml"))
+    assert own["channels"] == top["channels"]
+    assert own["dependencies"] == [entry for entry in top["dependencies"] if entry in ("python=3.11", "pip")]
+    script = ROOT / ".binder" / "postBuild"
+    torch, library = [line for line in script.read_text().splitlines() if "pip install" in line]
+    assert "torch torchvision --index-url https://download.pytorch.org/whl/cpu" in torch
+    assert library.endswith('-e ".[run]"') and os.access(script, os.X_OK)
+
+
 def test_every_page_is_in_the_table_of_contents_or_generated():
     toc = (ROOT / "book" / "_toc.yml").read_text()
-    pages = {str(p.relative_to(ROOT).with_suffix("")) for p in (ROOT / "book").rglob("*.md")} - {"book/api"}
+    files = [p for ending in ("md", "ipynb") for p in (ROOT / "book").rglob(f"*.{ending}")]
+    pages = {str(p.relative_to(ROOT).with_suffix("")) for p in files} - {"book/api"}
     pages |= {f"notebooks/{p.stem}" for p in (ROOT / "notebooks").glob("*.ipynb")}
     assert pages <= set(re.findall(r"(?:root|file): (\S+)", toc))
 
@@ -129,7 +142,7 @@ if "google.colab" in sys.modules:
 
 
 def test_the_first_cell_installs_this_repository_in_colab_alone(monkeypatch):
-    for path in (ROOT / "notebooks").glob("*.ipynb"):
+    for path in [*(ROOT / "notebooks").glob("*.ipynb"), ROOT / "book" / "start.ipynb"]:
         first = next(c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code")
         assert "".join(first["source"]) == COLAB and "remove-cell" in first["metadata"]["tags"]
     called = []
@@ -248,6 +261,15 @@ def test_the_reference_shows_the_public_face_first_and_then_every_room(build_boo
     public = {name.removesuffix(".__init__") for name in modules if "._" not in name.removesuffix(".__init__")}
     public = {name for name in public if not name.startswith("bdlib.cli")} - {"bdlib"}
     assert public == set(shown) and len(shown) == len(set(shown))
+
+
+def test_a_built_page_runs_no_live_code_and_names_what_a_reader_opens(build_book):
+    live = '<script>const THEBE_JS_URL = "x"</script>\n<script async src="../_static/sphinx-thebe.js"></script>'
+    kept = '<script src="../_static/board/board.js"></script><dl class="py"><dt>a</dt><dd>b</dd></dl>'
+    long = '<dl>\n<dd><em class="sig-param">a</em>,</dd>\n</dl>'
+    page = build_book.finished(f'{live}{kept}<summary><span class="toctree-toggle"></span></summary>{long}')
+    assert "THEBE" not in page and "thebe" not in page and page.startswith(kept)
+    assert '<summary aria-label="' in page and '<dl role="none">\n<dd role="none"><em class="sig-param">' in page
 
 
 def test_a_broken_link_and_an_image_without_text_are_found(build_book, tmp_path):

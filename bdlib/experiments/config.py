@@ -63,6 +63,12 @@ class VictimConfig(CheckedFields):
         return cls(**{field.name: parameters[field.name] for field in fields(cls) if field.name in parameters})
 
     @property
+    def twin(self) -> "VictimConfig":
+        """The clean twin: the same network on the same images with the same seed, and no attack."""
+        kept = ("dataset", "data_fraction", "model", "target_label", "victim_epochs", "victim_batch_size", "seed")
+        return VictimConfig(attack="none", **{name: getattr(self, name) for name in kept})
+
+    @property
     def facts(self) -> DatasetFacts:
         """What a network must know of the data set."""
         return DATASETS[self.dataset]

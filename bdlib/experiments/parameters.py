@@ -8,6 +8,7 @@ not have, and runs on with the default.
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -35,6 +36,13 @@ from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.mechanisms import MECHANISMS
 from bdlib.runtime import AddedAt
 
+
+def is_repair(defense: Callable[..., Any]) -> bool:
+    """Whether a defense changes a finished network, and neither trains one nor filters images before."""
+    asked = signature(defense).parameters
+    return "model" in asked and "make_model" not in asked
+
+
 # What a page got after its first records, for methods that it runs since then: the value that stands for its absence.
 ADDED_TO_PAGES: dict[str, dict[str, Any]] = {
     "comparison": {
@@ -46,6 +54,7 @@ ADDED_TO_PAGES: dict[str, dict[str, Any]] = {
         "training_epochs": 8, "training_rate": 0.1, "training_batch_size": 64,
     },
 }  # fmt: skip
+REPAIRS = dict.fromkeys(["none", *(key for key, defense in DEFENSES.items() if is_repair(defense))])
 WITHOUT_EFFECT = ("profile", "record")  # parameters that change no number of a run
 
 
@@ -57,6 +66,8 @@ class RunConfig:
     record: str  # file that receives the run's record; empty for none
     defense: str  # "none", or one of `defenses_of` the page
     clean_fraction: Annotated[float, Field(gt=0, le=0.5)]  # the defender's share of the training images
+    repaired_by: Annotated[str, OneOf(REPAIRS)]  # of a page that looks at any repair
+    repair_settings: Literal["smoke", "quick", "cifar", "paper"]  # the profile whose settings the repair's chapter has
     seed: ranges.Seed
 
 
@@ -127,6 +138,10 @@ def _check_victim(paper: str, parameters: dict[str, Any]) -> None:
     check_layers(parameters)
     check_answerer(parameters)
     check_detector(parameters)
+    if parameters.get("repaired_by", "none") != "none":
+        from bdlib.experiments.repairs import chapter_run  # which checks the chapter's parameters as this does
+
+        chapter_run(parameters)
     if defense := DEFENSES.get(parameters.get("defense", paper)):
         check_defense(defense, settings(defense, parameters), parameters)
 

@@ -25,6 +25,7 @@ from bdlib.experiments.memory import peak_memory, reset_peak_memory
 from bdlib.experiments.parameters import decisive, settings, validated
 from bdlib.experiments.records import Record
 from bdlib.experiments.regression import WITHOUT_VICTIM
+from bdlib.experiments.repairs import chapter_run
 from bdlib.experiments.sources import fact_of
 from bdlib.experiments.versions import defense_of, is_measured, versions
 from bdlib.experiments.victims import (
@@ -85,6 +86,8 @@ def defend(paper: str, parameters: dict[str, Any], model: nn.Module, on_event: O
     """
     if (defense := defense_of(paper, parameters)) == "none":
         return model
+    if "repaired_by" in parameters:
+        paper, parameters = chapter_run(parameters)
     config, function = VictimConfig.from_parameters(parameters), DEFENSES[defense]
     keywords = settings(function, parameters)
     if "on_event" in inspect.signature(function).parameters:
@@ -113,6 +116,7 @@ def positional(
         "truth": truth,
         "poisoned": lambda: truth().data,
         "train": lambda: load_data(config)[0],
+        "twin": lambda: trained_victim(config.twin),
         "selected": lambda: load_selection(config),
         "class_names": lambda: CLASS_NAMES[config.dataset],
         "answerer": lambda: answerer_of(parameters, load_data(config)[0], truth().data),
@@ -140,7 +144,8 @@ def mechanism(
     """What the paper says happens inside, measured; nothing where it has no such measure or a control ran.
 
     A measure gets what its signature asks for: `truth` is the poisoned set with its flags, `train` the training set
-    before it was poisoned, `selected` what the choice of images has shown, `events` what the defense told on its way.
+    before it was poisoned, `twin` the same network trained without an attack, `selected` what the choice of images has
+    shown, `events` what the defense told on its way.
     """
     if not is_measured(paper, parameters):
         return {}

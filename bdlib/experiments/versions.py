@@ -23,6 +23,10 @@ def versions(paper: str, parameters: dict[str, Any]) -> dict[str, int]:
     numbers = victim_versions(VictimConfig.from_parameters(parameters)) | {"metrics": metrics.NUMBERS_VERSION}
     if (defense := defense_of(paper, parameters)) != "none":
         numbers["defense"] = module_of(DEFENSES[defense]).NUMBERS_VERSION
+        if "repaired_by" in parameters:
+            from bdlib.experiments.repairs import settings_version  # which reads the chapters
+
+            numbers["repair_settings"] = settings_version(parameters)
     if is_measured(paper, parameters):
         numbers["mechanism"] = module_of(MECHANISMS[paper]).NUMBERS_VERSION
     if (detector := parameters.get("detector")) in DETECTORS:
@@ -37,18 +41,20 @@ def victim_versions(config: VictimConfig) -> dict[str, int]:
 
 
 def defense_of(paper: str, parameters: dict[str, Any]) -> str:
-    """The key of the defense of a run: the one that a parameter `defense` names, or else the paper's own."""
-    return parameters.get("defense", paper)
+    """The key of the defense of a run: the one that `repaired_by` or `defense` names, or else the paper's own."""
+    return parameters.get("repaired_by") or parameters.get("defense", paper)
 
 
 def is_measured(paper: str, parameters: dict[str, Any]) -> bool:
     """Whether a run measures the paper's mechanism: it has one, and its own defense ran.
 
-    That is the one of the paper's key, or else the one that its notebook names: none where it repairs nothing. A
-    measure that does not look at the defended model needs no defense to have run.
+    That is the one of the paper's key, or else the one that its notebook names: none where it repairs nothing; on a
+    page that looks at any repair, any. A measure that does not look at the defended model needs no defense to have run.
     """
     if paper not in MECHANISMS:
         return False
+    if "repaired_by" in parameters:  # a page that looks at any repair
+        return True
     own = paper if paper in DEFENSES else pages.defaults(pages.notebook(paper))["defense"]
     needs_a_run = "defended" in signature(MECHANISMS[paper]).parameters
     return defense_of(paper, parameters) in ({own} if needs_a_run else {own, "none"})

@@ -8,7 +8,23 @@ see the trigger and the test data, so no defense may import them. Keywords are t
 
 from collections.abc import Callable
 
-from bdlib.mechanisms import abl, ar, attacks, ft_sam, lps, npd, nwc, pdb, rnp, sau, strip, survey, vdc
+from bdlib.mechanisms import (
+    abl,
+    ar,
+    attacks,
+    ft_sam,
+    lps,
+    npd,
+    nwc,
+    pdb,
+    reactivation,
+    rnp,
+    sau,
+    strip,
+    survey,
+    vdc,
+    workshop,
+)
 
 MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "rnp": rnp.rnp,
@@ -23,5 +39,7 @@ MECHANISMS: dict[str, Callable[..., dict[str, float]]] = {
     "vdc": vdc.vdc,
     "strip": strip.strip,
     "survey": survey.survey,  # of the combination of stages
+    "workshop": workshop.workshop,  # of a victim, its repair and the clean twin: what the tools show
+    "reactivation": reactivation.reactivation,  # of a repair: what wakes the backdoor
     "attacks": attacks.attacks,  # of no defence: what the page about attacks measures
 }

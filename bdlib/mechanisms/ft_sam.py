@@ -1,7 +1,6 @@
 """What FT-SAM's paper says happens inside: the backdoor's large filters shrink, and the loss becomes flat.
 
-Zhu et al., ICCV 2023, arXiv:2304.11823, figures 2, 4, 5 and 6, measured in the last convolution. The random directions
-are those of Li et al. 2018, arXiv:1712.09913.
+Zhu et al., ICCV 2023, arXiv:2304.11823, figures 2, 4, 5 and 6, measured in the last convolution.
 """
 
 from collections.abc import Sequence
@@ -16,6 +15,9 @@ from torch.func import functional_call
 from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import TargetLabel
+from bdlib.evaluation.landscape import Shift as Shift
+from bdlib.evaluation.landscape import loss_at as loss_at
+from bdlib.evaluation.landscape import random_direction as random_direction
 from bdlib.evaluation.trigger_analysis import rank_correlation, trigger_activated_change
 from bdlib.models import tap
 from bdlib.training.filter_masks import PerFilter, batch_norms
@@ -28,7 +30,6 @@ SHARE = 0.1  # of the filters: those that the trigger changes most are called th
 RADIUS = 0.25  # of the random moves, in each filter's own length
 DIRECTIONS = 5  # random moves averaged over
 UPHILL = 2.0  # radius of the adaptive uphill move; the paper's rho for CIFAR-10
-Shift = dict[str, Tensor]  # a move of some weights, by parameter name
 
 
 class Filters(NamedTuple):
@@ -111,28 +112,6 @@ def last_filters(model: nn.Module, images: ImageSet) -> Filters:
     norm = layers[behind[0]]
     assert norm.running_var is not None
     return Filters(name, behind[0], raw, raw * norm.weight.abs() / (norm.running_var + norm.eps).sqrt())
-
-
-def random_direction(model: nn.Module, generator: Generator) -> Shift:
-    """A Gaussian move of all filters and linear rows, each scaled to the length of the weights that it moves.
-
-    Vectors (BatchNorm's and biases) stay. Networks that differ only in their filters' scales get comparable moves.
-    """
-    shift = {}
-    for name, p in model.named_parameters():
-        if p.dim() > 1:
-            rows = torch.randn(p.shape, generator=generator).to(p.device).flatten(1)
-            rows = rows * p.detach().flatten(1).norm(dim=1, keepdim=True) / rows.norm(dim=1, keepdim=True)
-            shift[name] = rows.view(p.shape)
-    return shift
-
-
-@torch.no_grad()
-def loss_at(model: nn.Module, images: ImageSet, shift: Shift, radius: float) -> float:
-    """Mean cross-entropy on `images` with the weights moved by `radius` times `shift`, running statistics as stored."""
-    weights = dict(model.named_parameters())
-    moved = {name: weights[name] + radius * move for name, move in shift.items()}
-    return F.cross_entropy(functional_call(model, moved, (images.images.float() / 255,)), images.labels).item()
 
 
 def landscape(

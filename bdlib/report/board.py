@@ -7,7 +7,7 @@ every other setting that was run, which the page hides until it is asked for. Th
 import io
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from bdlib.experiments.records import Record
 from bdlib.experiments.regression import WITHOUT_VICTIM
 from bdlib.experiments.reported import reported
 from bdlib.files import write_whole
+from bdlib.report.board_probes import PROBES, mean_probes, probed
 from bdlib.report.board_settings import KEYS, keys_of, victim_keys
 
 SCORES = ("acc", "asr", "ra", "der")  # shares; each is followed by the ends of its interval
@@ -28,7 +29,7 @@ PASSES = ("forward_passes", "backward_passes")  # images that the defence sent t
 RUNTIME = ("peak_memory_mb", "commit", "records")
 BENCHMARK = ("benchmark_acc", "benchmark_asr")  # BackdoorBench's cell of the same setting, with PreAct-ResNet18
 COLUMNS = (*KEYS, "seeds", *(f"{score}{end}" for score in SCORES for end in ("", "_low", "_high")), *PASSES, *RUNTIME,
-           *BENCHMARK)  # fmt: skip
+           *BENCHMARK, *PROBES)  # fmt: skip
 PROFILES = tuple(profile for profile in notebooks.PROFILES if profile != "smoke")  # which says nothing
 MEMORY = ("peak_memory_bytes", "peak_process_memory_bytes")  # on a GPU what was allocated, else the process's
 
@@ -42,6 +43,7 @@ class Run:
     passes: dict[str, int]
     runtime: dict[str, Any]
     place: str
+    probes: dict[str, float] = field(default_factory=dict)  # what the page on re-activation measured of it
 
 
 def board_table(results: Path | None = None) -> pd.DataFrame:
@@ -53,9 +55,12 @@ def board_table(results: Path | None = None) -> pd.DataFrame:
     Example: `board_table().query("defense == 'nad' and setting == ''")[["attack", "acc", "asr", "seeds"]]`
     """
     rows: dict[tuple[Any, ...], dict[int, Run]] = {}
+    probes: dict[tuple[Any, ...], dict[int, dict[str, float]]] = {}
     for key, run in _runs(results or folders.RESULTS):
         rows.setdefault(key, {}).setdefault(run.seed, run)
-    table = pd.DataFrame([_row(key, list(runs.values())) for key, runs in rows.items()], columns=[*COLUMNS])
+        probes.setdefault(key, {}).setdefault(run.seed, {}).update(run.probes)
+    made = [_row(key, list(runs.values())) | mean_probes(probes[key]) for key, runs in rows.items()]
+    table = pd.DataFrame(made, columns=[*COLUMNS])
     table = with_benchmark(table)
     return table.sort_values([*KEYS], kind="stable", ignore_index=True, na_position="first")
 
@@ -109,16 +114,19 @@ def _runs(results: Path) -> Iterator[tuple[tuple[Any, ...], Run]]:
             victim = _run(record, seed, place, record.before, {})
             victims.append((not is_bare, (*about, "none", setting), victim))
             if not is_bare:
-                yield key, _run(record, seed, place, record.after, record.passes)
+                yield key, _run(record, seed, place, record.after, record.passes, probed(record, profile))
     yield from ((key, run) for _, key, run in sorted(victims, key=lambda entry: entry[0]))
 
 
-def _run(record: Record, seed: int, place: str, scores: Scores | None, passes: dict[str, int]) -> Run:
+def _run(
+    record: Record, seed: int, place: str, scores: Scores | None, passes: dict[str, int],
+    probes: dict[str, float] | None = None,
+) -> Run:  # fmt: skip
     assert record.before is not None and scores is not None  # pages without a victim are left out
     has_attack = record.parameters["attack"] != "none"
     attacked = {"asr": scores.asr, "ra": scores.robust_accuracy, "der": defense_effectiveness(record.before, scores)}
     shown = {"acc": scores.clean_accuracy} | {name: value if has_attack else None for name, value in attacked.items()}
-    return Run(seed, shown, passes, record.runtime, place)
+    return Run(seed, shown, passes, record.runtime, place, probes or {})
 
 
 def _row(key: tuple[Any, ...], runs: list[Run]) -> dict[str, Any]:

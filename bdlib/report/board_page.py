@@ -19,6 +19,7 @@ from bdlib.experiments import manifest
 from bdlib.files import read_text
 from bdlib.folders import ROOT
 from bdlib.report.board import BENCHMARK, PASSES, SCORES, board_csv, board_table
+from bdlib.report.board_probes import PROBES
 from bdlib.report.board_rates import rates_svg
 from bdlib.report.board_settings import KEYS
 from bdlib.report.tables import method_name
@@ -60,6 +61,7 @@ def data_script(table: pd.DataFrame) -> bytes:
     columns["poison_rate"] = _rounded(100 * table["poison_rate"], 4)
     shares = [f"{score}{end}" for score in SCORES for end in ("", "_low", "_high")]
     columns |= {name: _rounded(100 * table[name], 2) for name in (*shares, *BENCHMARK)}
+    columns |= {name: _rounded(table[name] * (1 if name == "existence" else 100), 2) for name in PROBES}
     columns |= {name: _rounded(table[name] / 1000, 1) for name in PASSES}  # thousands of images
     columns["peak_memory_mb"] = _rounded(table["peak_memory_mb"], 0)
     columns["seeds"] = table["seeds"].tolist()

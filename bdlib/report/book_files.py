@@ -22,6 +22,8 @@ TITLES = {
     "attacks": "attack gallery",
     "comparison": "comparison",
     "survey": "combining stages",
+    "workshop": "workshop",
+    "reactivation": "re-activation",
     "board": "board, beyond the chapters",
     "all": "all",
 }  # of pages that are no paper's
@@ -89,12 +91,12 @@ def findings(scale: str | None = None) -> pd.DataFrame:
 def zoo_victims() -> pd.DataFrame:
     """The published victims, as zoo/manifest.csv lists them."""
     rows = [
-        [row.attack, row.seed, row.model, percent(row.clean_accuracy), percent(row.asr),
+        [row.dataset, row.attack, row.seed, row.model, percent(row.clean_accuracy), percent(row.asr),
          f"{row.bytes / 1e6:.1f}"]
         for row in zoo.manifest().values()
     ]  # fmt: skip
-    return pd.DataFrame(rows or [["none yet", *[""] * 5]],
-                        columns=["attack", "seed", "network", "ACC", "ASR", "size (MB)"])  # fmt: skip
+    return pd.DataFrame(rows or [["none yet", *[""] * 6]],
+                        columns=["data set", "attack", "seed", "network", "ACC", "ASR", "size (MB)"])  # fmt: skip
 
 
 def progress(profile: str) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from bdlib.experiments.records import over_seeds
 from bdlib.report.colors import color, marker
+from bdlib.report.drawings import method_drawing
 from bdlib.report.pictures import WIDTH, attention_grid, eight_images, example_images, image_grid
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "eight_images",
     "example_images",
     "image_grid",
+    "method_drawing",
     "show",
     "style",
     "svg",

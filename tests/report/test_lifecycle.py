@@ -31,6 +31,8 @@ COMBINATIONS = {"staged", "vdc"}  # of methods that have their own places; of a 
 UNMAPPED = {  # pages of no method that has a place
     "notebooks/survey",
     "notebooks/mp_fair",
+    "notebooks/workshop",
+    "notebooks/reactivation",
 }  # UNMAPPED
 HREF = "{http://www.w3.org/2000/svg}a"
 

@@ -29,6 +29,10 @@
     { field: "seeds", title: "seeds", width: 66, sorter: "number" },
     { field: "benchmark_acc", title: `${base} ACC (%)`, width: 118, formatter: plain(2), sorter: "number" },
     { field: "benchmark_asr", title: `${base} ASR (%)`, width: 118, formatter: plain(2), sorter: "number" },
+    { field: "existence", title: "backdoor left (0 to 1)", width: 98, formatter: plain(2), sorter: "number" },
+    { field: "woken", title: "ASR, woken (%)", width: 92, formatter: plain(1), sorter: "number" },
+    { field: "excess", title: "of it above the controls", width: 98, formatter: plain(1), sorter: "number" },
+    { field: "retuned", title: "ASR, retuned (%)", width: 92, formatter: plain(1), sorter: "number" },
     { field: "dataset", title: "data set", width: 84 },
     { field: "network", title: "network", width: 168 },
     { field: "profile", title: "profile", width: 72 },
@@ -51,12 +55,18 @@
       sorterParams: { alignEmptyValues: "bottom" },
       tooltip: column.field === "setting" || column.field === "commit",
     }));
-    return new window.Tabulator(place, {
+    const made = new window.Tabulator(place, {
       data: rows, columns, index: "id", height: "min(32rem, 70vh)", layout: "fitDataFill", renderVerticalBuffer: 100, rowHeight: 28,
       placeholder: "No row is left. Take a filter away.",
       initialSort: [{ column: state.sort, dir: state.descending ? "desc" : "asc" }],
       initialFilter: [{ field: (row) => row.shown }],
     });
+    made.on("tableBuilt", () => { // Tabulator gives no role to what is between the grid and its rows
+      const holder = document.querySelector(`${place} .tabulator-tableholder`);
+      holder.setAttribute("role", "rowgroup");
+      holder.firstElementChild.setAttribute("role", "presentation");
+    });
+    return made;
   };
 
   board.csv = function (rows) {
