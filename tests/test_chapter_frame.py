@@ -54,7 +54,10 @@ def ends_with_a_sentence(cell):
 
 
 def unread(found):
-    """The ids of the cells that draw something without words before and after; until the section on provenance."""
+    """The ids of the cells that draw something without words before and after; until the section on provenance.
+
+    The drawing of a method has its words in its caption, and the section on the idea after it.
+    """
     end = next(n for n, cell in enumerate(found) if re.search(r"^## .*Provenance$", cell.source, re.M))
     lacking = []
     for number, cell in enumerate(found[:end]):
@@ -62,7 +65,8 @@ def unread(found):
             after = found[number + 1]
             before = next(one for one in reversed(found[:number]) if speaks(one) or draws(one))
             announced = speaks(before) and ends_with_a_sentence(before)
-            if not (announced and speaks(after) and begins_with_a_sentence(after)):
+            read = "method_drawing(" in last_expression(cell) or (speaks(after) and begins_with_a_sentence(after))
+            if not (announced and read):
                 lacking.append(cell["id"])
     return lacking
 
