@@ -39,8 +39,9 @@ OTHER_SECTIONS = {
         "1. Parameters", "2. Set-up", "3. Three networks, and a reading by hand", "4. All readings in one call",
         "5. Confusion matrix", "6. Neurons and filters", "7. Places in the image", "8. Frequencies", "9. t-SNE",
         "10. The weights alone", "11. The loss", "12. What is seen", "13. Four tools in words", "14. Limits",
-        "15. Exercises", "16. Provenance",
+        "Recap", "15. Exercises", "16. Provenance", "Where to go next",
     ],
+    "reactivation": [name for name in SECTIONS if name != "Quiz"],
     "attacks": [
         "1. Parameters", "2. Set-up", "3. The formulas, by hand", "4. Ten attacks", "5. What the eye sees",
         "6. One victim", "7. The suite", "8. How little poison", "9. All-to-all", "10. Cover samples",

@@ -82,7 +82,7 @@ def is_seen(name: str, value: float, twin: float) -> bool:
     """
     rule = READINGS[name].rule
     if rule == "share":
-        return abs(value - twin) >= 0.2
+        return bool(abs(value - twin) >= 0.2)
     if rule == "ratio":
-        return value >= 2 * twin or 2 * value <= twin
-    return value > 3 >= twin
+        return bool(value >= 2 * twin or 2 * value <= twin)
+    return bool(value > 3 >= twin)
