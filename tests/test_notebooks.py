@@ -41,7 +41,6 @@ OTHER_SECTIONS = {
         "10. The weights alone", "11. The loss", "12. What is seen", "13. Four tools in words", "14. Limits",
         "Recap", "15. Exercises", "16. Provenance", "Where to go next",
     ],
-    "reactivation": [name for name in SECTIONS if name != "Quiz"],
     "attacks": [
         "1. Parameters", "2. Set-up", "3. The formulas, by hand", "4. Ten attacks", "5. What the eye sees",
         "6. One victim", "7. The suite", "8. How little poison", "9. All-to-all", "10. Cover samples",

@@ -56,7 +56,7 @@ def suite_finding() -> str:
         return "**No record says yet how well the attacks work.**"
     means = runs.groupby("attack")["asr_before"].mean().sort_values()
     weak = [f"{name.replace('_', '-')} ({percent(share)} %)" for name, share in means.items() if share < WORKS]
-    rest = f"; the others are {_joined(weak)}" if weak else ""
+    rest = f"; below it: {_joined(weak)}" if weak else ""
     where = PLACES[scale][0].upper() + PLACES[scale][1:]
     strong = f"{len(means) - len(weak)} of {len(means)} attacks"
     return f"**{where}, {strong} reach a mean ASR of {percent(WORKS)} % at their usual poison rate{rest}.**"
