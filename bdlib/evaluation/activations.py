@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -62,7 +62,7 @@ def neuron_activation(
 
 
 @checked
-def most_exciting(activations: Units, unit: int, count: Annotated[int, Field(ge=1)] = 10) -> Labels:
+def most_exciting(activations: Units, unit: int, count: Annotated[int, Field(ge=1)] = 10) -> Int[Tensor, " k"]:
     """The positions of the `count` images that excite a unit most, the strongest first."""
     return activations[:, unit].topk(min(count, len(activations))).indices
 

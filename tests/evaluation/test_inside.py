@@ -71,6 +71,7 @@ def test_a_filter_is_summed_over_pixels_and_the_strongest_come_first(some):
     sums = (some.images.float() / 255).sum((1, 2, 3))
     assert torch.allclose(units, torch.stack([sums, -sums], 1), rtol=1e-5)
     assert torch.equal(most_exciting(units, 1, 6), sums.argsort())
+    assert torch.equal(most_exciting(units, 1, 2), sums.argsort()[:2])
     assert torch.equal(unit_activations(probe, some, "maps", inputs=True)[:, 0], units[:, 0])
 
 
