@@ -110,7 +110,7 @@ def test_it_runs_at_smoke_scale_and_its_equations_hold(path, tmp_path, quiet):
     ours = golden_cases.of_record(json.loads((tmp_path / "record.json").read_text()))
     same_machine = golden_cases.machine() == golden["made_on"]
     found = golden_file.differences(golden["cases"][case], ours, same_machine=same_machine)
-    assert not found, golden_file.complaint(f"{case}, as the notebook makes it,", found)
+    assert not found, f"{case}, as the notebook makes it, is not what the golden file says: {found}"
 
 
 def smoke(path):

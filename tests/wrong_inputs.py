@@ -87,6 +87,7 @@ def right(name: str) -> dict[str, Any]:
         "selection": "random", "clean_accuracy": 0.9, "asr": 0.9, "robust_accuracy": 0.1, "clean_accuracy_others": 0.9,
         "class_names": CLASSES, "answerer": OracleAnswerer(data, CLASSES, error=0.0, seed=0),
         "answered_by": "oracle", "answer_error": 0.1, "noise_rate": 0.2, "looked_at": 20,
+        "twin": network(), "layer": "layer3", "cells": 2, "orders": 1,
         "isolation_rate": 0.2, "stop_accuracy": 0.9, "rounds": 1, "round_epochs": 1, "iterations": 1, "batch_size": 8,
     }  # fmt: skip
     if "label_consistent" in name or "wanet" in name or "bpp" in name or "input_aware" in name:
@@ -96,6 +97,8 @@ def right(name: str) -> dict[str, Any]:
             values["trigger"] = attack.blank((3, 16, 16), network)
     if name == "defenses.nad":
         values["layers"] = ["layer1", "layer2", "layer3"]
+    if name == "mechanisms.workshop":
+        values["looked_at"] = 40
     if name == "mechanisms.npd":
         values["defended"] = insert(network(), data, layer="layer3.0.conv1")
     return values

@@ -107,8 +107,8 @@ def landscape(model: nn.Module, look: Look) -> float:
 
 
 def curvature(model: nn.Module, look: Look) -> float:
-    """The largest eigenvalue of the clean loss's Hessian."""
-    return hessian_eigenvalue(model, look.attacked.clean[:CURVED])
+    """The largest eigenvalue of the clean loss's Hessian, to four digits: the iteration ends at a tolerance."""
+    return float(f"{hessian_eigenvalue(model, look.attacked.clean[:CURVED]):.4g}")
 
 
 def _separates(pair: list[Tensor]) -> float:
