@@ -70,5 +70,6 @@ def test_committed_quick_victims_are_as_good_as_they_must_be(paper):
     for record in records.load(paper, "quick"):
         usual = record.parameters["poison_rate"] >= 0.1 and record.parameters.get("label_map") != "all_to_all"
         usual = usual and record.parameters.get("trigger_strength", 1) == 1
+        usual = usual and record.parameters.get("data_fraction", 1) == 1  # half the images teach a point less
         if usual and record.parameters["attack"] in ("badnets", "blended"):
             assert record.before.clean_accuracy >= 0.87 and record.before.asr >= 0.98, record.name
