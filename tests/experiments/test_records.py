@@ -134,14 +134,14 @@ def test_equal_runs_give_byte_identical_records(tmp_path, monkeypatch):
 def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
     """Every record belongs to a study and is in metrics.csv; the manifest lists all planned runs."""
     for path in RESULTS.glob("*/manifest.csv"):
-        pd.testing.assert_frame_equal(pd.read_csv(path), manifest.table(manifest.planned_runs(path.parent.name)))
+        pd.testing.assert_frame_equal(pd.read_csv(path, low_memory=False), manifest.table(manifest.planned_runs(path.parent.name)))
     for path in RESULTS.glob("*/metrics.csv"):
         profile, committed = path.parent.name, []
         planned = {run.path for run in manifest.planned_runs(profile)}
         for paper in sorted(p.name for p in path.parent.iterdir() if p.is_dir()):
             assert planned >= set((path.parent / paper).glob("*.json"))
             committed += records.load(paper, profile)  # raises for one that its name does not fit
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, low_memory=False)
         assert len(table) == len(committed)
         assert sorted(table["asr_after"].dropna()) == pytest.approx(sorted(r.after.asr for r in committed if r.after))
 
