@@ -134,7 +134,7 @@ def test_equal_runs_give_byte_identical_records(tmp_path, monkeypatch):
 def test_the_committed_records_are_the_grids_and_the_table_is_theirs():
     """Every record belongs to a study and is in metrics.csv; the manifest lists all planned runs."""
     for path in RESULTS.glob("*/manifest.csv"):
-        pd.testing.assert_frame_equal(pd.read_csv(path, low_memory=False), manifest.table(manifest.planned_runs(path.parent.name)))
+        pd.testing.assert_frame_equal(pd.read_csv(path), manifest.table(manifest.planned_runs(path.parent.name)))
     for path in RESULTS.glob("*/metrics.csv"):
         profile, committed = path.parent.name, []
         planned = {run.path for run in manifest.planned_runs(profile)}
