@@ -42,7 +42,8 @@ def test_every_record_is_on_the_board_once_and_fair_regression_is_not(table):
     there = {
         path.relative_to(RESULTS).as_posix() for p in notebooks.PROFILES for path in (RESULTS / p).glob("*/*.json")
     }
-    left = {place for place in there - on_board if "/mp_fair/" not in place}
+    looks = ("mp_fair", "workshop", "reactivation")  # the last two look into repairs, whose rows are there
+    left = {place for place in there - on_board if place.split("/")[1] not in looks}
     assert all("-none-" in place for place in left)  # two pages' records of one victim
     assert not any("mp_fair" in place for place in on_board)
 
