@@ -1,7 +1,7 @@
 """What a range allows and what a value is, in words: the two halves of the one line that refuses the value."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pydantic.json_schema import GenerateJsonSchema
@@ -44,6 +44,14 @@ def shown(value: Any) -> str:
         return f"a network of type {type(value).__name__}"
     text = " ".join(repr(value).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Some things as a sentence lists them: "a", "a and b", "a, b and c".
+
+    Example: `listed(["ACC", "ASR", "RA"])` gives "ACC, ASR and RA".
+    """
+    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
 
 
 class _Schema(GenerateJsonSchema):

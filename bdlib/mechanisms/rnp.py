@@ -118,6 +118,18 @@ def lowest_masks(values: Tensor, proportion: float) -> Tensor:
     return values.argsort(stable=True)[: max(1, round(proportion * len(values)))]
 
 
+@checked
+def without_lowest(model: nn.Module, masks: Masks, count: ranges.CountOrZero) -> nn.Module:
+    """A copy of `model` in which the `count` filters of the lowest masks are pruned; ties are in the network's order.
+
+    Example: `without_lowest(victim, log["masks"], 10)`
+    """
+    values = joined(masks)
+    kept = torch.ones_like(values)
+    kept[values.argsort(stable=True)[:count]] = 0
+    return prune(model, _per_layer(kept, masks), 0.5)
+
+
 def pruning_sweep(
     model: nn.Module, masks: Masks, test: ImageSet, *, trigger: Trigger, target_label: int,
     shares: Sequence[float] = SHARES,
@@ -127,12 +139,10 @@ def pruning_sweep(
     `shares` are of all filters, so the masks' order counts and not their size; ties are in the network's order. The
     first row is the model itself. Only an oracle can choose a row by this table.
     """
-    values, rows = joined(masks), list[dict[str, float]]()
-    order, before = values.argsort(stable=True), None
+    filters, rows, before = len(joined(masks)), list[dict[str, float]](), None
     for part in (0.0, *shares):
-        count, kept = round(part * len(values)), torch.ones_like(values)
-        kept[order[:count]] = 0
-        scores = evaluate(prune(model, _per_layer(kept, masks), 0.5), test, trigger, target_label=target_label)
+        count = round(part * filters)
+        scores = evaluate(without_lowest(model, masks, count), test, trigger, target_label=target_label)
         before = before or scores
         rows.append({"share": part, "pruned": count, "accuracy": scores.clean_accuracy, "asr": scores.asr,
                      "der": defense_effectiveness(before, scores)})  # fmt: skip

@@ -10,7 +10,7 @@ from bdlib.claims.schema import Claim
 from bdlib.claims.verdicts import Group, Judgment
 from bdlib.experiments import studies
 from bdlib.report.tables import percent
-from bdlib.words import shown
+from bdlib.words import listed, shown
 
 PLACES = {"paper": "at the papers' scale", "cifar": "at CIFAR-10", "quick": "at the quick scale"}
 WORKS = 0.9  # the ASR from which an attack is called successful
@@ -31,8 +31,8 @@ def finding(paper: str, lead: str, says: str) -> str:
         raise ParameterError(f"lead={shown(lead)}: must be one of {', '.join(judged)}")
     judgment, scale = judged[lead]
     counts = Counter(one.verdict for one, _ in judged.values())
-    listed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])
-    total = f"The verdicts on the {len(own)} claims of this page are: {listed}."
+    counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])
+    total = f"The verdicts on the {len(own)} claims of this page are: {counted}."
     if judgment.verdict == "not run":
         return f"**The paper claims that {says}; no record answers this yet.** {total}"
     said = f"**The paper claims that {says}; {PLACES[scale]} this {_answers(judgment)}.**"
@@ -56,7 +56,7 @@ def suite_finding() -> str:
         return "**No record says yet how well the attacks work.**"
     means = runs.groupby("attack")["asr_before"].mean().sort_values()
     weak = [f"{name.replace('_', '-')} ({percent(share)} %)" for name, share in means.items() if share < WORKS]
-    rest = f"; below it: {_joined(weak)}" if weak else ""
+    rest = f"; below it: {listed(weak)}" if weak else ""
     where = PLACES[scale][0].upper() + PLACES[scale][1:]
     strong = f"{len(means) - len(weak)} of {len(means)} attacks"
     return f"**{where}, {strong} reach a mean ASR of {percent(WORKS)} % at their usual poison rate{rest}.**"
@@ -68,8 +68,8 @@ def _answers(judgment: Judgment) -> str:
     for answer, words in ANSWERS.items():
         groups = [_named(judgment.claim, group) for group in judgment.groups if group.answer == answer]
         if groups:
-            parts.append(f"{words} {_joined(groups)}")
-    return _joined(parts)
+            parts.append(f"{words} {listed(groups)}")
+    return listed(parts)
 
 
 def _named(claim: Claim, group: Group) -> str:
@@ -78,7 +78,3 @@ def _named(claim: Claim, group: Group) -> str:
     seeds = ", one seed" if group.seeds == 1 else ""
     kind = "" if claim.each in ("attack", "table") else f"{claim.each.replace('_', ' ')} "
     return f"{kind}{group.name.replace('_', '-')} ({claim.text(group.mean)}{unit}{seeds})"
-
-
-def _joined(parts: list[str]) -> str:
-    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]

@@ -19,12 +19,12 @@ from bdlib.data.datasets import CLASS_NAMES
 from bdlib.data.images import ImageSet
 from bdlib.evaluation.apply_trigger import TargetLabel, apply_trigger
 from bdlib.evaluation.metrics import Scores, evaluate
-from bdlib.evaluation.trigger_analysis import joined
 from bdlib.experiments.parameters import check_names, injected_names
+from bdlib.mechanisms.rnp import without_lowest
 from bdlib.models import accuracy, predict
 from bdlib.report.colors import MEANINGS, METHOD, VICTIM
 from bdlib.report.pictures import WIDTH, example_images
-from bdlib.training.filter_masks import Masks, prune
+from bdlib.training.filter_masks import Masks
 from bdlib.types import Images, Trigger
 
 ATTACKS_SHOWN = dict.fromkeys(("badnets", "blended"))  # those of the zoo's victims of Fashion-MNIST
@@ -67,21 +67,9 @@ def weakened(trigger: Trigger, strength: ranges.Fraction) -> Trigger:
     return weak
 
 
-@checked
-def without_filters(model: nn.Module, masks: Masks, count: ranges.CountOrZero) -> nn.Module:
-    """A copy of `model` in which the `count` filters of the lowest masks are pruned; ties are in the network's order.
-
-    Example: ``without_filters(victim, log["masks"], 10)``
-    """
-    order, kept = joined(masks).argsort(stable=True), joined(masks).new_ones(len(joined(masks)))
-    kept[order[:count]] = 0
-    parts = kept.split([len(mask) for mask in masks.values()])
-    return prune(model, dict(zip(masks, parts, strict=True)), 0.5)
-
-
 def clean_accuracies(model: nn.Module, masks: Masks, clean: ImageSet, counts: range) -> dict[int, float]:
     """The accuracy on the defender's `clean` images, in [0, 1], for each number of pruned filters in `counts`."""
-    return {count: accuracy(without_filters(model, masks, count), clean) for count in counts}
+    return {count: accuracy(without_lowest(model, masks, count), clean) for count in counts}
 
 
 def largest_allowed(accuracies: Mapping[int, float], allowed_drop: float) -> int:
@@ -99,7 +87,7 @@ def look(
 
     Example: ``look(victim, masks, images, trigger, target_label=0, filters_pruned=10, trigger_strength=1.0)``
     """
-    weak, pruned = weakened(trigger, trigger_strength), without_filters(victim, masks, filters_pruned)
+    weak, pruned = weakened(trigger, trigger_strength), without_lowest(victim, masks, filters_pruned)
     shown = example_images(images, target_label)
     triggered = ImageSet(apply_trigger(shown.images, weak), shown.labels)
     said = predict(pruned, triggered).tolist()

@@ -11,6 +11,7 @@ import pandas as pd
 from bdlib.evaluation.metrics import Scores
 from bdlib.experiments.records import over_seeds
 from bdlib.report.tables import SCORES, interval_text, method_name, percent
+from bdlib.words import listed
 
 NOTHING = "No record of these runs at this profile yet: the table or figure is empty."
 
@@ -26,8 +27,8 @@ def scored(models: Mapping[str, Scores], *, left_out: Sequence[str] = ()) -> str
         for name, own in others
         if name not in left_out
     ]
-    listed = f"; {_joined(parts)}" if parts else ""
-    return f"ASR in this run: the {first} has {percent(victim.asr)} %{listed}. Another seed may give another order."
+    rest = f"; {listed(parts)}" if parts else ""
+    return f"ASR in this run: the {first} has {percent(victim.asr)} %{rest}. Another seed may give another order."
 
 
 def extremes(
@@ -104,10 +105,10 @@ def cost(runs: pd.DataFrame) -> str:
         return NOTHING
     lost = runs.assign(cost=runs["clean_accuracy_before"] - runs["clean_accuracy_after"])
     table = over_seeds(lost, ["method"], "cost", limits=(-1, 1)).sort_values("mean")
-    listed = _joined([f"*{row['method']}* {interval_text(row)}" for _, row in table.iterrows()])
+    costs = listed([f"*{row['method']}* {interval_text(row)}" for _, row in table.iterrows()])
     seeds = int(table["seeds"].min())
     sure = "" if seeds > 1 else " Where there is one seed, there is no interval."
-    return f"Points of ACC that a clean twin loses, least first: {listed}.{sure}"
+    return f"Points of ACC that a clean twin loses, least first: {costs}.{sure}"
 
 
 def beside_reported(
@@ -162,7 +163,3 @@ def _least_and_most(heading: str, numbers: Mapping[str, float], digits: int) -> 
 def _named(value: object) -> str:
     """A group's value as text: the name of an attack or method, or a number."""
     return f"{value:g}" if isinstance(value, float) else str(value).replace("_", "-")
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1] if parts else "Nothing to compare"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from bdlib.report.tables import plain
+from bdlib.report.tables import percent, plain
 
 COLUMNS = {
     "existence": "coefficient",
@@ -51,11 +51,11 @@ def words(measured: Mapping[str, float]) -> str:
     """
     highest = measured["woken"] - measured["excess"]
     said = [
-        f"The perturbation takes the ASR from {_percent(measured['asleep'])} to {_percent(measured['woken'])}. "
-        f"The highest of the repair's own ASR and the controls is {_percent(highest)}, so the excess is "
+        f"The perturbation takes the ASR from {percent(measured['asleep'])} % to {percent(measured['woken'])} %. "
+        f"The highest of the repair's own ASR and the controls is {percent(highest)} %, so the excess is "
         f"{100 * measured['excess']:.1f} points.",
-        f"After retuning with poisoned images the ASR is {_percent(measured['retuned'])}, after the same without any "
-        f"{_percent(measured['retuned_zero'])}, and on the twin {_percent(measured['retuned_twin'])}.",
+        f"After retuning with poisoned images the ASR is {percent(measured['retuned'])} %, after the same without any "
+        f"{percent(measured['retuned_zero'])} %, and on the twin {percent(measured['retuned_twin'])} %.",
     ]
     if "existence" in measured:
         said.append(f"The backdoor existence coefficient is {measured['existence']:.2f}.")
@@ -93,7 +93,3 @@ def points_of(runs: pd.DataFrame) -> dict[str, tuple[list[float], list[float]]]:
         str(attack): ((100 * rows["asleep"]).tolist(), rows["existence"].tolist())
         for attack, rows in present.groupby("attack", sort=False)
     }
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

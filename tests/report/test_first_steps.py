@@ -15,8 +15,9 @@ from bdlib import load_dataset, load_victim
 from bdlib.checks import ParameterError
 from bdlib.data.images import sample
 from bdlib.evaluation.metrics import evaluate
+from bdlib.mechanisms.rnp import without_lowest
 from bdlib.report import interactive
-from bdlib.report.first_steps import FirstSteps, largest_allowed, look, weakened, without_filters
+from bdlib.report.first_steps import FirstSteps, largest_allowed, look, weakened
 from bdlib.report.interactive import check_answer, sliders
 from bdlib.training.filter_masks import batch_norms
 
@@ -102,11 +103,11 @@ def test_exactly_so_many_filters_are_pruned_and_the_victim_is_not_changed(attack
     before = {name: value.clone() for name, value in victim.state_dict().items()}
     total = sum(len(mask) for mask in masks.values())
     for count in (0, 1, 7, total):
-        pruned = without_filters(victim, masks, count)
+        pruned = without_lowest(victim, masks, count)
         zeros = sum(int((norm.weight == 0).sum()) for norm in batch_norms(pruned).values())
         assert zeros == count
     assert all(torch.equal(value, before[name]) for name, value in victim.state_dict().items())
-    assert evaluate(without_filters(victim, masks, total), images, trigger, target_label=target_label).asr in (0.0, 1.0)
+    assert evaluate(without_lowest(victim, masks, total), images, trigger, target_label=target_label).asr in (0.0, 1.0)
 
 
 def test_the_sliders_move_the_picture_and_words_take_their_place(attacked, monkeypatch):
