@@ -9,6 +9,7 @@ Only what is missing or out of date is done. It may be stopped at any time and c
 """
 
 import functools
+import hashlib
 import os
 import shlex
 import sys
@@ -36,7 +37,7 @@ PYTHON = shlex.quote(sys.executable)
 BDLIB = f"{PYTHON} -m bdlib.cli"  # the console command `bdlib`, of this environment also on a cluster
 RESULTS = os.path.relpath(folders.RESULTS)
 VICTIMS = str(folders.CACHE / "victims")
-CODE = sorted(map(str, Path("bdlib").rglob("*.py")))
+CODE_FILES = sorted(map(str, Path("bdlib").rglob("*.py")))
 PAGES = sorted(str(path) for path in Path("book").rglob("*") if path.is_file())
 PLAYGROUND = [playground.VICTIM, playground.TWIN]  # what readers attack in the page, at any profile
 ONLY = str(config.get("papers", "")).split()  # default: the runs of all pages; papers=board: those of the board
@@ -83,9 +84,23 @@ def reported_of(paper):
     return [path] if Path(path).is_file() else []
 
 
+@functools.cache
 def existing_records(*profiles):
     """The records there are, planned or not."""
     return sorted(str(path) for profile in {*profiles} for path in Path(RESULTS, profile).glob("*/*.json"))
+
+
+def newest(files):
+    """The file written last: a job is out of date by that one alone, and Snakemake asks for all sizes all the time."""
+    return [max(files, key=lambda path: (os.path.getmtime(path), path))] if files else []
+
+
+def names_of(files):
+    """A digest of the names: a job is out of date too where a file came or went."""
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
+
+
+CODE, CODE_NAMES = newest(CODE_FILES), names_of(CODE_FILES)
 
 
 def paths(group):
@@ -141,11 +156,13 @@ for position, group in enumerate(MISSING):
 
 rule tables:
     input:
-        existing_records(PROFILE),
+        newest(existing_records(PROFILE)),
         [paths(group) for group in MISSING],
     output:
         f"{RESULTS}/{PROFILE}/manifest.csv",
         f"{RESULTS}/{PROFILE}/metrics.csv",
+    params:
+        records=names_of(existing_records(PROFILE)),
     message: f"tables of all {PROFILE} records"
     shell:
         "{BDLIB} manifest --profile {PROFILE}"
@@ -172,10 +189,13 @@ rule notebook:
         "notebooks/{paper}.ipynb",
         "notebooks/params/{profile}/{paper}.yaml",
         lambda wildcards: victim_files(wildcards.paper, wildcards.profile),
-        lambda wildcards: existing_records(wildcards.profile, "quick", "cifar", "paper"),
+        lambda wildcards: newest(existing_records(wildcards.profile, "quick", "cifar", "paper")),
         lambda wildcards: reported_of(wildcards.paper),
     output:
         RESULTS + "/{profile}/{paper}.ipynb",
+    params:
+        code=CODE_NAMES,
+        records=lambda wildcards: names_of(existing_records(wildcards.profile, "quick", "cifar", "paper")),
     log:
         "build/logs/{profile}-{paper}.log",
     threads: THREADS
@@ -193,6 +213,8 @@ rule playground_data:
         [str(victim_path(config)) for config in PLAYGROUND],
     output:
         expand("build/playground/{name}.js", name=playground.NAMES),
+    params:
+        code=CODE_NAMES,
     threads: THREADS
     message: "networks for the playgrounds"
     shell:
@@ -207,6 +229,8 @@ rule start:
         "zoo/manifest.csv",
     output:
         "build/start.ipynb",
+    params:
+        code=CODE_NAMES,
     threads: THREADS
     message: "the page Start here"
     shell:
@@ -227,6 +251,8 @@ rule site:
         sorted(map(str, Path(RESULTS, "cifar").glob("*.ipynb"))) if PROFILE != "cifar" else [],
     output:
         "build/book/index.html",
+    params:
+        code=CODE_NAMES,
     message: f"the book, from the chapters of the {PROFILE} profile"
     shell:
         "{PYTHON} scripts/build_book.py --profile {PROFILE}"
