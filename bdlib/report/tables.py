@@ -39,7 +39,7 @@ def scores(models: Mapping[str, Scores]) -> pd.DataFrame:
     victim = next(iter(models.values()))
     rows = {
         name: {heading: percent(getattr(own, metric)) for heading, metric in METRICS.items()}
-        | {"DER": f"{defense_effectiveness(victim, own):.3f}"}
+        | {"DER (%)": percent(defense_effectiveness(victim, own))}
         for name, own in models.items()
     }
     return pd.DataFrame(rows).T

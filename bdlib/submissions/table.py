@@ -48,17 +48,17 @@ def among(own: pd.DataFrame, others: pd.DataFrame | None, attack: str) -> pd.Dat
 
 
 def _row(runs: pd.DataFrame, when: str) -> dict[str, str]:
-    cells = {heading: _mean(runs, f"{score}_{when}", 100.0, 1) for heading, score in SHARES.items()}
+    cells = {heading: _mean(runs, f"{score}_{when}") for heading, score in SHARES.items()}
     if when == "before":
-        return cells | {"DER": "0.500", "passes forward": "", "backward": "", "seconds": "", "seeds": str(len(runs))}
+        return cells | {"DER (%)": "50.0", "passes forward": "", "backward": "", "seconds": "", "seeds": str(len(runs))}
     work = {"passes forward": "forward_passes", "backward": "backward_passes", "seconds": "seconds"}
     costs = {heading: _number(runs[column].mean()) for heading, column in work.items()}
-    return cells | {"DER": _mean(runs, "der", 1.0, 3)} | costs | {"seeds": str(runs["seed"].nunique())}
+    return cells | {"DER (%)": _mean(runs, "der")} | costs | {"seeds": str(runs["seed"].nunique())}
 
 
-def _mean(runs: pd.DataFrame, column: str, factor: float, digits: int) -> str:
+def _mean(runs: pd.DataFrame, column: str) -> str:
     summary = over_seeds(runs.assign(all=0), ["all"], column, limits=(0, 1)).iloc[0]
-    return interval_text(summary, factor=factor, digits=digits)
+    return interval_text(summary)
 
 
 def _number(value: float) -> str:

@@ -15,7 +15,7 @@ def test_a_method_is_called_by_its_key():
 
 def test_the_scores_of_models_with_the_victim_first():
     table = tables.scores({"victim": Scores(0.9, 1.0, 0.0, 0.9), "NAD": Scores(0.85, 0.05, 0.8, 0.85)})
-    assert table.loc["NAD"].tolist() == ["85.0", "5.0", "80.0", "0.950"] and table.loc["victim", "DER"] == "0.500"
+    assert table.loc["NAD"].tolist() == ["85.0", "5.0", "80.0", "95.0"] and table.loc["victim", "DER (%)"] == "50.0"
 
 
 def test_means_have_intervals_that_end_where_shares_end(three):
