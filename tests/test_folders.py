@@ -185,7 +185,7 @@ def test_a_wheel_works_without_the_repository(tmp_path):
 
 def test_snakemake_finds_its_way_where_the_path_has_blanks(tmp_path):
     copy = odd_copy(tmp_path, "bdlib", "notebooks", "results/reported", "Snakefile", "profiles", "book", "scripts",
-                    "_config.yml", "zoo/manifest.csv")  # fmt: skip
+                    "_config.yml", "zoo/manifest.csv", "results/cifar/rnp.ipynb")  # fmt: skip
     venv.create(copy / ".venv", symlinks=True)
     lines = "\n".join(path for path in sys.path if path.endswith("site-packages"))
     next(copy.glob(".venv/lib/*/site-packages")).joinpath("installed.pth").write_text(lines)
@@ -197,6 +197,7 @@ def test_snakemake_finds_its_way_where_the_path_has_blanks(tmp_path):
     commands = [shlex.split(line) for line in said if "Shell command:" in line]
     assert len(commands) > 12 and {words[2] for words in commands} == {str(python), "None"}
     assert any(line.endswith(": chapter nad, smoke profile") for line in said)
+    assert "cifar profile" not in "\n".join(said)  # that chapter is committed as it was run; nothing makes it anew
     assert [line for line in said if len(line) > 1000] == []  # a job is told in one line, not by hundreds of paths
 
 

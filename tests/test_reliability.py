@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -46,11 +47,18 @@ def start(folder, command):
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
-def engine(folder):
+def engine(folder, *options):
     """Snakemake at smoke scale on the copy: two chapters that share a victim."""
     program = str(Path(sys.executable).with_name("snakemake"))
-    return start(folder, [program, "--config", "profile=smoke", "--profile", "profiles/local",
+    return start(folder, [program, *options, "--config", "profile=smoke", "--profile", "profiles/local",
                           "results/smoke/nad.ipynb", "results/smoke/rnp.ipynb"])  # fmt: skip
+
+
+def planned_chapters(folder):
+    """The chapters that Snakemake would run next, by a dry run."""
+    before = len((folder / "engine.log").read_text())
+    assert engine(folder, "-n").wait(timeout=100) == 0
+    return {*re.findall(r"chapter (\w+), smoke", (folder / "engine.log").read_text()[before:])}
 
 
 def kill_when(process, folder, pattern, log):
@@ -87,6 +95,16 @@ def test_killed_while_a_notebook_runs_it_keeps_the_victim_and_finishes_on_the_ne
 
     assert engine(copy).wait(timeout=100) == 0
     assert (copy / "results/smoke/nad.ipynb").stat().st_mtime_ns == finished  # nothing left to do
+
+    record = copy / "results" / "quick" / "nad" / "another.json"  # an old record comes, and goes
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    os.utime(record, (0, 0))
+    assert planned_chapters(copy) == {"nad", "rnp"}
+    record.unlink()
+    assert planned_chapters(copy) == set()
+    (copy / "bdlib" / "words.py").touch()
+    assert planned_chapters(copy) == {"nad", "rnp"}
 
 
 STUDIES = """
