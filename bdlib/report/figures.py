@@ -4,10 +4,12 @@ Filled marks are measured here, hollow ones were reported; whiskers are 95 % int
 success rates share axes from 0 to 100 per cent.
 """
 
+import base64
 import inspect
 import io
 import textwrap
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -57,6 +59,19 @@ def svg(figure: Figure) -> bytes:
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     plt.close(figure)
     return drawn.getvalue()
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file of 150 dots an inch; it stays open. Equal figures give equal bytes."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=150, metadata={"Software": None})
+    return drawn.getvalue()
+
+
+def html_image(figure: Figure, alt: str) -> str:
+    """A figure as an element of a page that brings its data along, with words for those who do not see it."""
+    data = base64.b64encode(png(figure)).decode()
+    return f'<img alt="{escape(alt)}" style="max-width: 100%; width: 50em" src="data:image/png;base64,{data}">'
 
 
 def show(*functions: Any) -> Any:

@@ -4,7 +4,11 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, SupportsFloat
 
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
 from bdlib.checks import ParameterError
+from bdlib.report.figures import html_image
 
 WITHOUT_WIDGETS = (
     "The sliders need ipywidgets (`pip install ipywidgets`). Without it, change {names} in section 1 and run the "
@@ -12,11 +16,13 @@ WITHOUT_WIDGETS = (
 )
 
 
-def sliders(show: Callable[..., object], **ranges: tuple[float, float, float]) -> object:
+def sliders(show: Callable[..., Figure], **ranges: tuple[float, float, float]) -> object:
     """A slider for each keyword of `show`, given as (start, smallest, largest); words where ipywidgets is missing.
 
-    Whole numbers give a slider of whole numbers, others one of twenty steps. `show` is called when a slider is let go.
-    Raises ParameterError for a start that is not between the two.
+    Whole numbers give a slider of whole numbers, others one of twenty steps. `show` draws the figure below the sliders,
+    at first and whenever one is let go. The figure is a picture in the page, not a widget of outputs: that one makes
+    nbclient, which runs the page for the book, now and then wait for an answer for ever. Raises ParameterError for a
+    start that is not between the two.
 
     Example: ``sliders(look_at, filters_pruned=(10, 0, 64), trigger_strength=(1.0, 0.0, 1.0))``
     """
@@ -29,10 +35,19 @@ def sliders(show: Callable[..., object], **ranges: tuple[float, float, float]) -
         return Markdown(WITHOUT_WIDGETS.format(names=" and ".join(f"`{name}`" for name in ranges)))
     import ipywidgets
 
-    def draw(**values: float) -> None:  # the figure is shown as it is drawn; its value would show it again
-        show(**values)
+    controls = {name: _slider(name, *values) for name, values in ranges.items()}
+    picture = ipywidgets.HTML()
 
-    return ipywidgets.interactive(draw, **{name: _slider(name, *values) for name, values in ranges.items()})
+    def draw(_change: object = None) -> None:
+        figure = show(**{name: control.value for name, control in controls.items()})
+        alt = ", ".join(f"{control.description} {control.value:g}" for control in controls.values())
+        picture.value = html_image(figure, alt)
+        plt.close(figure)
+
+    for control in controls.values():
+        control.observe(draw, names="value")
+    draw()
+    return ipywidgets.VBox([*controls.values(), picture])
 
 
 def _slider(name: str, start: float, smallest: float, largest: float) -> Any:

@@ -1,6 +1,5 @@
 """A document of `bdlib.report.review` as one HTML file and as PDF."""
 
-import base64
 import io
 from collections.abc import Sequence
 from html import escape
@@ -14,6 +13,7 @@ from fpdf.enums import Align
 from matplotlib.figure import Figure
 
 from bdlib.files import write_whole
+from bdlib.report.figures import html_image, png
 from bdlib.report.review import Block, Section
 
 FONT = "DejaVu"
@@ -46,8 +46,7 @@ def _html(block: Block) -> str:
     if isinstance(block, str):
         return f"<p>{escape(block)}</p>"
     if isinstance(block, Figure):
-        data = base64.b64encode(_png(block)).decode()
-        return f'<img alt="ASR and clean accuracy of each method on each attack" src="data:image/png;base64,{data}">'
+        return html_image(block, "ASR and clean accuracy of each method on each attack")
     head = "".join(f"<th>{escape(str(name))}</th>" for name in block)
     rows = "".join(
         f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in block.itertuples(index=False)
@@ -76,7 +75,7 @@ def _into(pdf: FPDF, block: Block) -> None:
     if isinstance(block, str):
         _line(pdf, block, size=8)
     elif isinstance(block, Figure):
-        pdf.image(io.BytesIO(_png(block)), w=pdf.epw * 0.8, x=Align.C)
+        pdf.image(io.BytesIO(png(block)), w=pdf.epw * 0.8, x=Align.C)
     elif len(block.columns):
         _table(pdf, block)
 
@@ -101,9 +100,3 @@ def _table(pdf: FPDF, table: pd.DataFrame) -> None:
             for cell in cells:
                 row.cell(cell)
     pdf.ln(3)
-
-
-def _png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})
-    return stream.getvalue()
