@@ -50,6 +50,7 @@ def at_headings(cell: Cell) -> list[Cell]:
     """A cell of text cut before each heading of the second level; code as it is. Labels are gone, sources are text."""
     source = "".join(cell["source"])
     if cell["cell_type"] != "markdown":
+        cell["metadata"].get("mystnb", {}).get("figure", {}).pop("name", None)
         return [{**cell, "source": source}]
     text = "\n".join(line for line in source.splitlines() if not re.fullmatch(r"\([\w-]+\)=", line))
     cuts = [0, *(found.start() for found in re.finditer(r"^## ", text, re.M) if found.start()), len(text)]

@@ -177,7 +177,12 @@ def test_a_chapter_that_ran_at_cifar_has_a_second_page_below_it(second_pages):
     cells = [
         cell("markdown", ["# NAD: attention\n", "words"]),
         cell("markdown", ["(nad-run)=\n", "## 6. Run\n", "See [all](comparison.ipynb) and [why](../book/metrics.md)."]),
-        cell("code", 'runs = load("nad")', outputs=["kept"]),
+        cell(
+            "code",
+            'runs = load("nad")',
+            outputs=["kept"],
+            metadata={"mystnb": {"figure": {"name": "nad-a", "caption": "A"}}},
+        ),
         cell("markdown", "Seen.\n\n## 10. Paper versus released code\n"),
         cell("code", "2", outputs=["left out"]),
     ]
@@ -186,6 +191,7 @@ def test_a_chapter_that_ran_at_cifar_has_a_second_page_below_it(second_pages):
     assert [c["id"] for c in page] == [f"nad-cifar-{number}" for number in range(4)]
     links = "See [all](../../notebooks/comparison.ipynb) and [why](../../book/metrics.md)."
     assert [c["source"] for c in page[1:]] == [f"## 6. Run\n{links}", 'runs = load("nad")', "Seen."]
+    assert page[2]["metadata"] == {"mystnb": {"figure": {"caption": "A"}}}  # a label is the chapter's
     toc = yaml.safe_load(second_pages.with_second_pages((ROOT / "book" / "_toc.yml").read_text(), ["nad"]))
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
     assert [c for c in chapters if "sections" in c] == [
