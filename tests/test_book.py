@@ -199,6 +199,22 @@ def test_a_chapter_that_ran_at_cifar_has_a_second_page_below_it(second_pages):
     ]
 
 
+def test_no_label_is_given_by_two_pages(second_pages):
+    """Sphinx stops at the second one, at the end of `make book`."""
+    pages = [path.read_bytes() for path in [*(ROOT / "notebooks").glob("*.ipynb"), ROOT / "book" / "start.ipynb"]]
+    made = second_pages.second_pages(ROOT / "results")
+    assert made
+    pages += [second_pages.second_page(path.read_bytes(), path.stem, []) for path in made]
+    cells = [one for page in pages for one in json.loads(page)["cells"]]
+    texts = ["".join(one["source"]) for one in cells if one["cell_type"] == "markdown"]
+    texts += [path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.md")]
+    labels = [label for text in texts for label in re.findall(r"^\(([\w-]+)\)=$", text, re.M)]
+    labels += [one["metadata"].get("mystnb", {}).get("figure", {}).get("name") for one in cells]
+    given = [label for label in labels if label]
+    assert len(given) > 50
+    assert sorted({label for label in given if given.count(label) > 1}) == []
+
+
 def test_a_second_page_says_where_runs_are_not_planned(second_pages):
     sources = [
         'runs = studies.load_study("nad", profile, "headline")\ncolumns = {"beta": "b"}',
