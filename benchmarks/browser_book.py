@@ -15,10 +15,10 @@ from browser_playground import PHONE, browser  # noqa: F401  (a fixture)
 from bdlib.folders import ROOT
 
 BOOK = ROOT / "build" / "book"
-LEFT_OUT = {"genindex.html", "search.html", "py-modindex.html"}
+LEFT_OUT = {"genindex.html", "search.html", "py-modindex.html"}  # nor is the first page, which leads to another
 PAGES = sorted(
     str(path.relative_to(BOOK)) for path in BOOK.rglob("*.html")
-    if path.name not in LEFT_OUT and not path.relative_to(BOOK).parts[0].startswith("_")
+    if path.name not in LEFT_OUT and path != BOOK / "index.html" and not path.relative_to(BOOK).parts[0].startswith("_")
 )  # fmt: skip
 SCREENS = {
     "desktop, light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},

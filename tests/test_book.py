@@ -291,6 +291,7 @@ def test_a_built_page_runs_no_live_code_and_names_what_a_reader_opens(build_book
     long = '<dl>\n<dd><em class="sig-param">a</em>,</dd>\n</dl>'
     page = build_book.finished(f'{live}{kept}<summary><span class="toctree-toggle"></span></summary>{long}')
     assert "THEBE" not in page and "thebe" not in page and page.startswith(kept)
+    assert build_book.finished('<div role="list" class="citation-list">') == '<div class="citation-list">'
     assert '<summary aria-label="' in page and '<dl role="none">\n<dd role="none"><em class="sig-param">' in page
 
 
@@ -299,7 +300,8 @@ def test_a_built_page_loads_what_it_uses_alone(build_book):
     names = ("scripts/fontawesome", "searchtools", "language_data", "searchindex", "doctools")
     scripts = "".join(f'<script src="../_static/{name}.js?v=1"></script>' for name in names)
     options = '<script>window.MathJax = {"options": {}}</script><script src="../_static/mathjax/tex-chtml.js"></script>'
-    page = build_book.finished(scripts + options)
+    assert re.findall(r"([\w-]+)\.js", build_book.finished(scripts + options)) == ["doctools"]
+    page = build_book.finished(f'{scripts}{options}<span class="math">x</span>')
     assert re.findall(r"([\w-]+)\.js", page) == ["doctools", "startup"]
     assert json.loads(re.search("MathJax = (.*?)<", page)[1]).keys() == {"loader", "options"}
     page = build_book.finished(f'{scripts}<div id="search-results"></div>')

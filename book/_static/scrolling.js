@@ -2,10 +2,13 @@
 "use strict";
 (function () {
   function reach() {
-    for (const part of document.querySelectorAll(".bd-article :is(table, pre, dt.sig, .math, .output)")) {
+    for (const part of document.querySelectorAll(".bd-article :is(table, pre, dt.sig, .math, mjx-container, .output)")) {
       if (part.scrollWidth > part.clientWidth && getComputedStyle(part).overflowX !== "visible") part.tabIndex = 0;
     }
   }
-  window.addEventListener("load", reach);
+  window.addEventListener("load", () => {
+    reach();
+    window.MathJax?.startup?.promise?.then(reach); // formulas are set later
+  });
   window.addEventListener("resize", reach);
 })();

@@ -61,6 +61,6 @@
         seen.unobserve(target);
         loadAndMount(target);
       }
-  }, { rootMargin: "300px" });
+  }, { threshold: 0.01 });
   document.querySelectorAll("[data-playground]").forEach((element) => element.dataset.playground in NEEDS && seen.observe(element));
 })();
