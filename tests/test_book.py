@@ -276,6 +276,8 @@ def test_every_word_of_the_glossary_is_used_by_a_page(glossary_links):
     used = b"".join(staged.values()).decode()
     words = glossary_links.terms(sources[Path("book/glossary.md")].decode())
     assert len(words) > 25 and [word for word in words if f" <{word}>`" not in used] == []
+    entries = re.findall(r"^\n?(\w[^\n]*)\n(?:\w[^\n]*\n)?  ", (ROOT / "book" / "glossary.md").read_text(), re.M)
+    assert len(entries) > 25 and entries == sorted(entries, key=str.lower)
     nad = json.loads(staged[Path("notebooks/nad.ipynb")])
     assert sum("".join(cell["source"]).count("{term}") for cell in nad["cells"]) > 10
 

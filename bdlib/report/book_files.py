@@ -38,7 +38,6 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "progress.csv": progress(profile),
         "trained.csv": trained(),
         "paper_scale.csv": planned("paper"),
-        "paper_outcomes.csv": outcomes("paper"),
         "twins.csv": across.twin_prices(),
         "verify.csv": review.overview(),
         "left.csv": across.what_is_left(),
@@ -48,11 +47,22 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "assumptions.csv": lifecycle.assumptions(registry),
         "combinations.csv": stages.combinations(studies.load_study("survey", profile, "combinations")),
         "queries_quick.csv": stages.queries("quick"),
-        "queries_cifar.csv": stages.queries("cifar"),
         "board_planned.csv": board_planned(),
         **benchmarks(),
     }
     texts = {
+        "paper_outcomes.txt": _table_or_sentence(
+            outcomes("paper"),
+            "Outcomes at paper scale: ACC / ASR, means over seeds, in per cent",
+            "paper-outcomes",
+            "No run at paper scale has an outcome yet.",
+        ),
+        "queries_cifar.txt": _table_or_sentence(
+            stages.queries("cifar"),
+            "STRIP on CIFAR-10 and the published victims, means over seeds",
+            "queries-cifar",
+            "STRIP has not been run on CIFAR-10 yet.",
+        ),
         "verdict_lists.txt": across.verdict_lists().encode(),
         "worst_cases.txt": across.worst_cases().encode(),
         # Markdown takes a div as it is; in a bare svg it would turn the -- of its style into dashes.
@@ -173,6 +183,13 @@ def _benchmark(content: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 def _rounded(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _table_or_sentence(table: pd.DataFrame, caption: str, name: str, none: str) -> bytes:
+    """A table as Markdown for a page to include, or a sentence where nothing has been run."""
+    if (table == "not run yet").to_numpy().any():
+        return f"{none}\n".encode()
+    return f"~~~{{csv-table}} {caption}\n:header-rows: 1\n:name: {name}\n\n{table.to_csv(index=False)}~~~\n".encode()
 
 
 def _or_none(rows: Sequence[Mapping[str, object]], **none: str) -> pd.DataFrame:

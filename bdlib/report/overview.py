@@ -22,7 +22,7 @@ def overview(profile: str = "quick") -> Figure:
     """
     repairs, training = comparison.repairs(profile), comparison.in_training(profile)
     parts = [_table(runs).sort_values("mean").drop(columns="mean") for runs in (repairs, training)]
-    victims = repairs.drop_duplicates(["attack", "seed"]).assign(method="no defense")
+    victims = repairs.drop_duplicates(["attack", "seed"]).assign(method="no defence")
     before = {"asr_after": victims["asr_before"], "clean_accuracy_after": victims["clean_accuracy_before"]}
     table = 100 * pd.concat([_table(victims.assign(**before)).drop(columns="mean"), *parts])
     figure, axes = plt.subplots(1, 2, figsize=(7, 4.6), sharey=True, layout="constrained", width_ratios=(4, 1.1))

@@ -23,7 +23,7 @@ def method_name(key: str) -> str:
     names = {"none": "victim", "fine_tune": "fine-tuning", "fine_prune": "fine-pruning",
              "neural_cleanse": "Neural Cleanse", "spectral_signatures": "spectral signatures",
              "activation_clustering": "activation clustering", "mp_fair": "mean parity",
-             "workshop": "workshop", "reactivation": "re-activation",
+             "workshop": "workshop", "survey": "combining stages", "reactivation": "re-activation",
              "mean_parity": "mean parity", "kernel_ridge": "kernel ridge", "constant": "constant"}  # fmt: skip
     return names.get(key, key.upper().replace("_", "-"))
 

@@ -33,6 +33,14 @@ def test_every_generated_file_is_shown_by_a_page_and_none_is_missing():
     assert all(files.values())
 
 
+def test_a_table_without_runs_is_a_sentence():
+    words = ("Of STRIP", "strip", "Not yet.")
+    none = pd.DataFrame([{"attack": "none", "ASR (%)": "not run yet"}])
+    assert book_files._table_or_sentence(none, *words) == b"Not yet.\n"
+    text = book_files._table_or_sentence(pd.DataFrame([{"attack": "sig", "ASR (%)": "99.0"}]), *words).decode()
+    assert text.startswith("~~~{csv-table} Of STRIP\n") and text.endswith("\n\nattack,ASR (%)\nsig,99.0\n~~~\n")
+
+
 def test_pages_without_records_say_so(monkeypatch):
     assert book_files.findings("paper").loc[0, "attack"] == "not run yet"
     assert {*book_files.findings()["scale"]} == {"cifar"}  # the largest that has been run
