@@ -71,7 +71,7 @@ class Judgment:
         ]
         premise = self.claim.condition("premise")
         untested = premise and any(group.answer == "not testable" for group in self.groups)
-        return [*lines, f"premise not met: {premise.reason.rstrip('.')}"] if premise and untested else lines
+        return [*lines, f"premise not met: {(premise.reason or '').rstrip('.')}"] if premise and untested else lines
 
 
 def is_asked(claim: Claim, scale: str) -> bool:

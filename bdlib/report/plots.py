@@ -91,10 +91,10 @@ def _whole_range(label: str, groups: Sequence[Numbers]) -> tuple[float, float] |
     values = {value for group in groups for value in _floats(group)}
     if len(values) != 1:
         return None
-    value = values.pop()
     if label.endswith("(%)"):
         return (-2, 102)
-    return (-0.02, 1.02) if 0 <= value <= 1 else None
+    is_share = ("share" in label or "coefficient" in label) and 0 <= values.pop() <= 1
+    return (-0.02, 1.02) if is_share else None
 
 
 def histograms(
