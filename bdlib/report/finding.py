@@ -51,21 +51,33 @@ def finding(paper: str, lead: str, says: str) -> str:
 
 
 def suite_finding() -> str:
-    """How many attacks of the gallery work at their usual poison rate, at the largest scale that was run.
+    """How many attacks of the gallery work at their usual poison rate, at the largest scale and at the quick one.
 
-    An attack works here if its mean ASR over seeds is at least 90 %.
+    An attack works here if its mean ASR over seeds is at least 90 %. The page's tables are those of the quick scale.
 
     Example: ``suite_finding()``
     """
-    found = ((scale, runs) for scale, runs in studies.at_all_scales("attacks", "suite").items() if len(runs))
-    scale, runs = next(found, ("quick", pd.DataFrame()))
-    if runs.empty:
+    found = {scale: runs for scale, runs in studies.at_all_scales("attacks", "suite").items() if len(runs)}
+    if not found:
         return "**No record says yet how well the attacks work.**"
-    means = runs.groupby("attack")["asr_before"].mean().sort_values()
+    largest = next(iter(found))
+    text = f"**{_where(largest)}, {_working(found[largest])} at their usual poison rate{_weak(found[largest])}.**"
+    if "quick" in found and largest != "quick":
+        text += f" In the small setting that this page runs (quick), {_working(found['quick'])}{_weak(found['quick'])}."
+    return text
+
+
+def _working(suite: pd.DataFrame) -> str:
+    """How many of the attacks in `suite` work."""
+    means = suite.groupby("attack")["asr_before"].mean()
+    return f"{(means >= WORKS).sum()} of {len(means)} attacks reach a mean ASR of at least {100 * WORKS:.0f} %"
+
+
+def _weak(suite: pd.DataFrame) -> str:
+    """The attacks in `suite` that do not work, the weakest first, to follow a sentence; empty where all do."""
+    means = suite.groupby("attack")["asr_before"].mean().sort_values()
     weak = [f"{name.replace('_', '-')} ({percent(share)} %)" for name, share in means.items() if share < WORKS]
-    rest = f"; below it: {listed(weak)}" if weak else ""
-    strong = f"{len(means) - len(weak)} of {len(means)} attacks"
-    return f"**{_where(scale)}, {strong} reach a mean ASR of {percent(WORKS)} % at their usual poison rate{rest}.**"
+    return f"; below it: {listed(weak)}" if weak else ""
 
 
 def repairs_finding() -> str:

@@ -100,8 +100,12 @@ def test_the_finding_of_the_gallery_counts_the_attacks_that_work(runs_of, monkey
         [runs_of("x", (0, 0, 0), attack=name, asr_before=asr) for name, asr in (("sig", 0.5), ("bpp", 0.99))]
     )
     monkeypatch.setattr(finding.studies, "at_all_scales", lambda *_: {"paper": suite.iloc[:0], "cifar": suite})
-    said = "1 of 2 attacks reach a mean ASR of 90.0 % at their usual poison rate; below it: sig (50.0 %)"
-    assert finding.suite_finding() == f"**At CIFAR-10, {said}.**"
+    said = "1 of 2 attacks reach a mean ASR of at least 90 %"
+    first = f"**At CIFAR-10, {said} at their usual poison rate; below it: sig (50.0 %).**"
+    assert finding.suite_finding() == first
+    monkeypatch.setattr(finding.studies, "at_all_scales", lambda *_: {"cifar": suite, "quick": suite})
+    small = f"In the small setting that this page runs (quick), {said}; below it: sig (50.0 %)."
+    assert finding.suite_finding() == f"{first} {small}"
 
 
 def test_the_finding_of_the_comparison_ranks_worst_cases_beside_the_control(three, runs_of, monkeypatch):
