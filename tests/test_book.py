@@ -215,6 +215,17 @@ def test_no_label_is_given_by_two_pages(second_pages):
     assert sorted({label for label in given if given.count(label) > 1}) == []
 
 
+def test_no_fence_of_backticks_has_one_in_its_first_line():
+    """CommonMark then takes the fence for text, and the page shows the directive instead of its table."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.md")}
+    for path in [*(ROOT / "notebooks").glob("*.ipynb"), ROOT / "book" / "start.ipynb"]:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts[path.name] = "\n".join("".join(one["source"]) for one in cells if one["cell_type"] == "markdown")
+    broken = re.compile(r"^ *`{3,}[^`\n]+`(?!.*`{3}).*$", re.M)
+    assert broken.search("```{csv-table} Of `a` and `b`\n") and not broken.search("```python\n`a`\n```")
+    assert {name: broken.findall(text) for name, text in texts.items() if broken.search(text)} == {}
+
+
 def test_a_second_page_says_where_runs_are_not_planned(second_pages):
     sources = [
         'runs = studies.load_study("nad", profile, "headline")\ncolumns = {"beta": "b"}',

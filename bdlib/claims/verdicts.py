@@ -37,11 +37,20 @@ class Group:
     note: str = ""
 
     def text(self, claim: Claim) -> str:
-        """Name, mean and interval, in the claim's unit, and the note."""
+        """Name, mean and interval, in the claim's unit; a name that is a number follows the parameter that it is of."""
+        name = f"{claim.each.replace('_', ' ')} {self.name}" if _is_number(self.name) else self.name
         if math.isnan(self.mean):
-            return f"{self.name} undefined"
+            return f"{name} undefined"
         interval = f"[{claim.text(self.low)}, {claim.text(self.high)}]" if self.seeds > 1 else "(one seed)"
-        return f"{self.name} {claim.text(self.mean)} {interval}"
+        return f"{name} {claim.text(self.mean)} {interval}"
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Judgment:
         ]
         premise = self.claim.condition("premise")
         untested = premise and any(group.answer == "not testable" for group in self.groups)
-        return [*lines, f"not testable: {premise.reason}"] if premise and untested else lines
+        return [*lines, f"premise not met: {premise.reason.rstrip('.')}"] if premise and untested else lines
 
 
 def is_asked(claim: Claim, scale: str) -> bool:

@@ -40,12 +40,13 @@ AXES = {"asr": "attack success rate (%)", "clean_accuracy": "clean accuracy (%)"
 
 
 def style() -> None:
-    """Set the book's look for every figure that follows, as crisp SVG inside a notebook."""
+    """Set the book's look for every figure that follows, as crisp SVG inside a notebook, and for its tables."""
     sns.set_theme(context="paper", style="ticks", rc={
         "axes.spines.right": False, "axes.spines.top": False, "axes.titlesize": 9, "axes.labelsize": 9,
         "font.family": "DejaVu Sans", "legend.frameon": False, "figure.dpi": 110, "svg.hashsalt": "bdlib",
         "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8,
     })  # fmt: skip
+    pd.set_option("display.max_colwidth", None)  # a table shows its texts whole
     try:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:  # not in a notebook

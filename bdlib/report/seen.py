@@ -10,10 +10,11 @@ import pandas as pd
 
 from bdlib.evaluation.metrics import Scores
 from bdlib.experiments.records import over_seeds
-from bdlib.report.tables import SCORES, interval_text, method_name, percent
+from bdlib.report.tables import SCORES, counted, group_name, interval_text, method_name, percent
 from bdlib.words import listed
 
 NOTHING = "No record of these runs at this profile yet: the table or figure is empty."
+UNMEASURED = "None of these runs has measured this yet."
 
 
 def scored(models: Mapping[str, Scores], *, left_out: Sequence[str] = ()) -> str:
@@ -46,18 +47,20 @@ def extremes(
     for column, heading in columns.items():
         if column in runs and runs[column].notna().any():
             table = over_seeds(runs.dropna(subset=column), list(by), column)
-            table["name"] = [", ".join(_named(row[name]) for name in by) for _, row in table.iterrows()]
+            table["name"] = [", ".join(group_name(name, row[name]) for name in by) for _, row in table.iterrows()]
             numbers = dict(zip(table["name"], factor * table["mean"], strict=True))
             parts.append(_least_and_most(heading, numbers, digits))
             seeds |= {*table["seeds"]}
-    return f"{_over(seeds)}: {'; '.join(parts)}." if parts else NOTHING
+    if not parts:
+        return NOTHING if runs.empty else UNMEASURED
+    return f"{_over(seeds)}: {'; '.join(parts)}."
 
 
 def _over(seeds: set[int]) -> str:
     """What numbers are means over, from the numbers of seeds of the groups."""
     if max(seeds) == 1:
         return "One seed"
-    return f"Means over {'' if len(seeds) == 1 else f'{min(seeds)} to '}{max(seeds)} seeds"
+    return f"Means over {'' if len(seeds) == 1 else f'{min(seeds)} to '}{counted(max(seeds), 'seed')}"
 
 
 def ranges(rows: Mapping[str, Mapping[str, object]], *, digits: int = 2) -> str:
@@ -91,7 +94,7 @@ def trend(runs: pd.DataFrame, parameter: str, label: str) -> str:
             lowest = f"the lowest mean ASR, {percent(means.min())} %, is at {means.idxmin():g}"
             parts.append(f"*{method}*: {' and '.join(moves)}; {lowest}")
     if not parts:
-        return NOTHING
+        return NOTHING if runs.empty else _no_trend(runs[parameter], label)
     first, last = min(runs[parameter]), max(runs[parameter])
     return f"From one end of the axis ({label}) to the other, {first:g} to {last:g}. {'. '.join(parts)}."
 
@@ -137,6 +140,14 @@ def beside_reported(
 
 
 _SCORES = {"asr_after": "ASR", "clean_accuracy_after": "ACC"}
+
+
+def _no_trend(values: pd.Series, label: str) -> str:
+    """Why there is no trend where there are runs."""
+    known = sorted(set(values))
+    if len(known) > 1:
+        return f"No method has been run at two values yet ({label}), so nothing can be said of a trend."
+    return f"Only one value has been run yet ({label}: {known[0]:g}), so nothing can be said of a trend."
 
 
 def _move(runs: pd.DataFrame, parameter: str, ends: tuple[float, float], column: str, name: str) -> str:

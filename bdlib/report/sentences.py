@@ -8,7 +8,7 @@ from bdlib.evaluation.intervals import joint_level
 from bdlib.experiments.records import over_seeds
 from bdlib.experiments.studies import SHARED_CONTROL
 from bdlib.report.paired import differences, outcome
-from bdlib.report.tables import interval_text, percent
+from bdlib.report.tables import counted, group_name, interval_text, percent
 
 TOGETHER = "The intervals hold together at 95 %."
 
@@ -27,7 +27,7 @@ def findings(runs: pd.DataFrame, *, method: str, control: str) -> str:
         f"{method} has a lower ASR than {control} on {outcomes.count('lower')} of {len(lines)} attacks and a higher "
         f"one on {outcomes.count('higher')}: there the interval of the difference excludes zero."
     )
-    return _paragraph(head, lines, method, control)
+    return _paragraph(_of_one(method, control, outcomes, "lower", "attack") or head, lines, method, control)
 
 
 def gains(runs: pd.DataFrame, *, method: str, control: str, by: str, groups: str) -> str:
@@ -38,7 +38,7 @@ def gains(runs: pd.DataFrame, *, method: str, control: str, by: str, groups: str
         f"{method} has a higher ASR than {control} for {outcomes.count('higher')} of {len(lines)} {groups} and a lower "
         f"one for {outcomes.count('lower')}: there the interval of the difference excludes zero."
     )
-    return _paragraph(head, lines, method, control)
+    return _paragraph(_of_one(method, control, outcomes, "higher", _noun(by)) or head, lines, method, control)
 
 
 def _paired_lines(
@@ -49,11 +49,26 @@ def _paired_lines(
     accuracy = differences(runs, method, control, by=by, score="clean_accuracy_after")
     outcomes = [outcome(row) for _, row in asr.iterrows()]
     lines = [
-        f"- **{value}**: {words[result]}. ASR, {method} minus {control}: {interval_text(row)} points; "
-        f"ACC: {interval_text(accuracy.loc[value])} points ({row['seeds']:.0f} paired seeds)."
+        f"- **{value if by == 'attack' else group_name(by, value)}**: {words[result]}. "
+        f"ASR, {method} minus {control}: {interval_text(row)} points; "
+        f"ACC: {interval_text(accuracy.loc[value])} points ({counted(int(row['seeds']), 'paired seed')})."
         for (value, row), result in zip(asr.iterrows(), outcomes, strict=True)
     ]
     return outcomes, lines
+
+
+def _noun(by: str) -> str:
+    return by if by == "attack" else f"value of {by.replace('_', ' ')}"
+
+
+def _of_one(method: str, control: str, outcomes: list[str], asked: str, noun: str) -> str:
+    """What a single group says; empty where there are more, or none."""
+    if len(outcomes) != 1:
+        return ""
+    where = f"on the one {noun} that was run with both"
+    if outcomes == ["undecided"]:
+        return f"neither {method} nor {control} is shown to have the {asked} ASR {where}."
+    return f"{method} has a {outcomes[0]} ASR than {control} {where}: the interval of the difference excludes zero."
 
 
 def _paragraph(head: str, lines: list[str], method: str, control: str) -> str:
@@ -84,7 +99,8 @@ def smallest_difference(runs: pd.DataFrame, method: str, control: str, *, by: st
     if gaps.empty:
         return f"No two seeds have records of both {method} and {control} yet."
     listed = ", ".join(
-        f"{percent((row['high'] - row['low']) / 2)} points with {row['seeds']:.0f} paired seeds ({by} {value})"
+        f"{percent((row['high'] - row['low']) / 2)} points "
+        f"with {counted(int(row['seeds']), 'paired seed')} ({by} {value})"
         for value, row in gaps.iterrows()
     )
     return (
@@ -111,7 +127,8 @@ def difference(runs: pd.DataFrame, one: str, other: str, *, names: tuple[str, st
     gaps = over_seeds(both, ["attack"], "gap", level=level, limits=(-1, 1))
     listed = ", ".join(f"{row['attack']} {interval_text(row)}" for _, row in gaps.iterrows())
     higher, lower = int((gaps["low"] > 0).sum()), int((gaps["high"] < 0).sum())
-    sides = f"the interval excludes zero on {higher + lower} of {len(gaps)} attacks: {higher} higher, {lower} lower"
+    where = f"on {higher + lower} of {counted(len(gaps), 'attack')}"
+    sides = f"the interval excludes zero {where}: {higher} higher, {lower} lower"
     together = f" {TOGETHER}" if len(gaps) > 1 else ""
     return f"**{names[0][0].upper()}{names[0][1:]}** minus **{names[1]}**, in points: {listed}; {sides}.{together}"
 
@@ -124,7 +141,8 @@ def same_scores(runs: pd.DataFrame, one: str, other: str) -> str:
         return f"No records of both {one} and {other} yet."
     gap = (first - second).abs().max().max()
     if gap == 0:
-        return f"On all {len(first)} seeds, *{one}* and *{other}* have the same ACC, ASR and RA, to the last digit."
+        seeds = "On the one seed" if len(first) == 1 else f"On all {len(first)} seeds"
+        return f"{seeds}, *{one}* and *{other}* have the same ACC, ASR and RA, to the last digit."
     return f"*{one}* and *{other}* differ by up to {100 * gap:.1f} points."
 
 
@@ -138,8 +156,8 @@ def quotient(runs: pd.DataFrame, one: str, other: str, *, name: str) -> str:
     ratios = over_seeds(runs.assign(ratio=runs[one] / runs[other]).dropna(subset="ratio"), ["attack"], "ratio")
     listed = [f"{row['attack']} {interval_text(row, factor=1, digits=2)}" for _, row in ratios.iterrows()]
     below, above = int((ratios["high"] < 1).sum()), int((ratios["low"] > 1).sum())
-    counted = f"the interval is below one on {below} of {len(ratios)} attacks, above one on {above}"
-    return f"**{name}**: {', '.join(listed)}; {counted}."
+    sides = f"the interval is below one on {below} of {counted(len(ratios), 'attack')}, above one on {above}"
+    return f"**{name}**: {', '.join(listed)}; {sides}."
 
 
 def against_controls(runs: pd.DataFrame, *, method: str, control: str = "fine-tuning") -> str:

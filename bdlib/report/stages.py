@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bdlib.experiments import studies
-from bdlib.report.tables import percent
+from bdlib.report.tables import counted, percent
 
 COLUMNS = ["attack", "stages", "ACC (%)", "ASR (%)", "passes forward", "passes backward", "seeds"]
 
@@ -53,10 +53,12 @@ def combination_words(runs: pd.DataFrame) -> str:
                      f"better of its parts; ACC {price:+.1f} points beside the worse of them.")  # fmt: skip
     if not lines:
         return "No combination has records of all its parts yet."
-    seeds = runs["seed"].nunique()
     head = f"{lower} of {len(lines)} combinations leave no more ASR than the better of their parts"
-    counted = f"{seeds} seed{'s' * (seeds > 1)}"
-    return "\n".join([f"{head} ({counted}; a difference of one seed may be chance).", "", *lines])
+    if len(lines) == 1:
+        more = "no more" if lower else "more"
+        head = f"The one combination whose parts were all run leaves {more} ASR than the better of them"
+    seeds = counted(runs["seed"].nunique(), "seed")
+    return "\n".join([f"{head} ({seeds}; a difference of one seed may be chance).", "", *lines])
 
 
 def queries(scale: str) -> pd.DataFrame:

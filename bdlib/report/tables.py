@@ -1,6 +1,7 @@
 """The chapters' tables, in per cent with one decimal, built from scores and records."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 import pandas as pd
 
@@ -10,6 +11,10 @@ from bdlib.experiments.records import over_seeds
 METRICS = {"ACC (%)": "clean_accuracy", "ASR (%)": "asr", "RA (%)": "robust_accuracy"}
 ALL_SCORES = {f"{metric}_after": heading for heading, metric in METRICS.items()}
 SCORES = {column: heading for column, heading in ALL_SCORES.items() if heading != "RA (%)"}
+SHARES = {"asr", "accuracy", "tpr", "fpr", "auroc", "auc", "precision", "recall", "share", "missed", "found", "asleep",
+          "woken", "retuned"}  # fmt: skip
+# These words are in the names of measures that lie between 0 and 1, and the next ones in the names of those that do not
+CHANGES = {"change", "gain", "excess", "difference", "cost"}
 EMPTY = ""  # a number that was never run or never published stays empty
 
 
@@ -26,6 +31,21 @@ def method_name(key: str) -> str:
 def percent(share: float) -> str:
     """A share as per cent with one decimal."""
     return f"{100 * share:.1f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, such as "1 seed" and "3 seeds"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def group_name(parameter: str, value: object) -> str:
+    """A group of runs as text: the name of an attack or method, or a number after the parameter that it is of.
+
+    Example: `group_name("gamma", 0.5)` is "gamma 0.5".
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return f"{parameter.replace('_', ' ')} {value:g}"
+    return str(value).replace("_", "-")
 
 
 def interval_text(row: Mapping[str, float] | pd.Series, *, factor: float = 100.0, digits: int = 1) -> str:
@@ -96,12 +116,23 @@ def means(runs: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str] = SC
 def measurements(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[str], *, digits: int = 2) -> pd.DataFrame:
     """Means over seeds, with 95 % intervals, of what records measured inside the models: column -> heading.
 
-    A cell is empty where nothing was measured; a column that no record has is left out.
+    A cell is empty where nothing was measured; a column that no record has is left out. The interval of a share ends
+    at 0 and 1.
     """
     known = {heading: column for column, heading in columns.items() if column in runs}
-    parts = {heading: over_seeds(runs.dropna(subset=column), list(by), column) for heading, column in known.items()}
+    parts = {
+        heading: over_seeds(runs.dropna(subset=column), list(by), column, limits=_limits(column, runs[column]))
+        for heading, column in known.items()
+    }
     rows = over_seeds(runs.assign(row=0.0), list(by), "row")  # of all groups, measured or not
     return summary({"row": rows} | parts, by, factor=1.0, digits=digits)[[*parts]]
+
+
+def _limits(column: str, values: pd.Series) -> tuple[float, float] | None:
+    """The ends of a measure's range where its name says that it is a share, and no value contradicts it."""
+    words = {*column.split("_")}
+    is_share = bool(words & SHARES) and not words & CHANGES and values.dropna().between(0, 1).all()
+    return (0, 1) if is_share else None
 
 
 def price(runs: pd.DataFrame) -> pd.DataFrame:

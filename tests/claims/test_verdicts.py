@@ -120,12 +120,12 @@ def test_a_claim_whose_premise_does_not_hold_is_not_testable(judged, premise, an
     judgment = judged(*rows, premise=premise | {"reason": "There is something to see."})
     assert [group.answer for group in judgment.groups] == answers and judgment.verdict == verdict
     untested = "not testable" in answers
-    assert (judgment.measured[-1] == "not testable: There is something to see.") == untested
+    assert (judgment.measured[-1] == "premise not met: There is something to see") == untested
 
 
 def test_what_fails_a_premise_is_shown(judged):
     shown = judged(("b", "NAD", *HIGH), premise={"expected": "below 0.3", "reason": "It is low."}).measured
-    assert shown[0].endswith("; asr of NAD is 60.0, not below 30 %") and shown[1] == "not testable: It is low."
+    assert shown[0].endswith("; asr of NAD is 60.0, not below 30 %") and shown[1] == "premise not met: It is low"
 
 
 @pytest.mark.parametrize(("floor", "answers"), [

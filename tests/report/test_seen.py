@@ -24,9 +24,10 @@ def test_extremes_name_the_groups_of_the_lowest_and_the_highest_mean(three):
     text = seen.extremes(three, ["attack", "method"])
     assert "**ASR** is lowest for *badnets, NAD* (2.3 %) and highest for *badnets, fine-tuning* (61.0 %)" in text
     assert "**ACC** is 85.0 % everywhere" in text
-    assert (
-        seen.extremes(three, ["method"], {"missing": "x"}) == seen.extremes(three.iloc[:0], ["method"]) == seen.NOTHING
-    )
+    assert seen.extremes(three.iloc[:0], ["method"]) == seen.NOTHING
+    assert seen.extremes(three, ["method"], {"missing": "x"}) == seen.UNMEASURED  # the table has rows
+    two = seen.extremes(three.assign(gamma=[0.1, 0.5, 0.5] * (len(three) // 3)), ["gamma"])
+    assert "for *gamma 0.1*" in two and "for *gamma 0.5*" in two
     one = seen.extremes(three[three["method"] == "NAD"], ["method"], {"seconds": "time"}, factor=1)
     assert one == "Means over 3 seeds: **time** is 6.0 for *NAD*."
     fewer = three[(three["method"] != "NAD") | (three["seed"] == 0)]
@@ -49,6 +50,10 @@ def test_a_trend_pairs_the_two_ends_by_seed(runs_of):
     assert "60.0 to 20.0 % (-40.0 [-40.0, -40.0] points)" in text and "lowest mean ASR, 5.0 %, is at 5" in text
     assert "other*" not in text
     assert seen.trend(table.iloc[:0], "share", "x") == seen.NOTHING
+    one = seen.trend(table[table["share"] == 5.0], "share", "clean images, %")
+    assert one == "Only one value has been run yet (clean images, %: 5), so nothing can be said of a trend."
+    apart = pd.concat([runs_of("NAD", parts[5.0], share=5.0), runs_of("other", (0.1, 0.2, 0.3), share=1.0)])
+    assert seen.trend(apart, "share", "x").startswith("No method has been run at two values yet (x)")
 
 
 def test_the_price_begins_with_the_cheapest(three, runs_of):

@@ -19,17 +19,20 @@ def runs(runs_of):
 def test_findings_name_an_outcome_only_where_the_interval_excludes_zero(runs):
     both = {"method": "NAD", "control": "fine-tuning"}
     better = sentences.findings(runs(-0.3, -0.31, -0.29), **both)
-    assert "**NAD** removes more" in better and "on 1 of 1 attacks and a higher one on 0: there the interval" in better
+    assert "**NAD** removes more" in better
+    assert "NAD has a lower ASR than fine-tuning on the one attack that was run with both: the interval" in better
     assert "ASR, NAD minus fine-tuning: -30.0 [-32.5, -27.5] points; ACC: 0.0 [0.0, 0.0] points (3 paired" in better
     assert "**fine-tuning** removes more" in sentences.findings(runs(0.3, 0.31, 0.29), **both)
     doubtful = sentences.findings(runs(-0.3, 0.31, -0.1), **both)
-    assert "neither is shown" in doubtful and "on 0 of 1 attacks and a higher one on 0:" in doubtful
+    assert "neither NAD nor fine-tuning is shown to have the lower ASR on the one attack" in doubtful
+    alone = runs(-0.3, 0.31, -0.1).query("seed == 0")
+    assert "(1 paired seed)." in sentences.findings(alone, **both)
 
 
 def test_a_control_whose_name_begins_with_the_methods_is_not_taken_for_it(runs):
     table = runs(0.3, 0.31, 0.29).replace({"method": {"fine-tuning": "NAD, random"}})
     text = sentences.findings(table, method="NAD", control="NAD, random")
-    assert "**NAD, random** removes more" in text and "on 0 of 1 attacks and a higher one on 1:" in text
+    assert "**NAD, random** removes more" in text and "NAD has a higher ASR than NAD, random on the one" in text
 
 
 def test_gains_of_an_attacker(gains):
@@ -38,7 +41,7 @@ def test_gains_of_an_attacker(gains):
         "Paired over seeds, LPS has a higher ASR than random for 1 of 2 rates and a lower one for 0:"
     )
     assert "excludes zero. The intervals hold together at 95 %." in text
-    assert "- **1**: higher. ASR, LPS minus random: 20.0 [" in text and "- **2**: undecided." in text
+    assert "- **rate 1**: higher. ASR, LPS minus random: 20.0 [" in text and "- **rate 2**: undecided." in text
     assert "ACC: 0.0 [0.0, 0.0] points (4 paired seeds)" in text
 
 
@@ -78,10 +81,10 @@ def test_other_sentences(runs):
     measured = runs(0, 0, 0).assign(high=[0.5, 0.6, 0.7, None, None, None], low=0.1)
     assert sentences.difference(measured, "high", "low", names=("the one", "the other")) == (
         "**The one** minus **the other**, in points: badnets 50.0 [25.2, 74.8]; the interval excludes zero on 1 of 1 "
-        "attacks: 1 higher, 0 lower."
+        "attack: 1 higher, 0 lower."
     )
     assert sentences.quotient(measured, "high", "low", name="growth") == (
-        "**growth**: badnets 6.00 [3.52, 8.48]; the interval is below one on 0 of 1 attacks, above one on 1."
+        "**growth**: badnets 6.00 [3.52, 8.48]; the interval is below one on 0 of 1 attack, above one on 1."
     )
     assert sentences.difference(measured, "high", "low", names=("what AR marks", "b")).startswith(
         "**What AR marks** minus"

@@ -47,6 +47,22 @@ def test_measurements_keep_missing_cells_empty(runs_of):
     assert tables.measurements(runs.iloc[:0], {"height": "how high"}, ["attack", "method"]).empty
 
 
+def test_the_interval_of_a_share_ends_with_its_range(runs_of):
+    runs = runs_of("NAD", (0, 0, 0)).assign(auroc=[0.9, 0.99, 1.0], woken=[0.0, 0.1, 0.0], drift=[0.9, 0.99, 1.0])
+    runs = runs.assign(asr_change=runs["woken"], share_of_two=[0.5, 1.5, 2.5])
+    names = ["auroc", "woken", "drift", "asr_change", "share_of_two"]
+    row = tables.measurements(runs, {name: name for name in names}, ["method"]).iloc[0]
+    assert row["auroc"].endswith(", 1.00]") and "[0.00, " in row["woken"]
+    assert row["drift"].endswith(", 1.10]") and "[-0.1" in row["asr_change"]
+    assert row["share_of_two"] == "1.50 [-0.98, 3.98]"
+
+
+def test_a_number_of_things_and_a_group_are_named():
+    assert [tables.counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
+    assert tables.group_name("isolation_epochs", 20) == "isolation epochs 20"
+    assert tables.group_name("attack", "low_frequency") == "low-frequency"
+
+
 def test_the_price_on_models_that_were_never_poisoned(three):
     table = tables.price(three)
     assert table.loc["NAD"].tolist() == ["91.0 [88.5, 93.5]", "85.0 [82.5, 87.5]", "6.0 [1.7, 10.3]", 3]
