@@ -28,7 +28,7 @@ WORDS = (*(key for key in KEYS if key != "poison_rate"), "commit")  # columns of
 TITLES = {"none": "no defence", "staged": "stages combined"}  # defences whose title is not `method_name`'s
 ATTACK_TITLES = {"none": "no attack", "badnets": "BadNets", "blended": "Blended", "sig": "SIG", "trojan": "TrojanNN",
                  "low_frequency": "Low-frequency", "label_consistent": "Label-consistent", "ssba": "SSBA",
-                 "wanet": "WaNet", "input_aware": "Input-aware", "bpp": "BppAttack"}  # fmt: skip
+                 "wanet": "WaNet", "input_aware": "Input-aware", "bpp": "BPP"}  # fmt: skip
 REFERENCES = {  # the entry of book/references.bib that describes each attack and defence
     "badnets": "gu2017badnets", "blended": "chen2017targeted", "sig": "barni2019sig", "low_frequency":
     "zeng2021frequency", "label_consistent": "turner2019labelconsistent", "trojan": "liu2018trojaning", "ssba":

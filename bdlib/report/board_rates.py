@@ -1,5 +1,6 @@
 """ASR against the poison rate, before and after each defence: a panel an attack, from the board's headline rows."""
 
+import math
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -42,9 +43,12 @@ def rates_rows(table: pd.DataFrame, profile: str) -> pd.DataFrame:
 
 
 def rates_figure(rows: pd.DataFrame) -> Figure:
-    """A panel for each attack of the suite and a legend; an attack or rate that has not been run is left empty."""
-    attacks = [key for key, attack in ATTACKS.items() if attack.poisons]
-    figure, axes = plt.subplots(3, 4, figsize=(7, 5.6), sharex=True, sharey=True, layout="constrained")
+    """A panel for each attack that was run, a legend of the defences that were; a rate without a run has no point."""
+    attacks = [key for key, attack in ATTACKS.items() if attack.poisons and key in {*rows["attack"]}]
+    lines = max(1, math.ceil(len(attacks) / 4))
+    figure, axes = plt.subplots(
+        lines, 4, figsize=(7, 1.1 + 1.55 * lines), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
     for ax, attack in zip(axes.flat, attacks, strict=False):
         mine = rows[rows["attack"] == attack]
         for defense, (tint, shape, line) in LOOKS.items():
@@ -55,14 +59,15 @@ def rates_figure(rows: pd.DataFrame) -> Figure:
         ax.minorticks_off()
     for ax in axes.flat[len(attacks) :]:
         ax.set_axis_off()
-    for ax in axes[1, 2:]:  # nothing is below these
+    for ax in axes.flat[max(0, len(attacks) - 4) : len(attacks)]:  # nothing is below these
         ax.tick_params(labelbottom=True)
     figure.supxlabel("poison rate (% of the training images)", fontsize=9)
     figure.supylabel("attack success rate (%)", fontsize=9)
+    drawn = {*rows.loc[rows["attack"].isin(attacks) & rows["asr"].notna(), "defense"]}
     handles = [plt.Line2D([], [], color=VICTIM[0], marker=VICTIM[1], lw=2.5, ms=4.5, label="no defence")]
     handles += [plt.Line2D([], [], color=tint, marker=shape, ls=line, lw=1, ms=3, label=method_name(key))
-                for key, (tint, shape, line) in LOOKS.items()]  # fmt: skip
-    axes[2, 2].legend(handles=handles, loc="center left", ncols=2).set_in_layout(False)  # it is wider than a panel
+                for key, (tint, shape, line) in LOOKS.items() if key in drawn]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper center", ncols=6)
     return figure
 
 

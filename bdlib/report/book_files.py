@@ -55,7 +55,8 @@ def generated_files(profile: str) -> dict[str, bytes]:
     texts = {
         "verdict_lists.txt": across.verdict_lists().encode(),
         "worst_cases.txt": across.worst_cases().encode(),
-        "lifecycle.txt": lifecycle_svg(registry),
+        # Markdown takes a div as it is; in a bare svg it would turn the -- of its style into dashes.
+        "lifecycle.txt": b"<div>" + lifecycle_svg(registry) + b"</div>",
         "stages.txt": lifecycle.stage_words(registry).encode(),
         "combinations.txt": stages.combination_words(studies.load_study("survey", profile, "combinations")).encode(),
         "networks.csv": read_text(ROOT / "results" / "cifar" / "networks.csv").encode(),

@@ -69,5 +69,5 @@ def unit_shares(content: Mapping[str, Float[Tensor, "u g"]], groups: Sequence[st
             bottom += ordered[:, group]
         ax.set(title=name, xlabel=x, ylim=(0, 100), xlim=(-0.5, len(ordered) - 0.5))
     axes[0][0].set_ylabel("share of the images (%)")
-    axes[0][0].legend(loc="lower left")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper right")  # inside, bars have its color
     return figure

@@ -5,6 +5,7 @@ The legend says which name is which.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -16,6 +17,8 @@ from bdlib.report.pictures import WIDTH
 
 Numbers = Iterable[float] | Tensor
 Points = tuple[Numbers, Numbers] | Tensor  # x and y
+FILLED: dict[str, Any] = {"alpha": 0.45}
+OUTLINE: dict[str, Any] = {"histtype": "step", "lw": 1.5}
 LINES = ("-", "--", ":", "-.")
 
 
@@ -53,11 +56,16 @@ def curves(
                     marker=marker, ms=4, lw=1.4)  # fmt: skip
         drawn = any(len(_floats(places)) for places, _ in lines.values())  # a log axis without anything cannot be drawn
         ax.set(ylim=limits, xscale="log" if log_x and drawn else "linear")
-    last = set(list(content.values())[-1])
-    for ax, lines in zip(axes, content.values(), strict=True):
-        if ax is axes[-1] or not set(lines) <= last:  # a line that the last panel's legend does not name
-            ax.legend()
+    legend_above(figure, axes)
     return figure
+
+
+def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, above them: inside, it would lie on what is drawn."""
+    named = {text: mark for ax in axes for mark, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    if named:
+        columns = max(1, min(len(named), 100 // (max(map(len, named)) + 6)))  # as many as the width has room for
+        figure.legend(named.values(), named, loc="outside upper center", ncols=columns)
 
 
 def clouds(content: Mapping[str, Mapping[str, Points]], *, x: str, y: str, size: float = 9) -> Figure:
@@ -71,9 +79,22 @@ def clouds(content: Mapping[str, Mapping[str, Points]], *, x: str, y: str, size:
             ax.scatter(
                 _floats(across), _floats(up), s=size, marker=shape, color=tints[name], alpha=0.65, lw=0, label=name
             )
+        ax.set(xlim=_whole_range(x, [numbers for numbers, _ in groups.values()]),
+               ylim=_whole_range(y, [numbers for _, numbers in groups.values()]))  # fmt: skip
     if len(names) > 1:
-        axes[-1].legend()
+        legend_above(figure, axes)
     return figure
+
+
+def _whole_range(label: str, groups: Sequence[Numbers]) -> tuple[float, float] | None:
+    """The ends of an axis on which all values are the same, if they are per cent or shares; else None."""
+    values = {value for group in groups for value in _floats(group)}
+    if len(values) != 1:
+        return None
+    value = values.pop()
+    if label.endswith("(%)"):
+        return (-2, 102)
+    return (-0.02, 1.02) if 0 <= value <= 1 else None
 
 
 def histograms(
@@ -87,7 +108,8 @@ def histograms(
 ) -> Figure:
     """A panel for each entry; in it a histogram for each name, over the same bins.
 
-    Heights are counts, or with `shares` per cent of the name's own values, to compare few with many.
+    Heights are counts, or with `shares` per cent of the name's own values, to compare few with many. Three and more
+    are outlines: filled, they would mix to a color of their own.
     """
     figure, axes = _panels(list(content), 2.5, x, y)
     tints = colors(_names_in(content))
@@ -96,8 +118,8 @@ def histograms(
         values = [value for group in lists.values() for value in group]
         for name, group in lists.items():
             each = [100 / len(group) if shares else 1.0] * len(group)
-            ax.hist(group, bins=bins, range=(min(values), max(values)), weights=each, color=tints[name],
-                    alpha=0.45, label=name)  # fmt: skip
+            ax.hist(group, bins=bins, range=(min(values), max(values)), weights=each, color=tints[name], label=name,
+                    **(FILLED if len(lists) < 3 else OUTLINE))  # fmt: skip
         ax.set_yscale("log" if log_y else "linear")
     axes[-1].legend()
     return figure
@@ -115,6 +137,9 @@ def bars(content: Mapping[str, Mapping[str, float]], *, y: str, limits: tuple[fl
         heights = [group[name] for group in content.values() if name in group]
         axes[0].bar(places, heights, width * 0.92, color=tints[name], label=name)
     axes[0].set(ylim=limits, xticks=range(len(content)))
+    if y.startswith("share") and limits and limits[1] > 1:  # room for the legend; a share ends at 1
+        axes[0].set_yticks([tick for tick in axes[0].get_yticks() if limits[0] <= tick < 1.001])
+        axes[0].spines["left"].set_bounds(limits[0], 1)
     axes[0].set_xticklabels(list(content))
     if len(names) > 1:
         axes[0].legend()

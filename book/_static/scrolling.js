@@ -2,7 +2,7 @@
 "use strict";
 (function () {
   function reach() {
-    for (const part of document.querySelectorAll(".bd-article :is(table, pre, dt.sig, .math, mjx-container, .output)")) {
+    for (const part of document.querySelectorAll(".bd-article :is(table, figure, pre, dt.sig, .math, mjx-container, .output)")) {
       if (part.scrollWidth > part.clientWidth && getComputedStyle(part).overflowX !== "visible") part.tabIndex = 0;
     }
   }
