@@ -13,7 +13,7 @@ from bdlib.claims.schema import Claim
 from bdlib.claims.verdicts import Group, Judgment
 from bdlib.experiments import studies
 from bdlib.report import comparison, ranking, workshop
-from bdlib.report.tables import method_name, percent
+from bdlib.report.tables import counted, method_name, percent
 from bdlib.words import listed, shown
 
 PLACES = {"paper": "at the papers' scale", "cifar": "at CIFAR-10", "quick": "at the quick scale"}
@@ -106,9 +106,9 @@ def _least_left(runs: pd.DataFrame) -> str:
     table = comparison.worst_cases(runs)
     first = listed([f"{name} ({_worst_case(table, name)})" for name in table.index[:FIRST]])
     seeds = {*runs.groupby(["method", "attack"])["seed"].nunique()}
-    over = f"{min(seeds)} to {max(seeds)} seeds" if len(seeds) > 1 else _count(max(seeds), "seed")
-    attacks = _count(runs["attack"].nunique(), "attack")
-    ranked = _count(len(table), "repair")
+    over = f"{min(seeds)} to {max(seeds)} seeds" if len(seeds) > 1 else counted(max(seeds), "seed")
+    attacks = counted(runs["attack"].nunique(), "attack")
+    ranked = counted(len(table), "repair")
     return (
         f"the least ASR in the worst case is left by {first}, of {ranked} on the same victims ({attacks}, {over} each)"
     )
@@ -130,7 +130,7 @@ def _beside_control(runs: pd.DataFrame) -> str:
         sure = both["separate"].astype(bool) & (both["better"] == first)
         control = CONTROL if CONTROL in table.index[:FIRST] else f"{CONTROL} ({_worst_case(table, CONTROL)})"
         text += f" The paired test of section 7 shows {first} to leave less than the control, {control}, "
-        text += f"on {sure.sum()} of {_count(len(both), 'attack')} that can be paired over seeds."
+        text += f"on {sure.sum()} of {counted(len(both), 'attack')} that can be paired over seeds."
     absent = [name for name in dict.fromkeys(runs["method"]) if name not in table.index]
     return f"{text} Not ranked, because an attack is missing: {listed(absent)}." if absent else text
 
@@ -151,20 +151,15 @@ def tools_finding() -> str:
     attacks = [_plain(name) for name in dict.fromkeys(runs["attack"])]
     told_apart = {workshop.TOOLS[key].name: workshop.tells_apart(runs, key) for key in WITHOUT_TRIGGER}
     alone = listed([f"{name} in {sum(seen)} of {len(seen)}" for name, seen in told_apart.items()])
-    counted = f"The sentence counts {_count(len(runs), 'run')}, of {listed(attacks)}."
+    about = f"The sentence counts {counted(len(runs), 'run')}, of {listed(attacks)}."
     return (
-        f"**{_where(scale)}, {told}{in_all}.**{in_none} {counted} Tools that need no trigger see a difference: {alone}."
+        f"**{_where(scale)}, {told}{in_all}.**{in_none} {about} Tools that need no trigger see a difference: {alone}."
     )
 
 
 def _where(scale: str) -> str:
     """The scale as the beginning of a sentence, such as "At CIFAR-10"."""
     return PLACES[scale][0].upper() + PLACES[scale][1:]
-
-
-def _count(number: int, noun: str) -> str:
-    """A number with its noun, such as "1 seed" and "3 seeds"."""
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _plain(name: str) -> str:
@@ -186,5 +181,5 @@ def _named(claim: Claim, group: Group) -> str:
     """A group with its mean, such as "blended (1.4 %, one seed)"."""
     unit = (" %" if claim.is_share else " points") if claim.factor == 100 else ""
     seeds = ", one seed" if group.seeds == 1 else ""
-    kind = "" if claim.each in ("attack", "table") else f"{claim.each.replace('_', ' ')} "
+    kind = "" if claim.each in ("attack", "table", "repaired_by") else f"{claim.each.replace('_', ' ')} "
     return f"{kind}{group.name.replace('_', '-')} ({claim.text(group.mean)}{unit}{seeds})"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bdlib.mechanisms.workshop import READINGS, is_seen
+from bdlib.report.tables import counted
 
 RULES = {
     "share": "differs from the twin's by 0.2 or more",
@@ -108,5 +109,5 @@ def seen_words(runs: pd.DataFrame) -> str:
     if runs.empty:
         return "No run has been recorded yet."
     always, never = always_and_never(runs)
-    return (f"Of {len(runs)} runs, these told the victim from the twin in all that they could read: "
+    return (f"Of {counted(len(runs), 'run')}, these told the victim from the twin in all that they could read: "
             f"{', '.join(always) or 'no tool'}. These did so in none: {', '.join(never) or 'no tool'}.")  # fmt: skip
