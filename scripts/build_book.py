@@ -33,6 +33,7 @@ from bdlib.report.playground.export import write_data
 ROOT = Path(__file__).parents[1]
 FOLDED = {"parameters", "injected-parameters"}  # tags that papermill reads and writes
 API = Path("book/api.md")
+START = Path("book/start.ipynb")  # its text points at its parameters, so they are not folded
 STAGE, TARGET = ROOT / "build" / "source", ROOT / "build" / "book"
 ROOMS = """types ranges words checks files folders runtime data models training evaluation attacks defenses
     fairness mechanisms experiments claims report submissions""".split()  # in the order of imports
@@ -51,11 +52,13 @@ def stage(profile: str) -> None:
     toc = read_text(ROOT / "book" / "_toc.yml")
     sources[Path("book/_toc.yml")] = with_api_pages(with_second_pages(toc, [path.stem for path in second])).encode()
     sources |= {path: page.encode() for path, page in api_pages().items()}
-    sources[Path("book/start.ipynb")] = start_page()
+    sources[START] = start_page()
     generated = generated_files(profile)
     sources |= {Path("book/_generated") / name: content for name, content in generated.items()}
     write_whole(ROOT / "results" / "overview.svg", generated["overview.svg"])  # the README's picture
-    sources = {path: folded(text) if path.suffix == ".ipynb" else text for path, text in sources.items()}
+    sources = {
+        path: folded(text) if path.suffix == ".ipynb" and path != START else text for path, text in sources.items()
+    }
     sources = with_glossary(sources)
     sources |= {Path("book/_static/playground") / path.name: path.read_bytes() for path in playground_data()}
     for path in STAGE.rglob("*"):

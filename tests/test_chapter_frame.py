@@ -12,7 +12,8 @@ from bdlib.claims import load_claims
 from bdlib.experiments.notebooks import NOTEBOOKS
 from bdlib.report.quiz import FOLDER, load_quiz
 
-CHAPTERS = "nad rnp ar nwc sau npd ft_sam abl pdb vdc lps strip attacks mp_fair reactivation".split()
+CHAPTERS = """nad rnp ar nwc sau npd ft_sam abl pdb vdc lps strip attacks mp_fair reactivation
+              comparison survey workshop""".split()
 PAPERS = {claim.paper for claim in load_claims()}
 SILENT = ("Markdown(", "print(", "figures.show(", "figures.style(", "check(", "quiz(")  # code that draws nothing
 FRAME = [

@@ -28,18 +28,19 @@ OTHER_SECTIONS = {
     "comparison": [
         "1. Parameters", "2. Set-up", "3. Three baselines", "4. The victim", "5. Run",
         "6. All defences, the same victims", "7. What the order is worth", "8. The price", "9. What each spends",
-        "10. Defences that train", "11. Limits", "12. Exercises", "13. Provenance",
+        "10. Defences that train", "11. Limits", "Recap", "Quiz", "12. Exercises", "13. Provenance",
+        "Where to go next",
     ],
     "survey": [
         "1. Parameters", "2. Set-up", "3. The filter, by hand", "4. The method", "5. The victim", "6. Run",
-        "7. Combinations", "8. What the filter takes", "9. What each stage costs", "10. Limits", "11. Exercises",
-        "12. Provenance",
+        "7. Combinations", "8. What the filter takes", "9. What each stage costs", "10. Limits", "Recap", "Quiz",
+        "11. Exercises", "12. Provenance", "Where to go next",
     ],
     "workshop": [
         "1. Parameters", "2. Set-up", "3. Three networks, and a reading by hand", "4. All readings in one call",
         "5. Confusion matrix", "6. Neurons and filters", "7. Places in the image", "8. Frequencies", "9. t-SNE",
         "10. The weights alone", "11. The loss", "12. What is seen", "13. Four tools in words", "14. Limits",
-        "Recap", "15. Exercises", "16. Provenance", "Where to go next",
+        "Recap", "Quiz", "15. Exercises", "16. Provenance", "Where to go next",
     ],
     "attacks": [
         "1. Parameters", "2. Set-up", "3. The formulas, by hand", "4. Ten attacks", "5. What the eye sees",

@@ -70,8 +70,10 @@ class Judgment:
             for one in self.groups
         ]
         premise = self.claim.condition("premise")
-        untested = premise and any(group.answer == "not testable" for group in self.groups)
-        return [*lines, f"premise not met: {(premise.reason or '').rstrip('.')}"] if premise and untested else lines
+        untested = any(group.answer == "not testable" for group in self.groups)
+        if premise and premise.reason and untested:
+            lines.append(f"premise not met: {premise.reason.rstrip('.')}")
+        return lines
 
 
 def is_asked(claim: Claim, scale: str) -> bool:

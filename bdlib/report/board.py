@@ -106,7 +106,9 @@ def _runs(results: Path) -> Iterator[tuple[tuple[Any, ...], Run]]:
     victims: list[tuple[bool, tuple[Any, ...], Run]] = []
     for profile in PROFILES:
         paths = sorted((results / profile).glob("*/*.json"))
-        for path, record in records.read_present(p for p in paths if p.parent.name not in WITHOUT_VICTIM).items():
+        present = records.read_present(p for p in paths if p.parent.name not in WITHOUT_VICTIM)
+        # A page that looks into a repair runs it again: the row is that of its own chapter where there is one.
+        for path, record in sorted(present.items(), key=lambda item: "repaired_by" in item[1].parameters):
             place, seed = path.relative_to(results).as_posix(), record.parameters["seed"]
             key = keys_of(record, profile)
             *about, setting = victim_keys(record, profile)

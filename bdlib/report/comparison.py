@@ -115,3 +115,26 @@ def missing(profile: str) -> str:
         words = f"{words} Run at another setting, and so not joined: {', '.join(elsewhere)}.".strip()
     words = words or f"All {len(seeds)} methods are here, on {runs['seed'].nunique()} seeds of every attack."
     return words + "".join(f" {method} has {n} of them." for method, n in seeds.items() if n < runs["seed"].nunique())
+
+
+def worst_cases(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each method, the lowest worst case first: the attack of which it leaves most, and what it costs.
+
+    Columns attack; asr, the mean over the seeds of this attack; seeds, their number; cost, the accuracy lost on the
+    victims as a mean over the attacks. A method that lacks one of the attacks of `runs` is left out, because its worst
+    case is not known.
+
+    Example: `worst_cases(repairs("quick")).loc["NAD", "asr"]`
+    """
+    lost = runs["clean_accuracy_before"] - runs["clean_accuracy_after"]
+    cells = runs[["method", "attack", "seed", "asr_after"]].assign(cost=lost)
+    cells = cells.groupby(["method", "attack"], sort=False).agg(
+        asr=("asr_after", "mean"), seeds=("seed", "nunique"), cost=("cost", "mean")
+    )
+    rows, attacks = {}, runs["attack"].nunique()
+    for method, mine in cells.groupby("method", sort=False):
+        if len(mine) == attacks:
+            worst = mine.droplevel("method").sort_values("asr").iloc[-1]
+            rows[method] = {"attack": worst.name, **worst[["asr", "seeds"]], "cost": mine["cost"].mean()}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["attack", "asr", "seeds", "cost"])
+    return table.sort_values("asr", kind="stable")

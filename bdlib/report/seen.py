@@ -106,7 +106,7 @@ def cost(runs: pd.DataFrame) -> str:
     """
     if runs.empty:
         return NOTHING
-    lost = runs.assign(cost=runs["clean_accuracy_before"] - runs["clean_accuracy_after"])
+    lost = runs[["method", "seed"]].assign(cost=runs["clean_accuracy_before"] - runs["clean_accuracy_after"])
     table = over_seeds(lost, ["method"], "cost", limits=(-1, 1)).sort_values("mean")
     costs = listed([f"*{row['method']}* {interval_text(row)}" for _, row in table.iterrows()])
     seeds = int(table["seeds"].min())

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bdlib.mechanisms.workshop import READINGS, is_seen
+from bdlib.report.tables import counted
 
 RULES = {
     "share": "differs from the twin's by 0.2 or more",
@@ -29,7 +30,7 @@ TOOLS = {
     "grad_cam": Tool("Grad-CAM", "AUROC of the mass in the trigger's quadrant"),
     "shapley": Tool("superpixel Shapley", "share of the credit that the trigger's cells have"),
     "frequency": Tool("frequency saliency", "AUROC of the lean to low or high frequencies"),
-    "island": Tool("t-SNE", "share of triggered images among a triggered image's neighbors"),
+    "island": Tool("t-SNE", "share of triggered images among a triggered image's neighbours"),
     "lipschitz": Tool("channel Lipschitz bounds", "most outlying channel, in standard deviations"),
     "landscape": Tool("loss landscape", "rise of the loss on a random move"),
     "curvature": Tool("Hessian's top eigenvalue", "largest eigenvalue"),
@@ -89,18 +90,24 @@ def seen_over_runs(runs: pd.DataFrame, groups: str = "attack") -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index")
 
 
+def tells_apart(runs: pd.DataFrame, key: str) -> list[bool]:
+    """Run by run, whether a tool told the victim from the twin; only of the runs that it could read."""
+    names = [f"{key}_victim", f"{key}_twin"]
+    present = runs[names].dropna() if {*names} <= {*runs} else pd.DataFrame()
+    return [is_seen(key, *row) for row in present.itertuples(index=False)]
+
+
+def always_and_never(runs: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The tools that told the victim from the twin in every run that they could read, and those that did so in none."""
+    told = {tool.name: tells_apart(runs, key) for key, tool in TOOLS.items()}
+    always = [name for name, seen in told.items() if seen and all(seen)]
+    return always, [name for name, seen in told.items() if seen and not any(seen)]
+
+
 def seen_words(runs: pd.DataFrame) -> str:
     """Which tools told the victim from the twin in every run, and which in none; of the runs that they could read."""
-    always, never = [], []
-    for key, tool in TOOLS.items():
-        names = [f"{key}_victim", f"{key}_twin"]
-        present = runs[names].dropna() if set(names) <= set(runs) else pd.DataFrame()
-        seen = [is_seen(key, *row) for row in present.itertuples(index=False)]
-        if seen and all(seen):
-            always.append(tool.name)
-        if seen and not any(seen):
-            never.append(tool.name)
     if runs.empty:
         return "No run has been recorded yet."
-    return (f"Of {len(runs)} runs, these told the victim from the twin in all that they could read: "
+    always, never = always_and_never(runs)
+    return (f"Of {counted(len(runs), 'run')}, these told the victim from the twin in all that they could read: "
             f"{', '.join(always) or 'no tool'}. These did so in none: {', '.join(never) or 'no tool'}.")  # fmt: skip

@@ -111,3 +111,12 @@ def test_a_method_with_fewer_seeds_is_named():
     seeds = runs.groupby("method")["seed"].nunique()
     for method, count in seeds.items():
         assert (f"{method} has {count} of them" in comparison.missing("quick")) == (count < seeds.max())
+
+
+def test_a_worst_case_is_the_attack_of_which_a_method_leaves_most(three, runs_of):
+    sig = runs_of("NAD", (0.4, 0.5, 0.6), attack="sig", clean_accuracy_after=0.80)
+    table = comparison.worst_cases(pd.concat([three, sig]))
+    assert list(table.index) == ["NAD"] and table.loc["NAD", ["attack", "seeds"]].tolist() == ["sig", 3]
+    assert table.loc["NAD", "asr"] == pytest.approx(0.5) and table.loc["NAD", "cost"] == pytest.approx(0.085)
+    assert list(comparison.worst_cases(three).index) == ["NAD", "ANP", "fine-tuning"]
+    assert comparison.worst_cases(three.iloc[:0]).empty

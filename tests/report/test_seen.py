@@ -7,7 +7,7 @@ from bdlib.checks import ParameterError
 from bdlib.claims import load_claims
 from bdlib.claims.verdicts import Group, Judgment
 from bdlib.evaluation.metrics import Scores
-from bdlib.report import finding, seen
+from bdlib.report import finding, seen, workshop
 
 
 def scores(accuracy, asr):
@@ -105,5 +105,51 @@ def test_the_finding_of_the_gallery_counts_the_attacks_that_work(runs_of, monkey
         [runs_of("x", (0, 0, 0), attack=name, asr_before=asr) for name, asr in (("sig", 0.5), ("bpp", 0.99))]
     )
     monkeypatch.setattr(finding.studies, "at_all_scales", lambda *_: {"paper": suite.iloc[:0], "cifar": suite})
-    said = "1 of 2 attacks reach a mean ASR of 90.0 % at their usual poison rate; below it: sig (50.0 %)"
-    assert finding.suite_finding() == f"**At CIFAR-10, {said}.**"
+    said = "1 of 2 attacks reach a mean ASR of at least 90 %"
+    first = f"**At CIFAR-10, {said} at their usual poison rate; below it: sig (50.0 %).**"
+    assert finding.suite_finding() == first
+    monkeypatch.setattr(finding.studies, "at_all_scales", lambda *_: {"cifar": suite, "quick": suite})
+    small = f"In the small setting that this page runs (quick), {said}; below it: sig (50.0 %)."
+    assert finding.suite_finding() == f"{first} {small}"
+
+
+def test_the_finding_of_the_comparison_ranks_worst_cases_beside_the_control(three, runs_of, monkeypatch):
+    """NAD leaves 2.3 % of one attack and 40 % of the other; a method that has met one attack is named, not ranked."""
+    sig = [runs_of("NAD", (0.4, 0.4, 0.4), attack="sig"), runs_of("fine-tuning", (0.1, 0.2, 0.3), attack="sig")]
+    there = {"paper": three.iloc[:0], "cifar": pd.concat([three, *sig]), "quick": three[three["method"] == "NAD"]}
+    monkeypatch.setattr(finding.comparison, "repairs", lambda scale: there[scale])
+    text = finding.repairs_finding()
+    first = "NAD (40.0 % on sig, for 6.0 points of ACC) and fine-tuning (61.0 % on badnets, for 6.0 points of ACC)"
+    assert text.startswith(f"**At CIFAR-10, the least ASR in the worst case is left by {first}, of 2 repairs")
+    assert "of 2 repairs on the same victims (2 attacks, 3 seeds each).** A worst case is" in text
+    assert "shows NAD to leave less than the control, fine-tuning, on 1 of 2 attacks" in text
+    assert "an attack is missing: ANP." in text
+    assert "In the small setting that this page runs (quick), the least ASR" in text
+    monkeypatch.setattr(finding.comparison, "repairs", lambda _: three.iloc[:0])
+    assert finding.repairs_finding() == "**No record says yet what the repairs leave in the worst case.**"
+
+
+def test_a_worst_case_of_one_seed_says_so_and_the_control_is_not_set_beside_itself(runs_of, monkeypatch):
+    one = runs_of("fine-tuning", (0.5, 0.5, 0.5)).iloc[:1]
+    monkeypatch.setattr(finding.comparison, "repairs", lambda scale: one if scale == "quick" else one.iloc[:0])
+    text = finding.repairs_finding()
+    assert (
+        "left by fine-tuning (50.0 % on badnets, one seed, for 5.0 points of ACC), of 1 repair on the same victims"
+        in text
+    )
+    assert "(1 attack, 1 seed each).** A worst case is" in text and "paired test" not in text
+
+
+def test_the_finding_of_the_workshop_counts_the_tools_and_the_runs(monkeypatch):
+    read = {
+        f"{key}_{which}": 4.0 if which == "victim" else 1.0 for key in workshop.TOOLS for which in ("victim", "twin")
+    }
+    other = read | {"attack": "low_frequency", "grad_cam_victim": None, "island_victim": 1.0, "lipschitz_victim": 1.0}
+    runs = pd.DataFrame([read | {"attack": "badnets", "island_victim": 1.0}, other])
+    monkeypatch.setattr(finding.studies, "at_all_scales", lambda _: {"cifar": runs.iloc[:0], "quick": runs})
+    text = finding.tools_finding()
+    assert text.startswith("**At the quick scale, 9 of 11 tools tell the victim from its clean twin in every run: conf")
+    assert "In no run do so: t-SNE. The sentence counts 2 runs, of badnets and low-frequency." in text
+    assert "need no trigger see a difference: channel Lipschitz bounds in 1 of 2, loss landscape in 2 of 2" in text
+    monkeypatch.setattr(finding.studies, "at_all_scales", lambda _: {"quick": pd.DataFrame()})
+    assert finding.tools_finding() == "**No record says yet which tools tell a victim from its clean twin.**"
