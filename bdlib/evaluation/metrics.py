@@ -14,6 +14,7 @@ from bdlib.models import predict, share
 from bdlib.types import Labels, Relabel, Trigger
 
 NUMBERS_VERSION = 1  # raise it when a change here changes a score
+WORKS = 0.9  # the ASR from which an attack is called successful
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def broken_premises(before: Scores, after: Scores) -> list[str]:
     that the defense lowered by more than 10 points.
     """
     broken = []
-    if before.asr < 0.9:
+    if before.asr < WORKS:
         broken.append(f"the attack is weak: its success rate is {before.asr:.1%} before any defence")
     if before.clean_accuracy - after.clean_accuracy > 0.1:
         drop = 100 * (before.clean_accuracy - after.clean_accuracy)

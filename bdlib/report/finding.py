@@ -11,13 +11,13 @@ from bdlib import claims
 from bdlib.checks import ParameterError
 from bdlib.claims.schema import Claim
 from bdlib.claims.verdicts import Group, Judgment
+from bdlib.evaluation.metrics import WORKS
 from bdlib.experiments import studies
 from bdlib.report import comparison, ranking, workshop
 from bdlib.report.tables import counted, method_name, percent
 from bdlib.words import listed, shown
 
 PLACES = {"paper": "at the papers' scale", "cifar": "at CIFAR-10", "quick": "at the quick scale"}
-WORKS = 0.9  # the ASR from which an attack is called successful
 CONTROL = method_name("fine_tune")
 FIRST = 3  # so many repairs are named
 WITHOUT_TRIGGER = ("lipschitz", "landscape", "curvature")  # tools of the workshop that a defender could use
@@ -76,7 +76,7 @@ def _working(suite: pd.DataFrame) -> str:
 def _weak(suite: pd.DataFrame) -> str:
     """The attacks in `suite` that do not work, the weakest first, to follow a sentence; empty where all do."""
     means = suite.groupby("attack")["asr_before"].mean().sort_values()
-    weak = [f"{name.replace('_', '-')} ({percent(share)} %)" for name, share in means.items() if share < WORKS]
+    weak = [f"{_plain(name)} ({percent(share)} %)" for name, share in means.items() if share < WORKS]
     return f"; below it: {listed(weak)}" if weak else ""
 
 
@@ -182,4 +182,4 @@ def _named(claim: Claim, group: Group) -> str:
     unit = (" %" if claim.is_share else " points") if claim.factor == 100 else ""
     seeds = ", one seed" if group.seeds == 1 else ""
     kind = "" if claim.each in ("attack", "table", "repaired_by") else f"{claim.each.replace('_', ' ')} "
-    return f"{kind}{group.name.replace('_', '-')} ({claim.text(group.mean)}{unit}{seeds})"
+    return f"{kind}{_plain(group.name)} ({claim.text(group.mean)}{unit}{seeds})"

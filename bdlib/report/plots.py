@@ -121,7 +121,7 @@ def histograms(
             ax.hist(group, bins=bins, range=(min(values), max(values)), weights=each, color=tints[name], label=name,
                     **(FILLED if len(lists) < 3 else OUTLINE))  # fmt: skip
         ax.set_yscale("log" if log_y else "linear")
-    axes[-1].legend()
+    legend_above(figure, axes)
     return figure
 
 
@@ -137,12 +137,9 @@ def bars(content: Mapping[str, Mapping[str, float]], *, y: str, limits: tuple[fl
         heights = [group[name] for group in content.values() if name in group]
         axes[0].bar(places, heights, width * 0.92, color=tints[name], label=name)
     axes[0].set(ylim=limits, xticks=range(len(content)))
-    if y.startswith("share") and limits and limits[1] > 1:  # room for the legend; a share ends at 1
-        axes[0].set_yticks([tick for tick in axes[0].get_yticks() if limits[0] <= tick < 1.001])
-        axes[0].spines["left"].set_bounds(limits[0], 1)
     axes[0].set_xticklabels(list(content))
     if len(names) > 1:
-        axes[0].legend()
+        legend_above(figure, axes)
     return figure
 
 

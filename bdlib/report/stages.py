@@ -2,8 +2,10 @@
 
 import pandas as pd
 
+from bdlib.evaluation.metrics import WORKS
 from bdlib.experiments import studies
 from bdlib.report.tables import counted, percent
+from bdlib.words import listed
 
 COLUMNS = ["attack", "stages", "ACC (%)", "ASR (%)", "passes forward", "passes backward", "seeds"]
 
@@ -58,7 +60,20 @@ def combination_words(runs: pd.DataFrame) -> str:
         more = "no more" if lower else "more"
         head = f"The one combination whose parts were all run leaves {more} ASR than the better of them"
     seeds = counted(runs["seed"].nunique(), "seed")
-    return "\n".join([f"{head} ({seeds}; a difference of one seed may be chance).", "", *lines])
+    return "\n".join([f"{head} ({seeds}; a difference of one seed may be chance).{_weak(runs)}", "", *lines])
+
+
+def _weak(runs: pd.DataFrame) -> str:
+    """A sentence on the attacks that fail on some victim before any defence; empty where there is none."""
+    victims = runs.drop_duplicates(["attack", "seed"])
+    failed = victims[victims["asr_before"] < WORKS].groupby("attack", sort=False).size()
+    if failed.empty:
+        return ""
+    where = listed([f"{counted(count, 'victim')} of {attack}" for attack, count in failed.items()])
+    return (
+        f" The attack itself has less than {100 * WORKS:.0f} % ASR on {where}: "
+        "where there is little to remove, a combination can show little."
+    )
 
 
 def queries(scale: str) -> pd.DataFrame:

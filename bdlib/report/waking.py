@@ -1,10 +1,11 @@
 """What wakes a repaired backdoor, beside its controls: tables, sentences and what the figures of the page draw."""
 
+import re
 from collections.abc import Mapping
 
 import pandas as pd
 
-from bdlib.report.tables import percent, plain
+from bdlib.report.tables import method_name, percent, plain
 
 COLUMNS = {
     "existence": "coefficient",
@@ -68,7 +69,7 @@ def run_words(runs: pd.DataFrame) -> str:
         return NOT_YET
     means = runs.groupby("repaired_by")[["excess", "retuned_gain"]].mean().sort_values("excess", ascending=False)
     listed = ", ".join(
-        f"{name} {100 * row['excess']:.0f} and {100 * row['retuned_gain']:.0f}" for name, row in means.iterrows()
+        f"{method_name(str(name))} {100 * excess:.0f} and {100 * gain:.0f}" for name, excess, gain in means.itertuples()
     )
     return f"Points above the controls, by the perturbation and by retuning, means over attacks and seeds: {listed}."
 
@@ -79,7 +80,7 @@ def bars_of(runs: pd.DataFrame) -> dict[str, dict[str, float]]:
         return {"not run yet": {"as it is": 0.0, "woken": 0.0, "retuned": 0.0}}
     means = runs.groupby("repaired_by")[["asleep", "woken", "retuned"]].mean()
     return {
-        str(name).replace("_", "\n"): {COLUMNS[key]: 100 * row[key] for key in row.index}
+        re.sub("[ -]", "\n", method_name(str(name))): {COLUMNS[key]: 100 * row[key] for key in row.index}
         for name, row in means.iterrows()
     }
 

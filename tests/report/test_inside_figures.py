@@ -50,8 +50,8 @@ def test_both_probes_stand_beside_their_controls():
     words = waking.words(WAKING)
     assert "from 10.0 % to 50.0 %" in words and "the excess is 40.0 points" in words and "is 0.70" in words
     runs = pd.DataFrame([WAKING | {"repaired_by": "nad", "attack": "badnets"}] * 2)
-    assert "nad 40 and 0" in waking.run_words(runs)
-    assert waking.bars_of(runs)["nad"] == {"as it is": 10.0, "woken": 50.0, "retuned": 10.0}
+    assert "NAD 40 and 0" in waking.run_words(runs)
+    assert waking.bars_of(runs)["NAD"] == {"as it is": 10.0, "woken": 50.0, "retuned": 10.0}
     assert waking.points_of(runs) == {"badnets": ([10.0, 10.0], [0.7, 0.7])}
     for empty in (pd.DataFrame(), runs[:0]):
         assert waking.run_words(empty) == waking.NOT_YET
