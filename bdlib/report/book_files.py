@@ -33,6 +33,7 @@ OUTCOMES = ("headline", "baselines", "suite", "gtsrb")  # the studies that the p
 def generated_files(profile: str) -> dict[str, bytes]:
     """Every generated file of the book by name, from the records of a profile."""
     registry = lifecycle.load_registry()
+    combined = studies.load_study("survey", profile, "combinations")
     tables = {
         "findings.csv": findings(),
         "progress.csv": progress(profile),
@@ -45,12 +46,27 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "zoo.csv": zoo_victims(),
         "applicability.csv": networks.applicability(),
         "assumptions.csv": lifecycle.assumptions(registry),
-        "combinations.csv": stages.combinations(studies.load_study("survey", profile, "combinations")),
+        "combinations.csv": stages.combinations(combined),
         "queries_quick.csv": stages.queries("quick"),
         "board_planned.csv": board_planned(),
         **benchmarks(),
     }
-    texts = {
+    pictures = {"overview.svg": overview_svg()}  # the README shows the same file
+    return (
+        {name: table.to_csv(index=False).encode() for name, table in tables.items()}
+        | scoreboard_files()
+        | board_files()
+        | _texts(registry, combined)
+        | pictures
+    )
+
+
+def _texts(registry: lifecycle.Registry, combined: pd.DataFrame) -> dict[str, bytes]:
+    """What pages include as text: sentences, lists, a drawing, and tables where something has been run.
+
+    `combined` are the runs of the survey's combinations.
+    """
+    return {
         "paper_outcomes.txt": _table_or_sentence(
             outcomes("paper"),
             "Outcomes at paper scale: ACC / ASR, means over seeds, in per cent",
@@ -68,17 +84,9 @@ def generated_files(profile: str) -> dict[str, bytes]:
         # Markdown takes a div as it is; in a bare svg it would turn the -- of its style into dashes.
         "lifecycle.txt": b"<div>" + lifecycle_svg(registry) + b"</div>",
         "stages.txt": lifecycle.stage_words(registry).encode(),
-        "combinations.txt": stages.combination_words(studies.load_study("survey", profile, "combinations")).encode(),
+        "combinations.txt": stages.combination_words(combined).encode(),
         "networks.csv": read_text(ROOT / "results" / "cifar" / "networks.csv").encode(),
     }
-    pictures = {"overview.svg": overview_svg()}  # the README shows the same file
-    return (
-        {name: table.to_csv(index=False).encode() for name, table in tables.items()}
-        | scoreboard_files()
-        | board_files()
-        | texts
-        | pictures
-    )
 
 
 def page_title(key: str) -> str:
