@@ -21,6 +21,14 @@ def test_differences_are_paired_by_seed_and_ratios_divide(judged):
     assert zero.verdict == "undecided" and zero.measured == ["a undefined"]  # infinite is no measurement
 
 
+def test_a_difference_that_the_run_itself_measured_lies_between_minus_one_and_one(judged, runs_of):
+    runs = runs_of(("a", "NAD", 0.1, 0.2, 0.3)).assign(gain=[0.9, -0.8, 0.1])
+    (group,) = judged(runs=runs, metric="gain", unit="points", expected="above 0.1").groups
+    assert (group.low, group.high) == (-1.0, 1.0)  # by the seeds alone it would be -2.1 to 2.2
+    (group,) = judged(runs=runs, metric="gain", unit="number", expected="above 0.1").groups
+    assert group.low < -2 and group.high > 2
+
+
 def test_the_victim_has_the_scores_before(judged, runs_of):
     rows = [("a", method, 0.1, 0.2) for method in ("NAD", "fine-tuning")]
     lost = judged(*rows, metric="acc", method="victim", versus="NAD", how="difference", expected="equal 0.1")
