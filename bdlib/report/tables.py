@@ -15,6 +15,7 @@ SHARES = {"asr", "accuracy", "tpr", "fpr", "auroc", "auc", "precision", "recall"
           "woken", "retuned"}  # fmt: skip
 # These words are in the names of measures that lie between 0 and 1, and the next ones in the names of those that do not
 CHANGES = {"change", "gain", "excess", "difference", "cost"}
+CONTROLS = {"random", "no_trigger", "twin", "twin_own", "clean_fit"}  # whole names of shares, of re-activation
 EMPTY = ""  # a number that was never run or never published stays empty
 
 
@@ -131,8 +132,8 @@ def measurements(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[st
 def _limits(column: str, values: pd.Series) -> tuple[float, float] | None:
     """The ends of a measure's range where its name says that it is a share, and no value contradicts it."""
     words = {*column.split("_")}
-    is_share = bool(words & SHARES) and not words & CHANGES and values.dropna().between(0, 1).all()
-    return (0, 1) if is_share else None
+    is_named = column in CONTROLS or (words & SHARES and not words & CHANGES)
+    return (0, 1) if is_named and values.dropna().between(0, 1).all() else None
 
 
 def price(runs: pd.DataFrame) -> pd.DataFrame:

@@ -63,6 +63,14 @@ def words(measured: Mapping[str, float]) -> str:
     return " ".join(said)
 
 
+def named(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs with a column `repair`: the repair as the chapters call it, for the rows of a table.
+
+    Example: `named(studies.load_study("reactivation", "quick", "repairs"))["repair"]`
+    """
+    return runs.assign(repair=[method_name(str(key)) for key in runs["repaired_by"]])
+
+
 def run_words(runs: pd.DataFrame) -> str:
     """What a study's runs say of each repair: mean excess and mean gain of retuning, the sleepiest first."""
     if runs.empty or "excess" not in runs:

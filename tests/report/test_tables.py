@@ -49,12 +49,14 @@ def test_measurements_keep_missing_cells_empty(runs_of):
 
 def test_the_interval_of_a_share_ends_with_its_range(runs_of):
     runs = runs_of("NAD", (0, 0, 0)).assign(auroc=[0.9, 0.99, 1.0], woken=[0.0, 0.1, 0.0], drift=[0.9, 0.99, 1.0])
-    runs = runs.assign(asr_change=runs["woken"], share_of_two=[0.5, 1.5, 2.5])
-    names = ["auroc", "woken", "drift", "asr_change", "share_of_two"]
+    runs = runs.assign(asr_change=runs["woken"], share_of_two=[0.5, 1.5, 2.5], random=[0.0, 0.3, 1.0])
+    runs = runs.assign(random_rise=runs["random"])
+    names = ["auroc", "woken", "drift", "asr_change", "share_of_two", "random", "random_rise"]
     row = tables.measurements(runs, {name: name for name in names}, ["method"]).iloc[0]
     assert row["auroc"].endswith(", 1.00]") and "[0.00, " in row["woken"]
     assert row["drift"].endswith(", 1.10]") and "[-0.1" in row["asr_change"]
     assert row["share_of_two"] == "1.50 [-0.98, 3.98]"
+    assert row["random"] == "0.43 [0.00, 1.00]" and row["random_rise"] == "0.43 [-0.84, 1.71]"
 
 
 def test_a_number_of_things_and_a_group_are_named():
