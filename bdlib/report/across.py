@@ -8,9 +8,10 @@ from bdlib.experiments import notebooks, studies
 from bdlib.experiments.reported import reported
 from bdlib.report import comparison
 from bdlib.report.paired import accuracy_and_asr
-from bdlib.report.tables import EMPTY, method_name, price
+from bdlib.report.tables import EMPTY, method_name, percent, price
 
 COST = "cost"
+SPREAD = 0.2  # a difference of ASR between seeds that is worth a word
 HEADLINES = ("headline", "other_attacks", "baselines")
 FINE_TUNING = method_name("fine_tune")
 SAID = {  # a verdict as the head of a list
@@ -103,6 +104,26 @@ def worst_cases(scale: str | None = None) -> str:
     return (
         "No repair in the table is better both in the worst case and in the price than one of these (in brackets: the "
         f"highest ASR that it leaves, and its cost on the clean twin): {', '.join(front)}."
+    )
+
+
+def seed_spreads(scale: str | None = None) -> str:
+    """A sentence on the repairs whose outcome depends on the seed: by which attack, and from what ASR to what.
+
+    Named are those with three seeds or more whose highest ASR is more than `SPREAD` above their lowest.
+    """
+    runs = _every_repair(scale or largest_scale_run("comparison"), HEADLINES)
+    spread = []
+    for (method, attack), mine in runs.groupby(["method", "attack"], sort=False):
+        least, most = mine["asr_after"].min(), mine["asr_after"].max()
+        if mine["seed"].nunique() >= 3 and most - least > SPREAD:
+            spread.append((most - least, f"{method} on {attack} ({percent(least)} to {percent(most)})"))
+    if not spread:
+        return f"No repair with three seeds has two whose ASR differs by more than {100 * SPREAD:.0f} points."
+    named = ", ".join(text for _, text in sorted(spread, reverse=True))
+    return (
+        f"The ASR that these repairs leave, in per cent, differs by more than {100 * SPREAD:.0f} points from one seed "
+        f"to another: {named}. One seed of them says little."
     )
 
 

@@ -81,6 +81,7 @@ def _texts(registry: lifecycle.Registry, combined: pd.DataFrame) -> dict[str, by
         ),
         "verdict_lists.txt": across.verdict_lists().encode(),
         "worst_cases.txt": across.worst_cases().encode(),
+        "seed_spreads.txt": across.seed_spreads().encode(),
         # Markdown takes a div as it is; in a bare svg it would turn the -- of its style into dashes.
         "lifecycle.txt": b"<div>" + lifecycle_svg(registry) + b"</div>",
         "stages.txt": lifecycle.stage_words(registry).encode(),

@@ -22,6 +22,20 @@ def test_worst_cases_are_the_highest_cell_and_only_undominated_repairs_are_named
     assert not any(name in sentence for name in ("SAU", "AR"))
 
 
+def test_a_repair_is_named_where_its_seeds_differ_widely(monkeypatch, runs_of):
+    runs = pd.concat([
+        runs_of("NAD", (0.02, 0.04, 0.60)), runs_of("NAD", (0.10, 0.20, 0.25), attack="sig"),
+        runs_of("SAU", (0.00, 0.90, 0.90)).iloc[:2], runs_of("AR", (0.01, 0.95, 0.50)),
+    ])  # fmt: skip
+    monkeypatch.setattr(across, "_every_repair", lambda scale, names: runs)
+    sentence = across.seed_spreads("quick")
+    attack = runs.iloc[0]["attack"]
+    assert f": AR on {attack} (1.0 to 95.0), NAD on {attack} (2.0 to 60.0). One" in sentence
+    assert "SAU" not in sentence and "sig" not in sentence  # two seeds; and fifteen points
+    monkeypatch.setattr(across, "_every_repair", lambda scale, names: runs.iloc[:0])
+    assert across.seed_spreads("quick").startswith("No repair")
+
+
 def test_the_table_holds_the_settings_of_a_chapter_but_no_control_of_equal_steps():
     table = across.what_is_left("cifar").set_index("method")
     assert {"NWC", "NWC, share by rule", "ANP by accuracy", "shared control"} <= {*table.index}
