@@ -11,7 +11,14 @@ from toy_task import toy
 from bdlib.data.images import batches
 from bdlib.defenses.i_bau import i_bau
 from bdlib.defenses.i_bau.hypergradient import hypergradient
-from bdlib.defenses.i_bau.method import inner_loss, outer_loss, perturbed_count, project, universal_perturbation
+from bdlib.defenses.i_bau.method import (
+    _descend,
+    inner_loss,
+    outer_loss,
+    perturbed_count,
+    project,
+    universal_perturbation,
+)
 from bdlib.types import Batch, EventLog
 
 
@@ -65,35 +72,69 @@ def tiny_batch(count=8):
     return images, torch.randint(3, (count,), generator=generator)
 
 
-def test_on_a_network_it_is_the_series_of_full_matrices(tiny):
-    """The Jacobians of the map by torch.func, multiplied out: sum over k < K of its powers, transposed."""
-    images, labels = tiny_batch()
-    shift = torch.full((1, 3, 2, 2), 0.1).double()
-    weights = dict(tiny.named_parameters())
-    rows, chosen, step, terms = torch.arange(8), torch.tensor([2, 5]), 0.1, 4
+def series_by_hand(tiny, first, batch, shift, chosen, terms):
+    """The gradient by torch.func, and the sum over k < K of the map's Jacobian to the power k, multiplied out."""
+    weights = {name: weight.detach() for name, weight in tiny.named_parameters()}
+    kept = torch.isin(torch.arange(len(batch.labels)), chosen).double().view(-1, 1, 1, 1)
 
     def inner(d, w):
-        logits = torch.func.functional_call(tiny, w, (images + d.view(1, 3, 2, 2),))
-        return -F.cross_entropy(logits, labels) + 0.001 * d.square().sum()
+        logits = torch.func.functional_call(tiny, w, (first.images + d.view(1, 3, 2, 2),))
+        return -F.cross_entropy(logits, first.labels) + 0.001 * d.square().sum()
 
     def outer(d, w):
-        mask = torch.isin(rows, chosen).double().view(-1, 1, 1, 1)
-        return F.cross_entropy(torch.func.functional_call(tiny, w, (images + mask * d.view(1, 3, 2, 2),)), labels)
+        logits = torch.func.functional_call(tiny, w, (batch.images + kept * d.view(1, 3, 2, 2),))
+        return F.cross_entropy(logits, batch.labels)
 
     def mapped(d, w):
-        return d - step * torch.func.grad(inner)(d, w)
+        return d - 0.1 * torch.func.grad(inner)(d, w)
 
     d = shift.flatten()
     turn, by_weights = torch.func.jacrev(mapped, argnums=(0, 1))(d, weights)
     direct, plain = torch.func.grad(outer, argnums=(0, 1))(d, weights)
     vector = sum(torch.linalg.matrix_power(turn.T, k) @ direct for k in range(terms))
-    expected = [plain[n] + torch.tensordot(vector, by_weights[n], 1) for n in weights]
+    return [plain[n] + torch.tensordot(vector, by_weights[n], 1) for n in weights]
 
-    batch, moved = Batch(images, labels, rows), shift.clone().requires_grad_()
+
+def test_on_a_network_it_is_the_series_of_full_matrices(tiny):
+    images, labels = tiny_batch()
+    batch, chosen = Batch(images, labels, torch.arange(8)), torch.tensor([2, 5])
+    moved = torch.full((1, 3, 2, 2), 0.1).double().requires_grad_()
+    expected = series_by_hand(tiny, batch, batch, moved.detach(), chosen, terms=4)
     (slope,) = torch.autograd.grad(inner_loss(tiny, batch, moved), moved, create_graph=True)
-    found = hypergradient(outer_loss(tiny, batch, moved, chosen), moved - step * slope, moved,
-                          list(tiny.parameters()), fixed_point_steps=terms)  # fmt: skip
+    found = hypergradient(outer_loss(tiny, batch, moved, chosen), moved - 0.1 * slope, moved,
+                          list(tiny.parameters()), fixed_point_steps=4)  # fmt: skip
     assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-12) for a, b in zip(found, expected, strict=True))
+
+
+def test_an_outer_step_is_adams_with_the_map_of_the_first_batch(tiny):
+    """Two steps of Adam by its formula, on the series of full matrices; the fixed point is of the first batch alone."""
+    images, labels = tiny_batch(16)
+    first, second = (Batch(images[part], labels[part], torch.arange(8)) for part in (slice(0, 8), slice(8, 16)))
+    shift, chosen, plain = torch.full((1, 3, 2, 2), 0.2).double(), torch.tensor([1, 6]), deepcopy(tiny)
+    adam = torch.optim.Adam(tiny.parameters(), 0.01)
+    means, squares = ([torch.zeros_like(w) for w in plain.parameters()] for _ in range(2))
+    for step, batch in enumerate((first, second), start=1):
+        _descend(tiny, adam, first, batch, shift, chosen, 3)
+        for i, slope in enumerate(series_by_hand(plain, first, batch, shift, chosen, terms=3)):
+            means[i], squares[i] = 0.9 * means[i] + 0.1 * slope, 0.999 * squares[i] + 0.001 * slope**2
+        for weight, mean, square in zip(plain.parameters(), means, squares, strict=True):
+            weight.data -= 0.01 * mean / (1 - 0.9**step) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(tiny.parameters(), plain.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("radius", [None, 0.3])
+def test_the_perturbations_steps_are_exact_on_a_smooth_network(tiny, radius):
+    """Three steps by torch.func on the predictions, shortened after each to the ball."""
+    images, labels = tiny_batch(24)
+    parts = [Batch(images[i : i + 8], labels[i : i + 8], torch.arange(8)) for i in (0, 8, 16)]
+    d = torch.zeros(1, 3, 2, 2).double()
+    for part in parts:
+        predicted = tiny(part.images).argmax(1)
+        gain = torch.func.grad(lambda d, x=part.images, y=predicted: F.cross_entropy(tiny(x + d), y))(d)
+        d = d + 2.0 * (gain - 0.002 * d)
+        d = d if radius is None or d.norm() <= radius else radius * d / d.norm()
+    found = universal_perturbation(tiny, parts, inner_rate=2.0, ball_radius=radius)
+    assert torch.allclose(found, d.detach(), atol=1e-12) and found.norm() > 0.2
 
 
 def test_the_perturbation_is_the_released_loops_and_stays_in_the_ball(backdoored, clean):
@@ -124,6 +165,8 @@ def test_at_least_one_image_of_a_batch_is_perturbed_and_none_in_small_released_b
     counts = {size: [perturbed_count(size, 0.01, variant=v) for v in ("paper", "released")] for size in (50, 100, 250)}
     assert counts == {50: [1, 0], 100: [1, 1], 250: [3, 2]}
     assert perturbed_count(100, 0.0) == 0
+    assert [perturbed_count(100, share) for share in (0.07, 0.14, 0.28, 0.55)] == [7, 14, 28, 55]
+    assert perturbed_count(50, 1e-12) == 1
 
 
 FAST = dict(unlearning_rounds=2, ball_radius=4.0, perturbed_share=0.1, batch_size=50)

@@ -52,7 +52,7 @@ def test_a_full_mask_is_the_pattern_and_an_empty_one_the_image():
 
 
 def search_by_hand(model, clean, target, epochs, least, seed, batch_size):
-    """The released loop, written anew: Adam's formula, and the weight of the mask by counters."""
+    """The released steps, written anew: Adam's formula, and the mask's weight by counters; the smallest is kept."""
     generator = Generator().manual_seed(seed)
     _, c, h, w = clean.images.shape
     raw = [(torch.rand(size, generator=generator) * 2 - 1).mul(0.999).atanh() for size in [(1, h, w), (c, h, w)]]
@@ -84,7 +84,7 @@ def search_by_hand(model, clean, target, epochs, least, seed, batch_size):
     return min(kept, key=lambda pair: pair[0])[1].detach()
 
 
-def test_the_search_is_the_released_loop(dark):
+def test_the_search_takes_the_released_steps(dark):
     ours = invert_trigger(OnePixel(), dark, target=1, inversion_epochs=14, least_success=0.9, batch_size=16, seed=4)
     plain = search_by_hand(OnePixel(), dark, 1, 14, 0.9, 4, 16)
     assert torch.allclose(ours.mask, plain, atol=1e-4)
@@ -107,6 +107,24 @@ def test_the_smallest_mask_with_enough_success_is_kept():
         raw = torch.tensor(2 * size - 1).atanh()
         best.offer([raw.expand(1, 2, 2), raw.expand(3, 2, 2)], success)
     assert best.trigger.norm == pytest.approx(4 * 0.7, rel=1e-5) and best.trigger.success == 0.92 and best.stale == 2
+
+
+def test_the_search_goes_stale_as_by_the_released_counter():
+    """The released counter, written anew: a found mask that is not 1 % smaller than the smallest before it adds one."""
+    generator = np.random.default_rng(3)
+    sizes, successes = np.exp(-np.arange(60) / 60) * generator.uniform(0.9, 1.1, 60) / 2, generator.uniform(0.8, 1, 60)
+    best, smallest, before, count, counts = _Best(0, 0.9), math.inf, math.inf, 0, set()
+    for size, success in zip(sizes, successes, strict=True):
+        raw = torch.tensor(2 * size - 1).atanh()
+        best.offer([raw.expand(1, 2, 2), raw.expand(3, 2, 2)], float(success))
+        if success >= 0.9:
+            smallest = min(smallest, 4 * size)
+        if smallest < math.inf:
+            count = count + 1 if smallest >= 0.99 * before else 0
+            counts.add(count)
+            assert best.stale == count and best.trigger.norm == pytest.approx(smallest)
+        before = smallest
+    assert smallest < 4 * sizes[0] and max(counts) > 3
 
 
 def test_the_index_is_numpys_with_the_mean_of_the_two_in_the_middle():
@@ -143,6 +161,15 @@ def test_a_fifth_of_the_images_is_stamped_and_keeps_its_labels(clean):
     shares = [(made.images[changed][:, 0, place, place] == 255).sum() for place in (2, 9)]
     assert shares[0] >= 20 and shares[1] >= 20 and sum(shares) <= changed.sum() + 2
     assert stamped_set(clean, [], stamped_share=0.2, seed=1) is clean
+
+
+def test_stamped_pixels_are_the_blend_in_whole_numbers(clean):
+    generator = np.random.default_rng(0)
+    mask, pattern = generator.random((1, 16, 16), np.float32), generator.random((3, 16, 16), np.float32)
+    found = InvertedTrigger(0, torch.tensor(mask), torch.tensor(pattern), 1.0, True)
+    made = stamped_set(clean, [found], stamped_share=1.0, seed=1).images.numpy()
+    exact = (1 - mask) * clean.images.numpy() + 255.0 * mask * pattern
+    assert made.dtype == np.uint8 and np.abs(made - exact).max() <= 0.5 + 1e-3
 
 
 FAST = dict(inversion_epochs=8, epochs=2, learning_rate=0.05, batch_size=32, augmentation=None)

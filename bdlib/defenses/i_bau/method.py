@@ -8,6 +8,7 @@ with them; the implicit hypergradient takes this into account.
 import math
 from collections.abc import Sequence
 from copy import deepcopy
+from fractions import Fraction
 from typing import Annotated
 
 import torch
@@ -82,7 +83,9 @@ def perturbed_count(size: int, perturbed_share: float, *, variant: ranges.Varian
 
     The released code rounds down. Of fewer than 100 images with a share of 0.01 it perturbs none, and only fine-tunes.
     """
-    return int(perturbed_share * size) if variant == "released" else math.ceil(perturbed_share * size)
+    if variant == "released":
+        return int(perturbed_share * size)
+    return math.ceil(Fraction(str(perturbed_share)) * size)  # as it is written: 0.07 * 100 is above 7 in binary
 
 
 def universal_perturbation(
@@ -91,7 +94,8 @@ def universal_perturbation(
     """One perturbation that moves the predictions on all batches, by a step of gradient ascent on each.
 
     It climbs the cross-entropy with the model's own predictions, less a penalty on its length, and is brought back into
-    the ball after each step; None: it may be of any length. `model` must be in evaluation mode.
+    the ball after each step; None: it may be of any length. `model` must be in evaluation mode. The released notebook
+    shortens it once, after the last step: with one batch that is the same, with more it is another perturbation.
     """
     shift = torch.zeros_like(parts[0].images[:1])
     for part in parts:

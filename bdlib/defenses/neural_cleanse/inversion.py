@@ -69,6 +69,11 @@ def invert_trigger(
     epochs in a row with enough success the mask's weight rises; after as many without, it falls. The search ends early
     once the weight has gone both ways and nothing has improved for a while. No weight of the model gets a gradient.
 
+    Three things differ from released code. Masks are compared as they are at the end of an epoch, which is when they
+    are kept; released code compares the mean of their sums before each step, so that it may keep a larger mask and stop
+    at another epoch. BackdoorBench starts from ones and averages the success over batches; the authors' code starts at
+    random, averages over images, and begins with a weight of 0 until there is success.
+
     Example: `invert_trigger(victim, clean, target=0).norm`
     """
     generator = Generator().manual_seed(seed)

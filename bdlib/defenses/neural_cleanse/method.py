@@ -91,7 +91,11 @@ def flagged_classes(norms: Norms, anomaly_threshold: float = 2.0) -> Bool[Tensor
 
 
 def stamped_set(clean: ImageSet, triggers: Sequence[InvertedTrigger], *, stamped_share: float, seed: int) -> ImageSet:
-    """The images, of which a random share carries one of the triggers, in turn; every image keeps its true label."""
+    """The images, of which a random share carries one of the triggers, in turn; every image keeps its true label.
+
+    BackdoorBench stamps the same images once with each trigger, so that its set grows with the triggers. It also
+    stretches mask and trigger to the full range of a PNG file first, which makes faint ones strong.
+    """
     if not triggers:
         return clean
     generator = Generator().manual_seed(seed)
