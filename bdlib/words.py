@@ -38,7 +38,7 @@ def shown(value: Any) -> str:
 
     Example: `shown(torch.zeros(2, 3))` gives "a Tensor of shape (2, 3), torch.float32".
     """
-    if isinstance(value, Tensor) or hasattr(value, "__array_interface__"):
+    if (isinstance(value, Tensor) or hasattr(value, "__array_interface__")) and value.shape:
         return f"a {type(value).__name__} of shape {tuple(value.shape)}, {value.dtype}"
     if isinstance(value, nn.Module):
         return f"a network of type {type(value).__name__}"
