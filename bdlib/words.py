@@ -28,6 +28,11 @@ def one_line(message: object) -> str:
     return UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], str(message))
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8, which half of a surrogate pair cannot."""
+    return not re.search("[\ud800-\udfff]", text)
+
+
 def in_words(allowed: Range) -> str:
     """What is allowed, as the end of a sentence: "a number from 0 to 1", "one of paper, released"."""
     return _words(allowed.json_schema(schema_generator=_Schema))
@@ -38,7 +43,7 @@ def shown(value: Any) -> str:
 
     Example: `shown(torch.zeros(2, 3))` gives "a Tensor of shape (2, 3), torch.float32".
     """
-    if isinstance(value, Tensor) or hasattr(value, "__array_interface__"):
+    if (isinstance(value, Tensor) or hasattr(value, "__array_interface__")) and value.shape:
         return f"a {type(value).__name__} of shape {tuple(value.shape)}, {value.dtype}"
     if isinstance(value, nn.Module):
         return f"a network of type {type(value).__name__}"

@@ -14,6 +14,7 @@ from bdlib.fairness.parity import Array
 RANK = 1e-10  # eigenvalues below this share of the largest count as zero
 LEAST_RIDGE = 1e-7  # of the trace of K; below it a Cholesky factor of K + alpha I loses the parity
 ROUNDING = 10 * np.finfo(float).eps
+UNLIKE = 100  # times as long as another may a row of B be, before all are made of one length
 
 
 def one_solve_weights(kernel: Array, y: Array, operator: Array, *, alpha: float, eta: float | None = None) -> Array:
@@ -25,12 +26,12 @@ def one_solve_weights(kernel: Array, y: Array, operator: Array, *, alpha: float,
 
     Example: ``one_solve_weights(K, y - y.mean(), parity_operator(codes), alpha=1.0)``
     """
-    if alpha < LEAST_RIDGE * np.trace(kernel):
+    if not alpha or alpha < LEAST_RIDGE * np.trace(kernel):
         values, vectors = linalg.eigh(kernel)
         kept = values > (len(y) * ROUNDING if alpha else RANK) * values.max(initial=0.0)
         roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
         return np.asarray(vectors / roots @ primal_weights(vectors * roots, y, operator, alpha=alpha, eta=eta))
-    ridged = kernel.copy()
+    ridged, operator = kernel.copy(), operator if eta is not None else balanced(operator)
     ridged[np.diag_indices(len(y))] += alpha
     factor = linalg.cho_factor(ridged, overwrite_a=True)
     return constrained(lambda right: linalg.cho_solve(factor, right), operator, kernel, y, operator.T, eta)
@@ -44,8 +45,9 @@ def primal_weights(
     Example: ``primal_weights(Z, y - y.mean(), parity_operator(codes), alpha=1.0)``
     """
     system = features.T @ features
-    system[np.diag_indices(len(system))] += alpha or RANK * 1e-4 * np.trace(system) / max(len(system), 1)
-    factor = linalg.cho_factor(system)
+    least = RANK * 1e-4 * np.trace(system) / max(len(system), 1) or 1.0  # any, where all features are zero
+    system[np.diag_indices(len(system))] += alpha or least
+    factor, operator = linalg.cho_factor(system), operator if eta is not None else balanced(operator)
     columns = (operator @ features).T
     return constrained(lambda right: linalg.cho_solve(factor, right), operator, features, features.T @ y, columns, eta)
 
@@ -59,6 +61,7 @@ def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float
 
     Example: ``null_space_weights(K, y - y.mean(), parity_operator(codes), alpha=1.0)``
     """
+    operator = balanced(operator)
     _, values, rows = linalg.svd(operator @ kernel)
     least = max(RANK * values.max(initial=0.0), ROUNDING * linalg.norm(operator) * linalg.norm(kernel))
     null = rows[int((values > least).sum()) :].T
@@ -67,8 +70,21 @@ def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float
     powers[powers < cutoff] = 0.0  # rounding, which the root would enlarge
     root = np.sqrt(alpha * powers)[:, None] * vectors.T  # root' root = alpha K
     left, values, right = linalg.svd(np.vstack([kernel @ null, root @ null]), full_matrices=False)
-    kept = values > 2 * cutoff  # the others are such rounding
+    least = max(2 * cutoff, len(y) * np.finfo(float).eps * values.max(initial=0.0))
+    kept = values > least  # the others are such rounding
     return np.asarray(null @ (right[kept].T @ (left[: len(y), kept].T @ y / values[kept])))
+
+
+def balanced(operator: Array) -> Array:
+    """B with rows of one length, where one is over 100 times as long as another: B f = 0 says the same.
+
+    The covariance with an income in dollars would otherwise hide that with an attribute of 0 and 1 behind rounding.
+    """
+    lengths = linalg.norm(operator, axis=1)
+    some = lengths[lengths > 0]
+    if not len(some) or some.max() <= UNLIKE * some.min():
+        return operator
+    return np.asarray(operator / np.where(lengths > 0, lengths, 1.0)[:, None])
 
 
 def constrained(

@@ -16,9 +16,9 @@ from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bdlib import ranges
-from bdlib.checks import check_values, keywords
+from bdlib.checks import ParameterError, check_values, keywords
 from bdlib.fairness.closed_form import null_space_weights, one_solve_weights, primal_weights
-from bdlib.fairness.parity import Array, covariance_operator, group_codes, parity_operator
+from bdlib.fairness.parity import Array, columns_of, covariance_operator, group_codes, parity_operator
 
 NUMBERS_VERSION = 1  # raise it when a change here, in `closed_form`, `parity` or `baselines` changes numbers
 KERNELS = {"linear": "linear", "rbf": "rbf", "polynomial": "poly"}  # ours, and scikit-learn's names
@@ -40,8 +40,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         if sensitive_features is None:
             sensitive_features = np.zeros(len(y))
-        if len(sensitive_features) != len(y):
-            raise ValueError(f"sensitive_features: must have {len(y)} rows as X has, not {len(sensitive_features)}")
+        if (rows := len(columns_of(sensitive_features))) != len(y):
+            raise ParameterError(f"sensitive_features: must have {len(y)} rows as X has, not {rows}")
         self.intercept_ = float(np.mean(y))
         return X, np.asarray(y, dtype=np.float64) - self.intercept_, sensitive_features
 
@@ -92,13 +92,15 @@ class MeanParityRegressor(KernelRegressor):
         With one group there is nothing to make equal, and the result is kernel ridge regression. Raises ParameterError,
         and ValueError for arrays that do not fit each other.
         """
+        if self.form == "null_space" and (self.eta, self.components) != (None, None):
+            raise ParameterError("form='null_space': must be one_solve where eta or components is not None")
         X, y, sensitive = self._checked(X, y, sensitive_features)
         self.operator_ = operator(sensitive, self.parity)
         self.X_fit_ = X
         self.features_: Any = None
         if self.components is not None:
             self._fit_features(X, y, min(self.components, len(X)))
-        elif self.form == "null_space" and self.eta is None:
+        elif self.form == "null_space":
             self.dual_coef_ = null_space_weights(self._kernel(X, X), y, self.operator_, alpha=self.alpha)
         else:
             kernel = self._kernel(X, X)

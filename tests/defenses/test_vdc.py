@@ -95,8 +95,16 @@ def test_a_judge_decides_only_where_no_word_of_the_label_is_there():
 def test_a_language_model_can_write_the_questions():
     questions = generate_questions("tabby", lambda text: "1. Has it fur?\nnonsense\n- Is it a pet?\n", count=2)
     assert [q.text for q in questions[2:]] == ["Has it fur? Answer yes or no.", "Is it a pet? Answer yes or no."]
-    with pytest.raises(ParameterError, match="wrote 1 of 4 questions"):
-        generate_questions("tabby", lambda text: "Has it fur?")
+    for answer in ("Has it fur?", "Has it fur?\n" * 4):
+        with pytest.raises(ParameterError, match="wrote 1 of 4 questions"):
+            generate_questions("tabby", lambda text, answer=answer: answer)
+    with pytest.raises(ParameterError, match=r"\Acount=0: must be a whole number from 1 to 100\Z"):
+        generate_questions("tabby", lambda text: "", count=0)
+
+
+@pytest.mark.parametrize(("name", "answer"), [("7", "It is a 7."), ("7", "a seven"), ("Boeing 747", "A Boeing 747!")])
+def test_digits_in_a_class_name_are_read_as_those_in_an_answer(name, answer):
+    assert agrees(questions_about(name)[0], answer) and not agrees(questions_about(name)[0], "It is an 8.")
 
 
 # Verdicts
@@ -184,6 +192,31 @@ def test_a_set_without_kept_images_and_a_wrong_number_of_answers_are_errors(trai
         cross_examine(truth.data, NAMES, Mute())
     with pytest.raises(ParameterError, match="no true label"):
         cross_examine(ImageSet(255 - truth.data.images, truth.data.labels), NAMES, oracle(train, truth.data))
+
+
+@pytest.mark.parametrize(("answer", "words"), [
+    (None, "a list of answers"), (["nnoooo"] * 3000, "a list of answers"), ([[None] * 6] * 1000, "in text, not None"),
+])  # fmt: skip
+def test_answers_that_are_none_are_one_line(truth, answer, words):
+    class Odd:
+        name = "odd"
+
+        def answer(self, images, questions):
+            return answer
+
+    with pytest.raises(AnswererError, match=rf"\Aodd: must (give|answer) {words}[^\n]*\Z"):
+        cross_examine(truth.data, NAMES, Odd())
+
+
+def test_questions_of_ones_own_are_as_many_for_each_class_and_the_answerer_is_an_instance(train, truth):
+    its = questions_for(NAMES)
+    for asked in ([], its[:1], [*its[1:], its[0][:3]], [()] * 10):
+        with pytest.raises(ParameterError, match=r"\Aasked: must have as many questions, one at least, for each of 10"):
+            cross_examine(truth.data, NAMES, oracle(train, truth.data), asked=asked)
+    with pytest.raises(ParameterError, match=r"\Aanswerer=[^\n]*: must be an Answerer; the class is there"):
+        cross_examine(truth.data, NAMES, RecognizerAnswerer)
+    with pytest.raises(ParameterError, match=r"\Aclass_names='cat': must be a list of words\Z"):
+        questions_for("cat")
 
 
 # Noise

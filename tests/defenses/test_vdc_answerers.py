@@ -13,14 +13,18 @@ from PIL import Image
 from vdc_tiny_model import save_tiny_model
 
 from bdlib.checks import ParameterError
+from bdlib.data.images import ImageSet
 from bdlib.defenses.vdc.answerers.http import HttpAnswerer
+from bdlib.defenses.vdc.answerers.oracle import OracleAnswerer
 from bdlib.defenses.vdc.answerers.pictures import data_uri
 from bdlib.defenses.vdc.answerers.protocol import Answerer, AnswererError
+from bdlib.defenses.vdc.answerers.recognizer import RecognizerAnswerer
 from bdlib.defenses.vdc.answerers.store import Store, StoreError
 from bdlib.defenses.vdc.answerers.transformers import TransformersAnswerer
 
 IMAGES = torch.arange(4 * 3 * 8 * 8).reshape(4, 3, 8, 8).to(torch.uint8)
 KEY = "sk-a-secret"
+HALF = {"message": {"content": "yes \ud800"}}
 
 
 class Stub(ThreadingHTTPServer):
@@ -55,8 +59,18 @@ class Handler(BaseHTTPRequestHandler):
             server.running -= 1
         if isinstance(fault, tuple):
             self.reply(fault[0], b"{}", fault[1])
-        elif fault in ("malformed", "empty", "null"):
-            content = {"empty": {"choices": []}, "null": {"choices": [{"message": {"content": None}}]}}.get(fault)
+        elif fault == "drip":
+            self.reply(200, b"", {"Content-Length": "1000"})
+            for _ in range(30):
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+        elif fault == "endless":
+            self.reply(200, b" " * 2**21)
+        elif fault == "truncated":
+            self.reply(200, json.dumps({"choices": [{"message": {"content": "x"}}]}).encode(), {"Content-Length": "99"})
+        elif fault in ("malformed", "empty", "null", "half a pair"):
+            choices = {"empty": [], "null": [{"message": {"content": None}}], "half a pair": [HALF]}.get(fault)
+            content = None if choices is None else {"choices": choices}
             self.reply(200, json.dumps(content).encode() if content else b"<html>")
         else:
             text = f"about {asked['messages'][0]['content'][-1]['text']}"
@@ -117,7 +131,10 @@ def test_answers_are_kept_by_image_question_and_model(answerer, stub):
     assert len(stub.requests) == 6
 
 
-@pytest.mark.parametrize("fault", ["slow", "malformed", "empty", "null", (500, {}), (429, {"Retry-After": "0"})])
+@pytest.mark.parametrize("fault", [
+    "slow", "malformed", "empty", "null", "half a pair", "truncated", "drip", "endless", (500, {}),
+    (429, {"Retry-After": "0"}),
+])  # fmt: skip
 def test_a_fault_that_passes_is_tried_again(answerer, stub, fault):
     stub.faults = [fault]
     assert answerer().answer(IMAGES, QUESTIONS) == ANSWERS and len(stub.requests) == 5
@@ -173,6 +190,95 @@ def test_a_refused_key_is_named_by_its_variable_and_not_shown(answerer, stub, mo
         HttpAnswerer("http://example.org/v1", "m")
 
 
+@pytest.mark.parametrize("key", [KEY + "\r", KEY + "\n", f" {KEY}", KEY + "\n more", "sk-é€"])
+def test_a_key_that_cannot_be_sent_is_not_shown(answerer, stub, monkeypatch, key):
+    client = answerer()
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    for call in (answerer, lambda: client.answer(IMAGES[:1], [["a"]])):
+        with pytest.raises(ParameterError, match=r"\AOPENAI_API_KEY: the key in it must be ASCII") as raised:
+            call()
+        assert "sk-" not in str(raised.value)
+    assert not stub.requests
+
+
+def test_a_key_in_the_wrong_place_is_not_shown(stub, tmp_path):
+    for change in ({"key_variable": KEY}, {"url": f"http://me:{KEY}@localhost/v1"}, {"url": f"{stub.url}?key={KEY}"}):
+        with pytest.raises(ParameterError, match=r"\A(key_variable|url): must") as raised:
+            HttpAnswerer(**{"url": stub.url, "model": "m", "cache": tmp_path} | change)
+        assert KEY not in str(raised.value)
+
+
+def test_a_key_that_is_set_later_is_sent_to_no_other_machine_unencrypted(monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    client = HttpAnswerer("http://example.invalid/v1", "m", cache=tmp_path, progress=False, retries=0)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(ParameterError, match="must begin with https, because OPENAI_API_KEY is set"):
+        client.answer(IMAGES[:1], [["a"]])
+
+
+def test_a_proxy_is_not_asked_for_this_machine(answerer, stub, monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("http_proxy", stub.url.removesuffix("/v1"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(AnswererError, match="not reached"):
+        HttpAnswerer("http://localhost:9/v1", "m", cache=tmp_path, progress=False, retries=0).ask("hello")
+    assert not stub.requests and answerer().ask("hello") == "about hello"
+
+
+def test_what_has_come_is_on_disk_while_the_rest_is_under_way(answerer, stub):
+    stub.faults = [None, None, None, "slow"]
+    client = answerer(concurrency=1, timeout=5.0)
+    thread = threading.Thread(target=client.answer, args=(IMAGES[:1], [["a", "b", "c", "d"]]))
+    thread.start()
+    while len(stub.requests) < 4:
+        time.sleep(0.01)
+    time.sleep(0.4)
+    assert answerer().estimate(IMAGES[:1], [["a", "b", "c", "d"]]).cached == 3
+    thread.join()
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_before_the_first_request(answerer, stub, tmp_path):
+    (tmp_path / "file").write_text("")
+    for call in (lambda a: a.answer(IMAGES, QUESTIONS), lambda a: a.ask("hello")):
+        with pytest.raises(StoreError, match=r"\A[^\n]*\Z"):
+            call(answerer(cache=tmp_path / "file" / "answers"))
+    assert not stub.requests
+    assert HttpAnswerer(stub.url, "m" * 300, cache=tmp_path, progress=False).ask("hello") == "about hello"
+
+
+WRONG = [
+    ({"questions": ["ab", "cd", "ef", "gh"]}, r"questions=\['ab', .*: must be a list, each item a list"),
+    ({"questions": [["a"]]}, "questions: must be 4 lists, one for each image, not 1"),
+    ({"questions": [["a"], [" "], [], []]}, "questions: ' ': must be text with a word in it"),
+    ({"questions": [["\ud800"], [], [], []]}, r"questions: '\\ud800': must be text with a word in it"),
+    ({"images": IMAGES / 255}, "images=a Tensor of shape .*float32: must be an UInt8"),
+    ({"images": IMAGES[:, :2]}, "images=a Tensor of shape .*: must have one or three channels"),
+    ({"images": IMAGES[:, :, :0]}, "images=a Tensor of shape .*: must have one or three channels, and pixels"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), WRONG)
+def test_no_answerer_is_asked_what_it_cannot_answer(answerer, stub, change, words, tmp_path):
+    arguments = {"images": IMAGES, "questions": QUESTIONS} | change
+    clients = [RecognizerAnswerer(None), OracleAnswerer(ImageSet(IMAGES, torch.arange(4) % 2), ("cat", "dog"))]
+    for client in (answerer(), *clients):
+        with pytest.raises(ParameterError, match=rf"\A{words}[^\n]*\Z"):
+            client.answer(**arguments)
+    with pytest.raises(ParameterError, match=rf"\A{words}[^\n]*\Z"):
+        answerer().estimate(**arguments)
+    assert not stub.requests
+
+
+def test_an_oracle_needs_two_names_and_one_for_each_label():
+    for names in (("cat",), ("cat", "dog")):
+        with pytest.raises(
+            ParameterError, match=r"\Aclass_names=[^\n]*: must be two or more, and one for each label up"
+        ):
+            OracleAnswerer(ImageSet(IMAGES, torch.arange(4)), names)
+    with pytest.raises(ParameterError, match=r"\Acache='x': must be a Path, or None\Z"):
+        RecognizerAnswerer("x")
+
+
 def test_requests_run_side_by_side_but_no_more_than_are_allowed(answerer, stub):
     stub.delay = 0.05
     answerer(concurrency=3).answer(IMAGES, [[f"{n}-{k}" for k in range(4)] for n in range(4)])
@@ -197,7 +303,12 @@ def test_a_text_can_be_asked_too(answerer, stub):
 @pytest.mark.parametrize(("change", "words"), [
     ({"url": "localhost:8000"}, "url='localhost:8000': must be an address"), ({"model": 3}, "model=3: must be text"),
     ({"concurrency": 0}, "concurrency=0: must be"), ({"timeout": 0.0}, "timeout=0.0: must be"),
-    ({"budget": -1.0}, "budget=-1.0: must be"), ({"retries": -1}, "retries=-1: must be"),
+    ({"url": "http://[::1"}, r"url='http://\[::1': must be an address"),
+    ({"url": "http://a b"}, "url='http://a b': must be an address"), ({"url": "http://é.org"}, "url=.*: must be an"),
+    ({"url": "http://localhost:x/v1"}, "url=.*: must be an address"),
+    ({"url": "http://localhost:99999"}, "url=.*: must be an address"), ({"model": " "}, "model=' ': must be the name"),
+    ({"model": "\ud800"}, "model=.*: must be the name"), ({"budget": -1.0}, "budget=-1.0: must be"),
+    ({"retries": -1}, "retries=-1: must be"),
 ])  # fmt: skip
 def test_bad_arguments_are_one_line(change, words):
     with pytest.raises(ParameterError, match=rf"\A{words}[^\n]*\Z"):

@@ -237,3 +237,62 @@ def test_bad_sensitive_features_are_one_line():
         MeanParityRegressor(parity="covariance").fit(X, y, sensitive_features=["a"] * 20)
     with pytest.raises(ParameterError, match=r"\Asensitive_features: there is a missing value; every sample must"):
         MeanParityRegressor().fit(X, y, sensitive_features=[None] + [1] * 19)
+
+
+@pytest.mark.parametrize("rows", [np.zeros((20, 0)), np.zeros((20, 1, 1)), "ab" * 10, 3, set(range(20)), {"sex": [0]}])
+@pytest.mark.parametrize("parity", ["mean", "covariance"])
+def test_sensitive_features_of_another_shape_are_one_line(parity, rows):
+    X, y, _ = problem(0, n=20)
+    with pytest.raises(ParameterError, match=r"\Asensitive_features=[^\n]*: must be an array, list or table of shape"):
+        MeanParityRegressor(parity=parity).fit(X, y, sensitive_features=rows)
+
+
+def test_sensitive_features_that_are_no_values_are_one_line():
+    X, y, _ = problem(0, n=20)
+    for rows in ([[0], [1, 2]] * 10, [{"a": 1}] * 20):
+        with pytest.raises(ParameterError, match=r"\Asensitive_features: each must be a number or text, not a coll"):
+            MeanParityRegressor().fit(X, y, sensitive_features=rows)
+    for rows, words in (([np.inf] + [1] * 19, "there is an infinite value"), ([1j] * 20, "must be numbers")):
+        with pytest.raises(ParameterError, match=rf"\Asensitive_features: {words}"):
+            MeanParityRegressor(parity="covariance").fit(X, y, sensitive_features=rows)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e5, 1e8, 1e12, 1e-8])
+@pytest.mark.parametrize("change", [{}, {"form": "null_space"}, {"components": 60}, {"alpha": 1e-9}])
+def test_attributes_of_very_different_scale_are_all_uncorrelated_with_the_predictions(change, scale):
+    X, y, s = problem(0)
+    income = scale * (X[:, 1] + np.random.default_rng(3).normal(size=len(y)))
+    attributes = np.column_stack([s, income, np.full(len(y), 0.1)])  # the last is constant
+    fair = MeanParityRegressor(**{"parity": "covariance", "gamma": 0.2} | change)
+    predictions = fair.fit(X, y, sensitive_features=attributes).predict(X)
+    assert np.abs(np.corrcoef(np.column_stack([predictions, attributes[:, :3]]).T)[0, 1:]).max() < 1e-9
+    assert mse(predictions, y) < 0.9 * y.var()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-12, 1.0])
+@pytest.mark.parametrize("change", [{}, {"form": "null_space"}, {"components": 5}])
+def test_features_that_say_nothing_give_the_mean(change, alpha):
+    _, y, s = problem(0, n=20)
+    for X in (np.zeros((20, 2)), np.zeros((1, 2))):
+        fair = MeanParityRegressor(kernel="linear", alpha=alpha, **change)
+        fair.fit(X, y[: len(X)], sensitive_features=s[: len(X)])
+        np.testing.assert_allclose(fair.predict(X), y[: len(X)].mean(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_both_closed_forms_agree_for_features_of_any_scale(scale):
+    X, y, s = problem(1)
+    one, null = (
+        MeanParityRegressor(kernel="linear", form=form).fit(scale * X, y, sensitive_features=s).predict(scale * X)
+        for form in ("one_solve", "null_space")
+    )
+    np.testing.assert_allclose(one, null, atol=1e-9)
+
+
+@pytest.mark.parametrize("change", [{"eta": 1.0}, {"components": 5}])
+def test_the_released_form_refuses_what_it_would_not_do(change):
+    X, y, s = problem(0, n=20)
+    with pytest.raises(ParameterError, match=r"\Aform='null_space': must be one_solve where eta or components is not"):
+        MeanParityRegressor(form="null_space", **change).fit(X, y, sensitive_features=s)
+    with pytest.raises(ParameterError, match=r"\Acomponents=np.int64\(5\): must be a whole number"):
+        MeanParityRegressor().set_params(components=np.int64(5)).fit(X, y, sensitive_features=s)

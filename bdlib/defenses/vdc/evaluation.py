@@ -22,12 +22,19 @@ def agrees(question: Question, answer: str, judge: Judge | None = None) -> bool:
 
     Example: `agrees(questions_about("cat")[0], "A kitten on a sofa.")` is True
     """
-    text = "".join(f" {DIGITS[c]} " if c in DIGITS else c for c in answer.lower().replace("’", "'"))
+    text = spelled(answer)
     if question.kind == "specific":
         verdict = re.search(r"\b(yes|no|not|don't)\b", text)
         return verdict is not None and verdict[1] == "yes"
     affirmed = re.sub(NEGATED, " ", text)
-    if any(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", affirmed) for word in question.expected):
+    if any(
+        re.search(rf"(?<![\w-]){re.escape(spelled(word).strip())}(?![\w-])", affirmed) for word in question.expected
+    ):
         return True
     prompt = JUDGE_PROMPT.format(answer=answer, name=question.expected[0])
     return judge is not None and agrees(Question(prompt, "specific", ("yes",)), judge(prompt))
+
+
+def spelled(text: str) -> str:
+    """The text in small letters, with each digit as a word of its own."""
+    return "".join(f" {DIGITS[c]} " if c in DIGITS else c for c in text.lower().replace("’", "'"))

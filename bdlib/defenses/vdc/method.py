@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from bdlib.defenses.vdc.evaluation import Judge, agrees
 from bdlib.defenses.vdc.questions import Chosen, Question, questions_for
 from bdlib.training.loop import Schedule, train
 from bdlib.types import MakeModel, OnEvent, ignore
+from bdlib.words import shown
 
 NUMBERS_VERSION = 1  # raise it when a change in this folder changes numbers
 
@@ -77,7 +78,14 @@ def cross_examine(
 
     Example: `cross_examine(train, CLASS_NAMES["cifar10"], RecognizerAnswerer()).float().mean(1)`
     """
-    by_label, rows = asked or questions_for(class_names, questions), list[list[bool]]()
+    by_label = questions_for(class_names, questions) if asked is None else asked
+    if len(by_label) < len(class_names) or len({len(its) for its in by_label}) != 1 or not by_label[0]:
+        raise ParameterError(
+            f"asked: must have as many questions, one at least, for each of {len(class_names)} classes"
+        )
+    if isinstance(answerer, type):
+        raise ParameterError(f"answerer={shown(answerer)}: must be an Answerer; the class is there, without ()")
+    rows = list[list[bool]]()
     agree = cache(partial(agrees, judge=judge))  # most answers come many times
     if not len(data):
         raise ParameterError("data: the set of images is empty")
@@ -87,10 +95,19 @@ def cross_examine(
         about = [by_label[label] for label in data.labels[ids.to(data.labels.device)].tolist()]
         texts = [[question.text for question in its] for its in about]
         answers = answerer.answer(data.images[ids.to(data.images.device)], texts)
-        if [len(its) for its in answers] != [len(its) for its in texts]:
-            raise AnswererError(f"{answerer.name}: must give one answer to each question")
+        _require_answers(answerer.name, answers, texts)
         rows += [[agree(q, a) for q, a in zip(*pair, strict=True)] for pair in zip(about, answers, strict=True)]
     return torch.tensor(rows)
+
+
+def _require_answers(name: str, answers: Any, texts: list[list[str]]) -> None:
+    """Raise AnswererError for anything but one text for each question."""
+    if not isinstance(answers, list) or not all(isinstance(its, list | tuple) for its in answers):
+        raise AnswererError(f"{name}: must give a list of answers for each image")
+    if [len(its) for its in answers] != [len(its) for its in texts]:
+        raise AnswererError(f"{name}: must give one answer to each question")
+    if other := [text for its in answers for text in its if not isinstance(text, str)]:
+        raise AnswererError(f"{name}: must answer in text, not {shown(other[0])}")
 
 
 def suspicion(agreement: Agreement) -> Float[Tensor, " n"]:

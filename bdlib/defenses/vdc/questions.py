@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
+from pydantic import Field
 
-from bdlib.checks import ParameterError
+from bdlib.checks import ParameterError, checked
 from bdlib.files import read_text
 from bdlib.words import shown
 
@@ -75,13 +76,18 @@ def questions_for(class_names: Sequence[str], chosen: Chosen = "both") -> list[t
 
     Example: `questions_for(("cat", "dog"), "specific")`
     """
+    if isinstance(class_names, str):
+        raise ParameterError(f"class_names={shown(class_names)}: must be a list of words")
     for name in class_names:
         if not isinstance(name, str) or not name.strip() or list(class_names).count(name) > 1:
             raise ParameterError(f"class_names: {shown(name)}: must be words, each there once")
     return [tuple(q for q in questions_about(name) if chosen in ("both", q.kind)) for name in class_names]
 
 
-def generate_questions(name: str, ask: Callable[[str], str], *, count: int = 4) -> tuple[Question, ...]:
+@checked
+def generate_questions(
+    name: str, ask: Callable[[str], str], *, count: Annotated[int, Field(ge=1, le=100)] = 4
+) -> tuple[Question, ...]:
     """The questions about a class, the specific ones written by the language model behind `ask`.
 
     Raises ParameterError where its answer has fewer than `count` questions.
@@ -91,7 +97,7 @@ def generate_questions(name: str, ask: Callable[[str], str], *, count: int = 4) 
     lines = [
         re.sub(r"^[\s\d.)*-]+", "", line).strip() for line in ask(PROMPT.format(count=count, name=name)).split("\n")
     ]
-    specific = [line for line in lines if line.endswith("?")][:count]
+    specific = [*dict.fromkeys(line for line in lines if line.endswith("?"))][:count]  # each once
     if len(specific) < count:
         raise ParameterError(f"class_names: {name!r}: the model wrote {len(specific)} of {count} questions")
     return build([name.lower()], specific)

@@ -3,7 +3,9 @@
 import http.client
 import json
 import os
+import re
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,10 +14,12 @@ from typing import Any
 
 from bdlib.checks import ParameterError
 from bdlib.defenses.vdc.answerers.protocol import AnswererError
-from bdlib.words import shown
+from bdlib.words import is_unicode, shown
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 MAX_TOKENS = 64  # of an answer
+LONGEST_REPLY = 2**20  # bytes
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -36,18 +40,22 @@ class _TryAgain(Exception):
 class Chat:
     """The endpoint `url`/chat/completions and the model `model`. The key is in the environment variable `key_variable`.
 
-    Raises ParameterError for an address that is none, and for one that would send the key unencrypted elsewhere.
+    Raises ParameterError for an address that is none, for one that would send the key unencrypted elsewhere, and for a
+    key that cannot be sent. No message holds the key. To this machine no proxy is used.
     """
 
     def __init__(self, url: str, model: str, key_variable: str, *, timeout: float, retries: int, longest_wait: float):
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ParameterError(f"url={shown(url)}: must be an address such as http://localhost:8000/v1")
-        if os.environ.get(key_variable) and parts.scheme == "http" and parts.hostname not in LOCAL:
-            raise ParameterError(f"url={shown(url)}: must begin with https, because {key_variable} is set")
+        scheme, host = _scheme_and_host(url)
+        if not VARIABLE.fullmatch(key_variable):
+            raise ParameterError("key_variable: must be the name of an environment variable, not the key itself")
+        if not model.strip() or not is_unicode(model):
+            raise ParameterError(f"model={shown(model)}: must be the name of a model at the endpoint")
         self.url, self.model, self.key_variable = url.rstrip("/"), model, key_variable
         self.timeout, self.retries, self.longest_wait = timeout, retries, longest_wait
-        self.opener = urllib.request.build_opener(_NoRedirect)
+        self.may_have_key = scheme == "https" or host in LOCAL
+        direct = [urllib.request.ProxyHandler({})] if host in LOCAL else []
+        self.opener = urllib.request.build_opener(_NoRedirect, *direct)
+        self._key()
 
     def complete(self, content: list[dict[str, Any]], stopped: threading.Event | None = None) -> str:
         """The answer to one message of the user at temperature 0. Raises AnswererError, in one line, without the key.
@@ -72,12 +80,13 @@ class Chat:
         asked = {"model": self.model, "messages": [{"role": "user", "content": content}], "temperature": 0,
                  "max_tokens": MAX_TOKENS}  # fmt: skip
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(self.key_variable):
+        if key := self._key():
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(f"{self.url}/chat/completions", json.dumps(asked).encode(), headers)
+        latest = time.monotonic() + self.timeout
         try:
             with self.opener.open(request, timeout=self.timeout) as reply:
-                return _text_in(reply.read())
+                return _text_in(_body(reply, latest))
         except urllib.error.HTTPError as error:
             with error:
                 self._refuse(error.code, error.headers)
@@ -90,6 +99,15 @@ class Chat:
         except (OSError, http.client.HTTPException) as error:
             raise _TryAgain(f"the connection broke ({type(error).__name__})") from None
 
+    def _key(self) -> str | None:
+        """The key, where there is one. Raises ParameterError, without it, where it cannot or must not be sent."""
+        key = os.environ.get(self.key_variable)
+        if key and not self.may_have_key:
+            raise ParameterError(f"url={shown(self.url)}: must begin with https, because {self.key_variable} is set")
+        if key and not _is_plain(key):
+            raise ParameterError(f"{self.key_variable}: the key in it must be ASCII without blanks and line breaks")
+        return key or None
+
     def _refuse(self, code: int, headers: Message) -> None:
         """Raise what an HTTP error means: try again, or AnswererError at once."""
         if code == 429 or code >= 500:
@@ -100,13 +118,46 @@ class Chat:
         raise AnswererError(f"{self.url}: HTTP {code} for the model {shown(self.model)}") from None
 
 
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+def _scheme_and_host(url: str) -> tuple[str, str]:
+    """Raises ParameterError for what is no address, and without showing it for one that may hold a secret."""
+    if any(mark in url for mark in "@?#"):
+        raise ParameterError("url: must have no user, password, query or fragment; a key belongs in the environment")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host = (parts.hostname or "").encode("idna").decode()
+        fits = parts.scheme in ("http", "https") and host and parts.port != 0 and _is_plain(url)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ParameterError(f"url={shown(url)}: must be an address such as http://localhost:8000/v1")
+    return parts.scheme, host
+
+
+def _body(reply: Any, latest: float) -> bytes:
+    """All of a reply, unless it is very long or goes on beyond the time `latest`."""
+    content = b""
+    while piece := reply.read1(65536):
+        content += piece
+        if len(content) > LONGEST_REPLY:
+            raise _TryAgain(f"an answer of over {LONGEST_REPLY} bytes")
+        if time.monotonic() > latest:
+            raise TimeoutError
+    if reply.length:
+        raise http.client.IncompleteRead(b"")
+    return content
+
+
 def _text_in(reply: bytes) -> str:
     """The answer in a reply's body."""
     try:
         text = json.loads(reply)["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError, RecursionError):
         text = None
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or not text.strip() or not is_unicode(text):
         raise _TryAgain("a malformed answer")
     return text
 

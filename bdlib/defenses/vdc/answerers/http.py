@@ -18,14 +18,14 @@ from tqdm import tqdm
 from bdlib.checks import ParameterError, checked
 from bdlib.defenses.vdc.answerers.chat import Chat
 from bdlib.defenses.vdc.answerers.pictures import SIZE, data_uri
-from bdlib.defenses.vdc.answerers.protocol import AnswererError
+from bdlib.defenses.vdc.answerers.protocol import require_answerable
 from bdlib.defenses.vdc.answerers.store import Store, image_digest, key_of
 from bdlib.folders import CACHE
 from bdlib.types import Pixels
+from bdlib.words import is_unicode, shown
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # US dollars for a million tokens
 TEXT_TOKENS, ANSWER_TOKENS = 4, 10  # characters of a question for each token; tokens of an answer, both about
-SAVED_EVERY = 20  # answers
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Estimate:
 class HttpAnswerer:
     """Asks the model `model` at `url`, one request for each image and question, at temperature 0.
 
-    Each answer is kept in `cache` by image, question, model and address as soon as it is there: an interrupted run goes
-    on where it stopped. `concurrency` requests run at once. The key is read from the environment variable
+    Each answer is kept in the folder `cache` by image, question, model and address as soon as it is there: an
+    interrupted run goes on where it stopped. `concurrency` requests run at once. The key is read from the variable
     `key_variable`, if it is set, and from nowhere else; it is sent to no address but `url`, over https or to this
     machine. `input_price` and `output_price` are in US dollars for a million tokens, `image_tokens` is what the
     endpoint counts for an image. A run that is estimated to cost more than `budget` dollars does not start.
@@ -68,13 +68,17 @@ class HttpAnswerer:
         self.name, self.concurrency, self.progress, self.budget = model, concurrency, progress, budget
         self.prices, self.image_tokens = (input_price / 1e6, output_price / 1e6), image_tokens
         self.chat = Chat(url, model, key_variable, timeout=timeout, retries=retries, longest_wait=longest_wait)
-        self.store = Store(cache / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', model)}-{key_of(url, model).hex()[:8]}.sqlite")
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", model)[:100]
+        self.store = Store(cache / f"{name}-{key_of(url, model).hex()[:8]}.sqlite")
 
+    @checked
     def answer(self, images: Pixels, questions: Sequence[Sequence[str]]) -> list[list[str]]:
         """As `Answerer.answer`. Raises AnswererError; the answers that had come are kept.
 
-        Raises ParameterError, before the first request, where the estimate is over the budget.
+        Raises ParameterError, before the first request, where the estimate is over the budget, and StoreError where
+        answers could not be kept.
         """
+        require_answerable(images, questions)
         digests = [image_digest(image) for image in images]
         keys = [[self._key(d, text) for text in texts] for d, texts in zip(digests, questions, strict=True)]
         tasks = {
@@ -89,18 +93,24 @@ class HttpAnswerer:
             found |= self._fetch(missing, estimate)
         return [[found[key].decode() for key in row] for row in keys]
 
+    @checked
     def estimate(self, images: Pixels, questions: Sequence[Sequence[str]]) -> Estimate:
         """What `answer` would send and cost for the same arguments."""
+        require_answerable(images, questions)
         keys = {self._key(image_digest(image), text): text
                 for image, texts in zip(images, questions, strict=True) for text in texts}  # fmt: skip
         found = self.store.read(keys)
         return self._estimate([text for key, text in keys.items() if key not in found], len(found))
 
+    @checked
     def ask(self, text: str) -> str:
         """The model's answer to a text without an image; kept as the others are."""
+        if not text.strip() or not is_unicode(text):
+            raise ParameterError(f"text={shown(text)}: must be text with a word in it")
         key = self._key(b"", text)
         found = self.store.read([key])
         if not found:
+            self.store.write({})  # rather now than after the answer is paid for
             found = {key: self.chat.complete([{"type": "text", "text": text}]).encode()}
             self.store.write(found)
         return found[key].decode()
@@ -116,6 +126,7 @@ class HttpAnswerer:
     def _fetch(self, missing: dict[bytes, tuple[Tensor, str]], estimate: Estimate) -> dict[bytes, bytes]:
         """The answers that are not on disk. At the first error no further request is sent."""
         found, unsaved, stopped = dict[bytes, bytes](), dict[bytes, bytes](), threading.Event()
+        self.store.write({})  # rather now than after the answers are paid for
         bar = tqdm(total=len(missing), desc=f"{self.name}: {estimate}", disable=not self.progress, leave=False)
         with ThreadPoolExecutor(self.concurrency) as pool, bar:
             waiting: dict[Future[str], bytes] = {}
@@ -131,9 +142,9 @@ class HttpAnswerer:
                     for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                         unsaved[waiting.pop(future)] = future.result().encode()
                         bar.update()
-                    if len(unsaved) >= SAVED_EVERY or not waiting:
-                        self.store.write(unsaved)
-                        found, unsaved = found | unsaved, {}
+                    self.store.write(unsaved)
+                    found |= unsaved
+                    unsaved = {}
             finally:
                 stopped.set()
                 self.store.write(unsaved | _finished(waiting))
@@ -150,6 +161,6 @@ def _finished(waiting: dict[Future[str], bytes]) -> dict[bytes, bytes]:
         if not future.cancel():
             try:
                 kept[key] = future.result().encode()
-            except AnswererError:
+            except Exception:  # the first error is the one that is raised
                 continue
     return kept

@@ -6,6 +6,7 @@ from hashlib import sha256
 from bdlib import ranges
 from bdlib.checks import ParameterError, checked
 from bdlib.data.images import ImageSet
+from bdlib.defenses.vdc.answerers.protocol import require_answerable
 from bdlib.defenses.vdc.answerers.store import image_digest
 from bdlib.defenses.vdc.questions import GENERAL, questions_for
 from bdlib.types import Pixels
@@ -26,14 +27,21 @@ class OracleAnswerer:
     def __init__(
         self, truth: ImageSet, class_names: tuple[str, ...], *, error: ranges.Fraction = 0.0, seed: ranges.Seed = 0
     ) -> None:
+        if len(class_names) < 2 or int(truth.labels.max()) >= len(class_names):
+            names = f"class_names={shown(class_names)}"
+            raise ParameterError(
+                f"{names}: must be two or more, and one for each label up to {int(truth.labels.max())}"
+            )
         self.name = f"oracle, {100 * error:g} % wrong answers"
         self.error, self.seed, self.class_names = error, seed, class_names
         self.truth = dict(zip(map(image_digest, truth.images.cpu()), truth.labels.tolist(), strict=True))
         asked = questions_for(class_names, "specific")
         self.label_of = {question.text: label for label, questions in enumerate(asked) for question in questions}
 
+    @checked
     def answer(self, images: Pixels, questions: Sequence[Sequence[str]]) -> list[list[str]]:
         """As `Answerer.answer`. Raises ParameterError for an image or a question that it does not know."""
+        require_answerable(images, questions)
         digests = map(image_digest, images.cpu())
         return [[self._one(digest, text) for text in texts] for digest, texts in zip(digests, questions, strict=True)]
 

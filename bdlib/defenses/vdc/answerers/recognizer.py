@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor
 
-from bdlib.checks import ParameterError
+from bdlib.checks import ParameterError, checked
 from bdlib.defenses.vdc.answerers.efficientnet import CLASSES, SIZE, WEIGHTS, load_recognizer
+from bdlib.defenses.vdc.answerers.protocol import require_answerable
 from bdlib.defenses.vdc.answerers.store import Store, image_digest, key_of
 from bdlib.defenses.vdc.questions import GENERAL, YES_OR_NO, shipped
 from bdlib.folders import CACHE
@@ -20,6 +23,7 @@ from bdlib.words import shown
 
 NAMED = (1, 3)  # words in the answers to the two general questions: the main object; everything it may show
 PIECE, BATCH = 200, 4  # images whose probabilities are written together; images in a batch: more take longer on a CPU
+CachePath = Annotated[Path | None, Field(description="a Path, or None")]
 
 
 class RecognizerAnswerer:
@@ -37,7 +41,8 @@ class RecognizerAnswerer:
 
     name = "image recogniser, not a multimodal language model"
 
-    def __init__(self, cache: Path | None = CACHE / "answers" / "recognizer.sqlite") -> None:
+    @checked
+    def __init__(self, cache: CachePath = CACHE / "answers" / "recognizer.sqlite") -> None:
         entries = {word: entry for word, entry in shipped().items() if "imagenet" in entry}
         self.network, self.store = load_recognizer(), Store(cache) if cache else None
         self.made_by = sha256(WEIGHTS.read_bytes()).digest()
@@ -47,8 +52,10 @@ class RecognizerAnswerer:
         parts = [part for entry in entries.values() for part in entry["specific"]]
         self.behind = {f"{part['ask']} {YES_OR_NO}": classes_of(part["imagenet"]) for part in parts}
 
+    @checked
     def answer(self, images: Pixels, questions: Sequence[Sequence[str]]) -> list[list[str]]:
         """As `Answerer.answer`. Raises ParameterError for gray images and for a question that it does not know."""
+        require_answerable(images, questions)
         for text in {text for texts in questions for text in texts}:
             if text not in self.behind and text not in GENERAL:
                 raise ParameterError(f"questions: {shown(text)}: the image recogniser does not know this question")

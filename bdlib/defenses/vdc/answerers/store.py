@@ -1,5 +1,6 @@
 """Answers on disk, so that none is asked for twice: one SQLite file for each answerer, shared by processes."""
 
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -41,7 +42,7 @@ class Store:
     def read(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """The values that are there. Raises StoreError for a file that is none of ours."""
         wanted, found = list(dict.fromkeys(keys)), dict[bytes, bytes]()
-        if not self.path.exists():
+        if not os.path.exists(self.path):
             return found
         for start in range(0, len(wanted), 500):  # SQLite bounds the number of variables
             part = wanted[start : start + 500]

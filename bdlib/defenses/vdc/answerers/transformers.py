@@ -12,6 +12,7 @@ from torch import Tensor
 from bdlib.checks import ParameterError, checked
 from bdlib.data import _torchvision  # noqa: F401 -- transformers imports torchvision, which needs help first
 from bdlib.defenses.vdc.answerers.pictures import SIZE
+from bdlib.defenses.vdc.answerers.protocol import require_answerable
 from bdlib.runtime import best_device
 from bdlib.types import Pixels
 
@@ -30,11 +31,13 @@ class TransformersAnswerer:
         self, folder: Path, *, batch_size: Annotated[int, Field(ge=1, le=1024)] = 8,
         longest: Annotated[int, Field(ge=1, le=4096)] = 64,
     ) -> None:  # fmt: skip
-        self.name, self.batch_size, self.longest = folder.name, batch_size, longest
+        self.name, self.batch_size, self.longest = folder.resolve().name, batch_size, longest
         self.processor, self.model = load_local(folder)
 
+    @checked
     def answer(self, images: Pixels, questions: Sequence[Sequence[str]]) -> list[list[str]]:
         """As `Answerer.answer`; equal arguments give equal answers."""
+        require_answerable(images, questions)
         pictures = [_enlarged(image) for image in images]
         pairs = [(picture, text) for picture, texts in zip(pictures, questions, strict=True) for text in texts]
         starts = range(0, len(pairs), self.batch_size)
