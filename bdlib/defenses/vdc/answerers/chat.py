@@ -7,16 +7,15 @@ import re
 import threading
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from email.message import Message
 from typing import Any
 
 from bdlib.checks import ParameterError
+from bdlib.defenses.vdc.answerers.address import LOCAL, is_plain, scheme_and_host
 from bdlib.defenses.vdc.answerers.protocol import AnswererError
 from bdlib.words import is_unicode, shown
 
-LOCAL = ("localhost", "127.0.0.1", "::1")
 MAX_TOKENS = 64  # of an answer
 LONGEST_REPLY = 2**20  # bytes
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -45,7 +44,7 @@ class Chat:
     """
 
     def __init__(self, url: str, model: str, key_variable: str, *, timeout: float, retries: int, longest_wait: float):
-        scheme, host = _scheme_and_host(url)
+        scheme, host = scheme_and_host(url)
         if not VARIABLE.fullmatch(key_variable):
             raise ParameterError("key_variable: must be the name of an environment variable, not the key itself")
         if not model.strip() or not is_unicode(model):
@@ -104,7 +103,7 @@ class Chat:
         key = os.environ.get(self.key_variable)
         if key and not self.may_have_key:
             raise ParameterError(f"url={shown(self.url)}: must begin with https, because {self.key_variable} is set")
-        if key and not _is_plain(key):
+        if key and not is_plain(key):
             raise ParameterError(f"{self.key_variable}: the key in it must be ASCII without blanks and line breaks")
         return key or None
 
@@ -116,25 +115,6 @@ class Chat:
             state = "refused" if os.environ.get(self.key_variable) else "missing: it is read from there"
             raise AnswererError(f"{self.url}: HTTP {code}: the key in {self.key_variable} is {state}") from None
         raise AnswererError(f"{self.url}: HTTP {code} for the model {shown(self.model)}") from None
-
-
-def _is_plain(text: str) -> bool:
-    return text.isascii() and text.isprintable() and " " not in text
-
-
-def _scheme_and_host(url: str) -> tuple[str, str]:
-    """Raises ParameterError for what is no address, and without showing it for one that may hold a secret."""
-    if any(mark in url for mark in "@?#"):
-        raise ParameterError("url: must have no user, password, query or fragment; a key belongs in the environment")
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host = (parts.hostname or "").encode("idna").decode()
-        fits = parts.scheme in ("http", "https") and host and parts.port != 0 and _is_plain(url)
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ParameterError(f"url={shown(url)}: must be an address such as http://localhost:8000/v1")
-    return parts.scheme, host
 
 
 def _body(reply: Any, latest: float) -> bytes:

@@ -143,8 +143,7 @@ class HttpAnswerer:
                         unsaved[waiting.pop(future)] = future.result().encode()
                         bar.update()
                     self.store.write(unsaved)
-                    found |= unsaved
-                    unsaved = {}
+                    found, unsaved = found | unsaved, {}
             finally:
                 stopped.set()
                 self.store.write(unsaved | _finished(waiting))
