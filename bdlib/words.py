@@ -28,9 +28,9 @@ def one_line(message: object) -> str:
     return UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], str(message))
 
 
-def is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8, which half of a surrogate pair cannot."""
-    return not re.search("[\ud800-\udfff]", text)
+def has_words(text: str) -> bool:
+    """Whether a text is more than blanks and can be written as UTF-8, which half of a surrogate pair cannot."""
+    return bool(text.strip()) and not re.search("[\ud800-\udfff]", text)
 
 
 def in_words(allowed: Range) -> str:

@@ -31,9 +31,10 @@ def one_solve_weights(kernel: Array, y: Array, operator: Array, *, alpha: float,
         kept = values > (len(y) * ROUNDING if alpha else RANK) * values.max(initial=0.0)
         roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
         return np.asarray(vectors / roots @ primal_weights(vectors * roots, y, operator, alpha=alpha, eta=eta))
-    ridged, operator = kernel.copy(), operator if eta is not None else balanced(operator)
+    ridged = kernel.copy()
     ridged[np.diag_indices(len(y))] += alpha
     factor = linalg.cho_factor(ridged, overwrite_a=True)
+    operator = balanced(operator, eta)
     return constrained(lambda right: linalg.cho_solve(factor, right), operator, kernel, y, operator.T, eta)
 
 
@@ -47,7 +48,7 @@ def primal_weights(
     system = features.T @ features
     least = RANK * 1e-4 * np.trace(system) / max(len(system), 1) or 1.0  # any, where all features are zero
     system[np.diag_indices(len(system))] += alpha or least
-    factor, operator = linalg.cho_factor(system), operator if eta is not None else balanced(operator)
+    factor, operator = linalg.cho_factor(system), balanced(operator, eta)
     columns = (operator @ features).T
     return constrained(lambda right: linalg.cho_solve(factor, right), operator, features, features.T @ y, columns, eta)
 
@@ -70,16 +71,18 @@ def null_space_weights(kernel: Array, y: Array, operator: Array, *, alpha: float
     powers[powers < cutoff] = 0.0  # rounding, which the root would enlarge
     root = np.sqrt(alpha * powers)[:, None] * vectors.T  # root' root = alpha K
     left, values, right = linalg.svd(np.vstack([kernel @ null, root @ null]), full_matrices=False)
-    least = max(2 * cutoff, len(y) * np.finfo(float).eps * values.max(initial=0.0))
-    kept = values > least  # the others are such rounding
+    kept = values > max(2 * cutoff, len(y) * np.finfo(float).eps * values.max(initial=0.0))  # others are such rounding
     return np.asarray(null @ (right[kept].T @ (left[: len(y), kept].T @ y / values[kept])))
 
 
-def balanced(operator: Array) -> Array:
+def balanced(operator: Array, eta: float | None = None) -> Array:
     """B with rows of one length, where one is over 100 times as long as another: B f = 0 says the same.
 
-    The covariance with an income in dollars would otherwise hide that with an attribute of 0 and 1 behind rounding.
+    The covariance with an income in dollars would otherwise hide that with an attribute of 0 and 1 behind rounding. A
+    penalty weighs the rows by their lengths, so with `eta` B stays as it is.
     """
+    if eta is not None:
+        return operator
     lengths = linalg.norm(operator, axis=1)
     some = lengths[lengths > 0]
     if not len(some) or some.max() <= UNLIKE * some.min():

@@ -75,10 +75,8 @@ def run_words(runs: pd.DataFrame) -> str:
     """What a study's runs say of each repair: mean excess and mean gain of retuning, the sleepiest first."""
     if runs.empty or "excess" not in runs:
         return NOT_YET
-    means = runs.groupby("repaired_by")[["excess", "retuned_gain"]].mean().sort_values("excess", ascending=False)
-    listed = ", ".join(
-        f"{method_name(str(name))} {100 * excess:.0f} and {100 * gain:.0f}" for name, excess, gain in means.itertuples()
-    )
+    means = named(runs).groupby("repair")[["excess", "retuned_gain"]].mean().sort_values("excess", ascending=False)
+    listed = ", ".join(f"{name} {100 * excess:.0f} and {100 * gain:.0f}" for name, excess, gain in means.itertuples())
     return f"Points above the controls, by the perturbation and by retuning, means over attacks and seeds: {listed}."
 
 
@@ -86,9 +84,9 @@ def bars_of(runs: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Three mean ASRs of each repair, in per cent, for `plots.bars`; one empty group before there is a run."""
     if runs.empty or "woken" not in runs:
         return {"not run yet": {"as it is": 0.0, "woken": 0.0, "retuned": 0.0}}
-    means = runs.groupby("repaired_by")[["asleep", "woken", "retuned"]].mean()
+    means = named(runs).groupby("repair")[["asleep", "woken", "retuned"]].mean()
     return {
-        re.sub("[ -]", "\n", method_name(str(name))): {COLUMNS[key]: 100 * row[key] for key in row.index}
+        re.sub("[ -]", "\n", str(name)): {COLUMNS[key]: 100 * row[key] for key in row.index}
         for name, row in means.iterrows()
     }
 

@@ -14,7 +14,7 @@ from typing import Any
 from bdlib.checks import ParameterError
 from bdlib.defenses.vdc.answerers.address import LOCAL, is_plain, scheme_and_host
 from bdlib.defenses.vdc.answerers.protocol import AnswererError
-from bdlib.words import is_unicode, shown
+from bdlib.words import has_words, shown
 
 MAX_TOKENS = 64  # of an answer
 LONGEST_REPLY = 2**20  # bytes
@@ -47,7 +47,7 @@ class Chat:
         scheme, host = scheme_and_host(url)
         if not VARIABLE.fullmatch(key_variable):
             raise ParameterError("key_variable: must be the name of an environment variable, not the key itself")
-        if not model.strip() or not is_unicode(model):
+        if not has_words(model):
             raise ParameterError(f"model={shown(model)}: must be the name of a model at the endpoint")
         self.url, self.model, self.key_variable = url.rstrip("/"), model, key_variable
         self.timeout, self.retries, self.longest_wait = timeout, retries, longest_wait
@@ -137,7 +137,7 @@ def _text_in(reply: bytes) -> str:
         text = json.loads(reply)["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError, RecursionError):
         text = None
-    if not isinstance(text, str) or not text.strip() or not is_unicode(text):
+    if not isinstance(text, str) or not has_words(text):
         raise _TryAgain("a malformed answer")
     return text
 

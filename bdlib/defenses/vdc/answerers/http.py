@@ -22,7 +22,7 @@ from bdlib.defenses.vdc.answerers.protocol import require_answerable
 from bdlib.defenses.vdc.answerers.store import Store, image_digest, key_of
 from bdlib.folders import CACHE
 from bdlib.types import Pixels
-from bdlib.words import is_unicode, shown
+from bdlib.words import has_words, shown
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # US dollars for a million tokens
 TEXT_TOKENS, ANSWER_TOKENS = 4, 10  # characters of a question for each token; tokens of an answer, both about
@@ -105,7 +105,7 @@ class HttpAnswerer:
     @checked
     def ask(self, text: str) -> str:
         """The model's answer to a text without an image; kept as the others are."""
-        if not text.strip() or not is_unicode(text):
+        if not has_words(text):
             raise ParameterError(f"text={shown(text)}: must be text with a word in it")
         key = self._key(b"", text)
         found = self.store.read([key])

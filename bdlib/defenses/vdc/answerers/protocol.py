@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from bdlib.checks import ParameterError
 from bdlib.types import Pixels
-from bdlib.words import OneLineError, is_unicode, shown
+from bdlib.words import OneLineError, has_words, shown
 
 
 class AnswererError(OneLineError, RuntimeError):
@@ -33,5 +33,5 @@ def require_answerable(images: Pixels, questions: Sequence[Sequence[str]]) -> No
     if len(questions) != len(images):
         raise ParameterError(f"questions: must be {len(images)} lists, one for each image, not {len(questions)}")
     for text in {text for texts in questions for text in texts}:
-        if not text.strip() or not is_unicode(text):
+        if not has_words(text):
             raise ParameterError(f"questions: {shown(text)}: must be text with a word in it")
