@@ -16,7 +16,8 @@ SAME_AT_EVERY_SCALE = re.compile(
     r"Set-up|by hand|The method|Ten attacks|Three baselines|depends on|Paper versus|What the eye|Exercises|"
     r"Recap|Quiz|Where to go next"
 )
-UNPLANNED = "*Not run at CIFAR-10. [The chapter]({chapter}) shows these runs at the quick scale.*"
+# The text of an output, in which only the link to a built page leads anywhere.
+UNPLANNED = "*Not run at CIFAR-10. [The chapter](../../notebooks/{paper}.html) shows these runs at the quick scale.*"
 Cell = dict[str, Any]
 
 
@@ -31,7 +32,7 @@ def second_page(content: bytes, paper: str, planned: Collection[str]) -> bytes:
     cells = [part for cell in notebook["cells"] for part in at_headings(cell)]
     unplanned = unplanned_outputs(cells, paper, planned)
     for cell in (cells[number] for number in unplanned):
-        text = UNPLANNED.format(chapter=chapter)
+        text = UNPLANNED.format(paper=paper)
         cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"text/markdown": text}}]
         cell["metadata"].pop("mystnb", None)  # a figure's caption
     title = cells[0]["source"].splitlines()[0].split(":")[0]

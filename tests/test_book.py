@@ -239,6 +239,17 @@ def test_a_second_page_says_where_runs_are_not_planned(second_pages):
     assert second_pages.unplanned_outputs(cells, "nad", ["headline", "beta"]) == []
 
 
+def test_the_outputs_of_second_pages_link_to_built_pages(second_pages):
+    """The words of a page lead to its source, which the build replaces; in an output it does not."""
+    made = second_pages.second_pages(ROOT / "results")
+    pages = {path.stem: second_pages.second_page(path.read_bytes(), path.stem, []) for path in made}
+    outputs = [one["outputs"] for page in pages.values() for one in json.loads(page)["cells"] if "outputs" in one]
+    links = re.findall(r"\]\(([^)]+)\)|href=.{1,2}?([^ >\"'\\\\]+)", json.dumps(outputs))
+    targets = {target for link in links for target in link if target and "://" not in target}
+    assert {f"../../notebooks/{name}.html" for name in pages} <= targets
+    assert [target for target in targets if target.endswith((".ipynb", ".md"))] == []
+
+
 def test_parameters_imports_and_checks_are_folded_and_what_follows_is_not(build_book):
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = json.loads(build_book.folded(path.read_bytes()))["cells"]
