@@ -8,7 +8,7 @@ from bdlib.experiments import notebooks, studies
 from bdlib.experiments.reported import reported
 from bdlib.report import comparison
 from bdlib.report.paired import accuracy_and_asr
-from bdlib.report.tables import EMPTY, method_name, percent, price
+from bdlib.report.tables import EMPTY, group_name, method_name, percent, price
 
 COST = "cost"
 SPREAD = 0.2  # a difference of ASR between seeds that is worth a word
@@ -117,7 +117,8 @@ def seed_spreads(scale: str | None = None) -> str:
     for (method, attack), mine in runs.groupby(["method", "attack"], sort=False):
         least, most = mine["asr_after"].min(), mine["asr_after"].max()
         if mine["seed"].nunique() >= 3 and most - least > SPREAD:
-            spread.append((most - least, f"{method} on {attack} ({percent(least)} to {percent(most)})"))
+            where = group_name("attack", attack)
+            spread.append((most - least, f"{method} on {where} ({percent(least)} to {percent(most)})"))
     if not spread:
         return f"No repair with three seeds has two whose ASR differs by more than {100 * SPREAD:.0f} points."
     named = ", ".join(text for _, text in sorted(spread, reverse=True))

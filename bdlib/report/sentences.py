@@ -49,7 +49,7 @@ def _paired_lines(
     accuracy = differences(runs, method, control, by=by, score="clean_accuracy_after")
     outcomes = [outcome(row) for _, row in asr.iterrows()]
     lines = [
-        f"- **{value if by == 'attack' else group_name(by, value)}**: {words[result]}. "
+        f"- **{group_name(by, value)}**: {words[result]}. "
         f"ASR, {method} minus {control}: {interval_text(row)} points; "
         f"ACC: {interval_text(accuracy.loc[value])} points ({counted(int(row['seeds']), 'paired seed')})."
         for (value, row), result in zip(asr.iterrows(), outcomes, strict=True)
@@ -114,7 +114,7 @@ def remaining_asr(runs: pd.DataFrame, *, method: str) -> str:
     means = runs[runs["method"] == method].groupby("attack")["asr_after"].mean().sort_values(ascending=False)
     if means.empty:
         return f"No record of {method} at this profile yet."
-    listed = ", ".join(f"{attack} {percent(asr)} %" for attack, asr in means.items())
+    listed = ", ".join(f"{group_name('attack', attack)} {percent(asr)} %" for attack, asr in means.items())
     return f"Mean ASR that {method} leaves: {listed}."
 
 
@@ -125,7 +125,7 @@ def difference(runs: pd.DataFrame, one: str, other: str, *, names: tuple[str, st
     both = runs.assign(gap=runs[one] - runs[other]).dropna(subset="gap")
     level = joint_level(max(both["attack"].nunique(), 1))
     gaps = over_seeds(both, ["attack"], "gap", level=level, limits=(-1, 1))
-    listed = ", ".join(f"{row['attack']} {interval_text(row)}" for _, row in gaps.iterrows())
+    listed = ", ".join(f"{group_name('attack', row['attack'])} {interval_text(row)}" for _, row in gaps.iterrows())
     higher, lower = int((gaps["low"] > 0).sum()), int((gaps["high"] < 0).sum())
     where = f"on {higher + lower} of {counted(len(gaps), 'attack')}"
     sides = f"the interval excludes zero {where}: {higher} higher, {lower} lower"
@@ -154,7 +154,10 @@ def quotient(runs: pd.DataFrame, one: str, other: str, *, name: str) -> str:
     if runs.empty or not {one, other} <= {*runs}:
         return f"No record has measured {name} at this profile yet."
     ratios = over_seeds(runs.assign(ratio=runs[one] / runs[other]).dropna(subset="ratio"), ["attack"], "ratio")
-    listed = [f"{row['attack']} {interval_text(row, factor=1, digits=2)}" for _, row in ratios.iterrows()]
+    listed = [
+        f"{group_name('attack', row['attack'])} {interval_text(row, factor=1, digits=2)}"
+        for _, row in ratios.iterrows()
+    ]
     below, above = int((ratios["high"] < 1).sum()), int((ratios["low"] > 1).sum())
     sides = f"the interval is below one on {below} of {counted(len(ratios), 'attack')}, above one on {above}"
     return f"**{name}**: {', '.join(listed)}; {sides}."

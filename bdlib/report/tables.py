@@ -15,7 +15,7 @@ SHARES = {"asr", "accuracy", "tpr", "fpr", "auroc", "auc", "precision", "recall"
           "woken", "retuned"}  # fmt: skip
 # These words are in the names of measures that lie between 0 and 1, and the next ones in the names of those that do not
 CHANGES = {"change", "gain", "excess", "difference", "cost"}
-CONTROLS = {"random", "no_trigger", "twin", "twin_own", "clean_fit"}  # whole names of shares, of re-activation
+CONTROLS = {"control", "random", "no_trigger", "twin", "twin_own", "clean_fit"}  # whole names: re-activation's
 EMPTY = ""  # a number that was never run or never published stays empty
 
 

@@ -11,13 +11,8 @@ COLUMNS = {
     "existence": "coefficient",
     "asleep": "as it is",
     "woken": "woken",
-    "random": "random",
-    "no_trigger": "no trigger",
-    "twin_own": "twin, own fit",
+    "control": "highest control",
     "excess": "excess",
-    "retuned": "retuned",
-    "retuned_zero": "no poison",
-    "retuned_twin": "twin, retuned",
 }
 RETUNING = {
     "retuned": "retuned",
@@ -64,11 +59,15 @@ def words(measured: Mapping[str, float]) -> str:
 
 
 def named(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs with a column `repair`: the repair as the chapters call it, for the rows of a table.
+    """The runs with two columns more: `repair`, as the chapters call it, and `control`, the highest of the controls.
+
+    The controls of the perturbation are the repair as it is, a random perturbation, no trigger, and the clean twin with
+    a perturbation of its own.
 
     Example: `named(studies.load_study("reactivation", "quick", "repairs"))["repair"]`
     """
-    return runs.assign(repair=[method_name(str(key)) for key in runs["repaired_by"]])
+    runs = runs.assign(repair=[method_name(str(key)) for key in runs["repaired_by"]])
+    return runs.assign(control=runs["woken"] - runs["excess"]) if "excess" in runs else runs
 
 
 def run_words(runs: pd.DataFrame) -> str:
@@ -86,7 +85,7 @@ def bars_of(runs: pd.DataFrame) -> dict[str, dict[str, float]]:
         return {"not run yet": {"as it is": 0.0, "woken": 0.0, "retuned": 0.0}}
     means = named(runs).groupby("repair")[["asleep", "woken", "retuned"]].mean()
     return {
-        re.sub("[ -]", "\n", str(name)): {COLUMNS[key]: 100 * row[key] for key in row.index}
+        re.sub("[ -]", "\n", str(name)): {(COLUMNS | RETUNING)[key]: 100 * row[key] for key in row.index}
         for name, row in means.iterrows()
     }
 
