@@ -182,4 +182,5 @@ def _named(claim: Claim, group: Group) -> str:
     unit = (" %" if claim.is_share else " points") if claim.factor == 100 else ""
     seeds = ", one seed" if group.seeds == 1 else ""
     kind = "" if claim.each in ("attack", "table", "repaired_by") else f"{claim.each.replace('_', ' ')} "
-    return f"{kind}{_plain(group.name)} ({claim.text(group.mean)}{unit}{seeds})"
+    name = method_name(group.name) if claim.each == "repaired_by" else _plain(group.name)
+    return f"{kind}{name} ({claim.text(group.mean)}{unit}{seeds})"

@@ -93,6 +93,15 @@ def test_a_finding_follows_the_verdicts(monkeypatch):
         finding.finding("nad", "nad-xyz", "it helps")
 
 
+def test_a_finding_calls_a_repair_as_the_chapters_do(monkeypatch):
+    claim = next(one for one in load_claims() if one.id == "reactivation-woken")
+    groups = (Group("fine_tune", 0.3, 0.2, 0.4, 3, "yes"), Group("i_bau", 0.0, 0.0, 0.0, 3, "no"))
+    monkeypatch.setattr(finding.claims, "load_claims", lambda: [claim])
+    monkeypatch.setattr(finding.claims, "largest_judgment", lambda _: (Judgment(claim, "partly", groups), "quick"))
+    text = finding.finding("reactivation", "reactivation-woken", "it wakes")
+    assert "holds for fine-tuning (30.0 points) and fails for I-BAU (0.0 points)" in text
+
+
 def test_a_finding_without_records_says_so(monkeypatch):
     claim = next(one for one in load_claims() if one.id == "nad-asr")
     monkeypatch.setattr(finding.claims, "load_claims", lambda: [claim])
