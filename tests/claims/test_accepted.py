@@ -86,5 +86,6 @@ def test_the_readme_gives_the_counts_of_the_accepted_verdicts():
     words = " ".join((ROOT / "README.md").read_text().split())
     counts = Counter(accepted.accepted_verdicts(largest_scale_run()).values())
     words_of = {verdict: verdict for verdict in VERDICTS} | {"partly": "partly reproduced"}
-    listed = ", ".join(f"{counts[verdict]} are {words_of[verdict]}" for verdict in VERDICTS if counts[verdict])
+    numbers = {verdict: f"{number} {'is' if number == 1 else 'are'}" for verdict, number in counts.items()}
+    listed = ", ".join(f"{numbers[verdict]} {words_of[verdict]}" for verdict in VERDICTS if counts[verdict])
     assert f"Of {counts.total()} claims of the papers, {listed} (`make verify`" in words
