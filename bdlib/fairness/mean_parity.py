@@ -24,7 +24,8 @@ NUMBERS_VERSION = 1  # raise it when a change here, in `closed_form`, `parity` o
 KERNELS = {"linear": "linear", "rbf": "rbf", "polynomial": "poly"}  # ours, and scikit-learn's names
 Kernel = Literal["linear", "rbf", "polynomial"]
 Ridge = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
-Penalty = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)] | None
+Weight = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+Penalty = Weight | None
 Gamma = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None
 Components = Annotated[int, Field(ge=1, le=20000)] | None
 Degree = Annotated[int, Field(ge=1, le=10)]
@@ -37,7 +38,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def _checked(self, X: Any, y: Any, sensitive_features: Any) -> tuple[Array, Array, Any]:
         """X (n, features), y minus its mean (n,), and the sensitive features; one group where none are given."""
         check_values(self.get_params(), keywords(type(self).__init__))
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
+        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True, copy=True)
         if sensitive_features is None:
             sensitive_features = np.zeros(len(y))
         if (rows := len(columns_of(sensitive_features))) != len(y):
@@ -128,7 +129,7 @@ class FairKernelRegression(KernelRegressor):
 
     def __init__(
         self, *, kernel: Kernel = "rbf", gamma: Gamma = None, degree: Degree = 3, coef0: Constant = 1.0,
-        alpha: Ridge = 1.0, eta: Penalty = 1000.0,
+        alpha: Ridge = 1.0, eta: Weight = 1000.0,
     ) -> None:  # fmt: skip
         self.kernel, self.gamma, self.degree, self.coef0, self.alpha, self.eta = (
             kernel,
@@ -146,7 +147,7 @@ class FairKernelRegression(KernelRegressor):
         coded = (codes[:, None] == np.unique(codes)).astype(np.float64)
         centered = coded - coded.mean(axis=0)
         kernel = self._kernel(X, X)
-        system = kernel + (self.eta or 0.0) / len(y) ** 2 * centered @ (centered.T @ kernel)
+        system = kernel + self.eta / len(y) ** 2 * centered @ (centered.T @ kernel)
         system[np.diag_indices(len(y))] += self.alpha
         self.X_fit_ = X
         self.dual_coef_ = linalg.solve(system, y) if self.alpha else linalg.lstsq(system, y)[0]

@@ -71,8 +71,11 @@ class Registry(BaseModel, frozen=True, extra="forbid"):
 
 def load_registry(path: Path = FILE) -> Registry:
     """The registry, with every place checked by the rule. Raises FileError, in one line that names file and method."""
+    text = notebooks.read_yaml(path)
+    if not isinstance(text, dict):
+        raise FileError(f"{path}: must have the keys stages and methods")
     try:
-        registry = Registry.model_validate(notebooks.read_yaml(path))
+        registry = Registry.model_validate(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -63,6 +63,10 @@ def test_a_network_that_has_learned_the_wrong_labels_by_heart_finds_none():
 @pytest.mark.parametrize(("labels", "rows", "words"), [
     (torch.zeros(4, dtype=torch.int64), ROWS[:4], "labels: must be of two classes or more"),
     (GIVEN + 1, ROWS, r"probabilities: \(8, 2\) do not fit 8 labels"),
+    (GIVEN - 1, ROWS, "labels: must be from 0 to 1"),
+    (GIVEN, ROWS * torch.nan, "probabilities: must be finite and not below 0"),
+    (GIVEN, -ROWS, "probabilities: must be finite and not below 0"),
+    (GIVEN, ROWS * 2, "probabilities: must add up to 1 in every row"),
 ])  # fmt: skip
 def test_what_cannot_be_judged_is_one_line(labels, rows, words):
     with pytest.raises(ParameterError, match=rf"\A{words}\Z"):

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -306,6 +308,7 @@ def test_a_text_can_be_asked_too(answerer, stub):
     ({"url": "http://[::1"}, r"url='http://\[::1': must be an address"),
     ({"url": "http://a b"}, "url='http://a b': must be an address"), ({"url": "http://é.org"}, "url=.*: must be an"),
     ({"url": "http://localhost:x/v1"}, "url=.*: must be an address"),
+    ({"url": "http://localhost:1/v1/chat/completions/"}, "url=.*: must end before /chat/completions, which is added"),
     ({"url": "http://localhost:99999"}, "url=.*: must be an address"), ({"model": " "}, "model=' ': must be the name"),
     ({"model": "\ud800"}, "model=.*: must be the name"), ({"budget": -1.0}, "budget=-1.0: must be"),
     ({"retries": -1}, "retries=-1: must be"),
@@ -348,3 +351,15 @@ def test_a_folder_without_a_model_is_one_line(tmp_path):
         TransformersAnswerer(tmp_path)
     with pytest.raises(ParameterError, match="folder='elsewhere': must be"):
         TransformersAnswerer("elsewhere")
+
+
+def test_two_processes_keep_their_answers_in_one_store(tmp_path):
+    path = tmp_path / "answers.sqlite"
+    program = (
+        "import sys; from pathlib import Path; from bdlib.defenses.vdc.answerers.store import Store\n"
+        "for n in range(100): Store(Path(sys.argv[1])).write({f'{sys.argv[2]}{n}'.encode(): b'yes'})"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", program, str(path), name]) for name in "ab"]
+    assert [process.wait(120) for process in both] == [0, 0]
+    keys = [f"{name}{n}".encode() for name in "ab" for n in range(100)]
+    assert Store(path).read(keys) == dict.fromkeys(keys, b"yes")

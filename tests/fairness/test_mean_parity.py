@@ -229,6 +229,21 @@ def test_bad_values_are_one_line(bad, words):
     assert str(raised.value) == words
 
 
+def test_fkr_has_no_exact_form():
+    X, y, s = problem(0, n=20)
+    with pytest.raises(ParameterError, match=r"\Aeta=None: must be a number from 0 to 1e\+15\Z"):
+        FairKernelRegression().set_params(eta=None).fit(X, y, sensitive_features=s)
+
+
+@pytest.mark.parametrize("kind", [MeanParityRegressor, FairKernelRegression])
+def test_an_array_that_is_changed_after_the_fit_changes_no_prediction(kind):
+    X, y, s = problem(0, n=20)
+    fitted, new = kind(gamma=0.1).fit(X, y, sensitive_features=s), X[:5].copy()
+    before = fitted.predict(new)
+    X *= 2
+    assert np.array_equal(fitted.predict(new), before)
+
+
 def test_bad_sensitive_features_are_one_line():
     X, y, _ = problem(0, n=20)
     with pytest.raises(ValueError, match=r"\Asensitive_features: must have 20 rows as X has, not 3\Z"):

@@ -128,3 +128,12 @@ def test_a_wrong_entry_is_one_line_that_names_it(old, new, words, tmp_path):
     with pytest.raises(FileError) as raised:
         load_registry(path)
     assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "- abl\n"])
+def test_a_map_without_entries_is_one_line(text, tmp_path):
+    path = tmp_path / "map.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(FileError) as raised:
+        load_registry(path)
+    assert str(raised.value) == f"{path}: must have the keys stages and methods"

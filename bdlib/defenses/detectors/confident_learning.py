@@ -52,7 +52,7 @@ def label_issues(
 ) -> Bool[Tensor, " n"]:
     """Which of the given `labels` are wrong, by `probabilities` of any classifier, best one that has not seen them.
 
-    Raises ParameterError for labels that are all one, and without cleanlab.
+    Raises ParameterError for labels that are all one, for probabilities that are none, and without cleanlab.
 
     Example: `label_issues(torch.tensor([0, 0, 1, 1]), torch.tensor([[.9, .1], [.2, .8], [.1, .9], [.3, .7]]))`
     """
@@ -61,6 +61,12 @@ def label_issues(
         raise ParameterError("labels: must be of two classes or more")
     if len(labels) != len(probabilities) or int(labels.max()) >= probabilities.shape[1]:
         raise ParameterError(f"probabilities: {tuple(probabilities.shape)} do not fit {len(labels)} labels")
+    if int(labels.min()) < 0:
+        raise ParameterError(f"labels: must be from 0 to {probabilities.shape[1] - 1}")
+    if not bool(torch.isfinite(probabilities).all()) or bool((probabilities < 0).any()):
+        raise ParameterError("probabilities: must be finite and not below 0")
+    if bool((probabilities.sum(1) - 1).abs().max() > 0.01):
+        raise ParameterError("probabilities: must add up to 1 in every row")
     given, rows = labels.cpu().numpy(), probabilities.double().cpu().numpy()
     return torch.from_numpy(np.asarray(find_label_issues(given, rows, filter_by=rule, n_jobs=1)))
 

@@ -31,6 +31,8 @@ def scheme_and_host(url: str) -> tuple[str, str]:
         fits = parts.scheme in ("http", "https") and host and parts.port != 0 and is_plain(url)
     except ValueError:
         fits = False
+    if fits and parts.path.rstrip("/").endswith("/chat/completions"):
+        raise ParameterError(f"url={shown(url)}: must end before /chat/completions, which is added to it")
     if not fits:
         raise ParameterError(f"url={shown(url)}: must be an address such as http://localhost:8000/v1")
     return parts.scheme, host
