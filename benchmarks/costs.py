@@ -13,8 +13,8 @@ from bdlib.data.passes import count_passes
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import notebooks, records
 from bdlib.experiments import run as experiments
+from bdlib.experiments.names import method_name
 from bdlib.experiments.victims import VictimConfig, load_data, poisoned_set, trained_victim
-from bdlib.report.tables import method_name
 from bdlib.training.loop import train
 
 

@@ -14,6 +14,7 @@ from bdlib.claims.schema import Claim
 from bdlib.claims.values import claim_values
 from bdlib.evaluation.intervals import LEVEL, joint_level, seed_interval
 from bdlib.experiments import notebooks, studies
+from bdlib.experiments.names import group_name
 
 # From the best to the worst. The first three are known; of the others we know less and less.
 VERDICTS = ("reproduced", "partly", "not reproduced", "undecided", "not testable", "not run")
@@ -38,7 +39,8 @@ class Group:
 
     def text(self, claim: Claim) -> str:
         """Name, mean and interval, in the claim's unit; a name that is a number follows the parameter that it is of."""
-        name = f"{claim.each.replace('_', ' ')} {self.name}" if _is_number(self.name) else self.name
+        is_number = _is_number(self.name)
+        name = f"{claim.each.replace('_', ' ')} {self.name}" if is_number else group_name(claim.each, self.name)
         if math.isnan(self.mean):
             return f"{name} undefined"
         interval = f"[{claim.text(self.low)}, {claim.text(self.high)}]" if self.seeds > 1 else "(one seed)"

@@ -5,10 +5,11 @@ import pandas as pd
 from bdlib.claims import SCALES, largest_judgment, largest_scale_run, load_claims
 from bdlib.claims.verdicts import VERDICTS, Judgment
 from bdlib.experiments import notebooks, studies
+from bdlib.experiments.names import attack_name, group_name, method_name
 from bdlib.experiments.reported import reported
 from bdlib.report import comparison
 from bdlib.report.paired import accuracy_and_asr
-from bdlib.report.tables import EMPTY, group_name, method_name, percent, price
+from bdlib.report.tables import EMPTY, percent, price
 
 COST = "cost"
 SPREAD = 0.2  # a difference of ASR between seeds that is worth a word
@@ -82,7 +83,7 @@ def what_is_left(scale: str | None = None) -> pd.DataFrame:
 
 def _head(attack: str) -> str:
     """An attack's name as the narrow head of a column."""
-    return {"low_frequency": "low freq."}.get(attack, attack.replace("_", "-"))
+    return attack_name(attack).replace("frequency", "freq.").replace("-", " ")
 
 
 def _star(seeds: int) -> str:
@@ -156,7 +157,9 @@ def beside_benchmark() -> pd.DataFrame:
         mine = {scale: _cell(runs, str(attack), name) for scale, runs in ours.items()}
         if any(mine.values()):
             row = cell.iloc[0]
-            rows.append([attack, name, f"{row['acc_percent']:.1f} / {row['asr_percent']:.1f}", *mine.values()])
+            rows.append(
+                [attack_name(attack), name, f"{row['acc_percent']:.1f} / {row['asr_percent']:.1f}", *mine.values()]
+            )
     table = pd.DataFrame(rows, columns=["attack", "method", "BackdoorBench", *SCALES])
     return table.drop(columns=[scale for scale in SCALES if not table[scale].any()])
 

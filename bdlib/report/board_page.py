@@ -16,19 +16,16 @@ import yaml
 from bdlib.attacks import ATTACKS
 from bdlib.defenses import DEFENSES
 from bdlib.experiments import manifest
+from bdlib.experiments.names import attack_title, method_name
 from bdlib.files import read_text
 from bdlib.folders import ROOT
 from bdlib.report.board import BENCHMARK, PASSES, SCORES, board_csv, board_table
 from bdlib.report.board_probes import PROBES
 from bdlib.report.board_rates import rates_svg
 from bdlib.report.board_settings import KEYS
-from bdlib.report.tables import method_name
 
 WORDS = (*(key for key in KEYS if key != "poison_rate"), "commit")  # columns of words
 TITLES = {"none": "no defence", "staged": "stages combined"}  # defences whose title is not `method_name`'s
-ATTACK_TITLES = {"none": "no attack", "badnets": "BadNets", "blended": "Blended", "sig": "SIG", "trojan": "TrojanNN",
-                 "low_frequency": "Low-frequency", "label_consistent": "Label-consistent", "ssba": "SSBA",
-                 "wanet": "WaNet", "input_aware": "Input-aware", "bpp": "BPP"}  # fmt: skip
 REFERENCES = {  # the entry of book/references.bib that describes each attack and defence
     "badnets": "gu2017badnets", "blended": "chen2017targeted", "sig": "barni2019sig", "low_frequency":
     "zeng2021frequency", "label_consistent": "turner2019labelconsistent", "trojan": "liu2018trojaning", "ssba":
@@ -74,7 +71,7 @@ def data_script(table: pd.DataFrame) -> bytes:
 
 def titles() -> dict[str, dict[str, str]]:
     """What the page calls each attack and each defence."""
-    attacks = {key: ATTACK_TITLES.get(key, key) for key in ATTACKS}
+    attacks = {key: attack_title(key) for key in ATTACKS}
     return {"attack": attacks, "defense": {key: TITLES.get(key) or method_name(key) for key in ("none", *DEFENSES)}}
 
 

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from bdlib.attacks import ATTACKS
 from bdlib.defenses import DEFENSES
+from bdlib.experiments.names import attack_name, method_name
 from bdlib.report.colors import OTHERS, VICTIM
 from bdlib.report.figures import style, svg
-from bdlib.report.tables import method_name
 
 RATES = (0.001, 0.01, 0.05, 0.1)  # of the training images, the ticks
 SHAPES = ("o", "s", "^", "D")
@@ -54,7 +54,7 @@ def rates_figure(rows: pd.DataFrame) -> Figure:
         for defense, (tint, shape, line) in LOOKS.items():
             _draw(ax, mine[mine["defense"] == defense], color=tint, marker=shape, ls=line, lw=1, ms=3, alpha=0.85)
         _draw(ax, mine[mine["defense"] == "none"], color=VICTIM[0], marker=VICTIM[1], lw=2.5, ms=4.5, zorder=1)
-        ax.set(title=attack.replace("_", "-"), xscale="log", xlim=(6e-4, 0.16), ylim=(-4, 104))
+        ax.set(title=attack_name(attack), xscale="log", xlim=(6e-4, 0.16), ylim=(-4, 104))
         ax.set_xticks(RATES, [f"{100 * rate:g}" for rate in RATES])
         ax.minorticks_off()
     for ax in axes.flat[len(attacks) :]:

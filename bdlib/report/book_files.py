@@ -8,6 +8,7 @@ import pandas as pd
 
 from bdlib.claims import largest_scale_run
 from bdlib.experiments import manifest, notebooks, studies, zoo
+from bdlib.experiments.names import attack_name, method_name
 from bdlib.files import FileError, read_text
 from bdlib.folders import ROOT
 from bdlib.report import across, comparison, lifecycle, networks, review, stages
@@ -16,7 +17,7 @@ from bdlib.report.lifecycle_picture import lifecycle_svg
 from bdlib.report.overview import overview_svg
 from bdlib.report.paired import accuracy_and_asr, findings_table
 from bdlib.report.scoreboard import scoreboard_files
-from bdlib.report.tables import method_name, percent
+from bdlib.report.tables import percent
 
 TITLES = {
     "attacks": "attack gallery",
@@ -111,7 +112,7 @@ def findings(scale: str | None = None) -> pd.DataFrame:
 def zoo_victims() -> pd.DataFrame:
     """The published victims, as zoo/manifest.csv lists them."""
     rows = [
-        [row.dataset, row.attack, row.seed, row.model, percent(row.clean_accuracy), percent(row.asr),
+        [row.dataset, attack_name(row.attack), row.seed, row.model, percent(row.clean_accuracy), percent(row.asr),
          f"{row.bytes / 1e6:.1f}"]
         for row in zoo.manifest().values()
     ]  # fmt: skip
@@ -133,7 +134,7 @@ def trained(scale: str | None = None) -> pd.DataFrame:
     scale = scale or largest_scale_run("comparison")
     runs = comparison.in_training(scale)
     rows = [
-        {"method": method, "attack": attack, "scale": scale,
+        {"method": method, "attack": attack_name(attack), "scale": scale,
          "plain training ACC / ASR": accuracy_and_asr(mine, "before"),
          "method ACC / ASR": accuracy_and_asr(mine, "after"), "RA": percent(mine["robust_accuracy_after"].mean()),
          "seeds": len(mine)}
@@ -157,7 +158,7 @@ def outcomes(profile: str) -> pd.DataFrame:
     names = [(paper, name) for paper in notebooks.papers() for name in notebooks.studies(paper, profile)]
     tables = [studies.load_study(paper, profile, name) for paper, name in names if name in OUTCOMES]
     rows = [
-        {"page": page_title(key[0]), "method": key[1], "data set": key[2], "attack": key[3],
+        {"page": page_title(key[0]), "method": key[1], "data set": key[2], "attack": attack_name(key[3]),
          "ACC / ASR before": accuracy_and_asr(mine, "before"), "after": accuracy_and_asr(mine, "after"),
          "seeds": len(mine)}
         for runs in tables if len(runs)

@@ -6,7 +6,7 @@ What is joined is checked: records that were not made on the same victim raise `
 import pandas as pd
 
 from bdlib.experiments import notebooks, studies
-from bdlib.report.tables import method_name
+from bdlib.experiments.names import method_name
 
 PAPERS = ("nad", "rnp", "ar", "nwc", "sau", "npd", "ft_sam")  # post-training defenses, in the book's order
 BASELINES = ("fine_tune", "fine_prune", "anp")

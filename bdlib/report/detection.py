@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from bdlib.experiments.names import attack_name
 from bdlib.experiments.records import over_seeds
 from bdlib.report.tables import EMPTY, interval_text
 
@@ -19,7 +20,7 @@ def rates_table(runs: pd.DataFrame, published: pd.DataFrame, *, method: str) -> 
     rows = {}
     for attack in dict.fromkeys(runs["attack"]):
         row = own[own["attack_key"] == attack]
-        rows[attack] = {
+        rows[attack_name(attack)] = {
             heading: value
             for rate in ("TPR", "FPR")
             for heading, value in {

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from bdlib.experiments.names import attack_name
 from bdlib.report.detection import NOISE, mean_text
 from bdlib.report.tables import EMPTY, percent
 
@@ -29,7 +30,7 @@ def beside_table(runs: pd.DataFrame, published: pd.DataFrame | None = None) -> p
         cells = {"TPR (%)": mean_text(mine, "tpr"), "FPR (%)": mean_text(mine, "fpr"), ORDER: mean_text(mine, "order")}
         if published is not None:
             cells |= _reported(published[published["attack_key"] == attack], str(method))
-        rows[str(attack), str(method)] = cells | {"seeds": str(mine["seed"].nunique())}
+        rows[attack_name(attack), str(method)] = cells | {"seeds": str(mine["seed"].nunique())}
     return _framed(rows, ["attack", "detector"])
 
 
@@ -90,5 +91,7 @@ def beside_words(runs: pd.DataFrame) -> str:
     lines = []
     for attack, mine in runs.groupby("attack", sort=False):
         gaps = (mine["tpr"] - mine["fpr"]).groupby(mine["method"]).mean().dropna().sort_values(ascending=False)
-        lines.append(f"- **{attack}**: " + ", ".join(f"{name} {percent(gap)}" for name, gap in gaps.items()) + ".")
+        lines.append(
+            f"- **{attack_name(attack)}**: " + ", ".join(f"{name} {percent(gap)}" for name, gap in gaps.items()) + "."
+        )
     return "\n".join(["TPR minus FPR, by each detector's own threshold, in points:", "", *lines])

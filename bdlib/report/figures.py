@@ -18,6 +18,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bdlib.experiments.names import attack_name
 from bdlib.experiments.records import over_seeds
 from bdlib.report.colors import color, marker
 from bdlib.report.drawings import method_drawing
@@ -103,7 +104,7 @@ def by_attack(runs: pd.DataFrame, attacks: Sequence[str], reported: pd.DataFrame
                     rows = reported[(reported["attack_key"] == attack) & (reported["method"] == method)]
                     ax.plot([x + 0.1] * len(rows), rows[published], marker(method), mfc="none", mec=color(method), ms=5)
         ax.set(xticks=range(len(attacks)), ylabel=label, ylim=(-2, 102))
-        ax.set_xticklabels([attack.replace("_", "-") for attack in attacks])
+        ax.set_xticklabels([attack_name(attack) for attack in attacks])
     _add_legend(axes[1], ["victim", *methods])
     return figure
 

@@ -13,8 +13,9 @@ from bdlib.claims.schema import Claim
 from bdlib.claims.verdicts import Group, Judgment
 from bdlib.evaluation.metrics import WORKS
 from bdlib.experiments import studies
+from bdlib.experiments.names import attack_name, group_name, method_name
 from bdlib.report import comparison, ranking, workshop
-from bdlib.report.tables import counted, method_name, percent
+from bdlib.report.tables import counted, percent
 from bdlib.words import listed, shown
 
 PLACES = {"paper": "at the papers' scale", "cifar": "at CIFAR-10", "quick": "at the quick scale"}
@@ -76,7 +77,7 @@ def _working(suite: pd.DataFrame) -> str:
 def _weak(suite: pd.DataFrame) -> str:
     """The attacks in `suite` that do not work, the weakest first, to follow a sentence; empty where all do."""
     means = suite.groupby("attack")["asr_before"].mean().sort_values()
-    weak = [f"{_plain(name)} ({percent(share)} %)" for name, share in means.items() if share < WORKS]
+    weak = [f"{attack_name(name)} ({percent(share)} %)" for name, share in means.items() if share < WORKS]
     return f"; below it: {listed(weak)}" if weak else ""
 
 
@@ -117,7 +118,7 @@ def _least_left(runs: pd.DataFrame) -> str:
 def _worst_case(table: pd.DataFrame, name: str) -> str:
     row = table.loc[name]
     seed = ", one seed" if row["seeds"] == 1 else ""
-    return f"{percent(row['asr'])} % on {_plain(row['attack'])}{seed}, for {percent(row['cost'])} points of ACC"
+    return f"{percent(row['asr'])} % on {attack_name(row['attack'])}{seed}, for {percent(row['cost'])} points of ACC"
 
 
 def _beside_control(runs: pd.DataFrame) -> str:
@@ -148,7 +149,7 @@ def tools_finding() -> str:
     told = f"{len(always)} of {len(workshop.TOOLS)} tools tell the victim from its clean twin in every run"
     in_all = f": {listed(always)}" if always else ""
     in_none = f" In no run do so: {listed(never)}." if never else ""
-    attacks = [_plain(name) for name in dict.fromkeys(runs["attack"])]
+    attacks = [attack_name(name) for name in dict.fromkeys(runs["attack"])]
     told_apart = {workshop.TOOLS[key].name: workshop.tells_apart(runs, key) for key in WITHOUT_TRIGGER}
     alone = listed([f"{name} in {sum(seen)} of {len(seen)}" for name, seen in told_apart.items()])
     about = f"The sentence counts {counted(len(runs), 'run')}, of {listed(attacks)}."
@@ -162,11 +163,6 @@ def _where(scale: str) -> str:
     return PLACES[scale][0].upper() + PLACES[scale][1:]
 
 
-def _plain(name: str) -> str:
-    """A key as text, such as "low-frequency"."""
-    return name.replace("_", "-")
-
-
 def _answers(judgment: Judgment) -> str:
     """For which groups a claim holds, fails and is open, with their means."""
     parts = []
@@ -178,9 +174,8 @@ def _answers(judgment: Judgment) -> str:
 
 
 def _named(claim: Claim, group: Group) -> str:
-    """A group with its mean, such as "blended (1.4 %, one seed)"."""
+    """A group with its mean, such as "Blended (1.4 %, one seed)"."""
     unit = (" %" if claim.is_share else " points") if claim.factor == 100 else ""
     seeds = ", one seed" if group.seeds == 1 else ""
     kind = "" if claim.each in ("attack", "table", "repaired_by") else f"{claim.each.replace('_', ' ')} "
-    name = method_name(group.name) if claim.each == "repaired_by" else _plain(group.name)
-    return f"{kind}{name} ({claim.text(group.mean)}{unit}{seeds})"
+    return f"{kind}{group_name(claim.each, group.name)} ({claim.text(group.mean)}{unit}{seeds})"

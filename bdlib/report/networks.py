@@ -6,8 +6,8 @@ import pandas as pd
 
 from bdlib.checks import ParameterError, keywords
 from bdlib.defenses import DEFENSES
+from bdlib.experiments.names import method_name
 from bdlib.experiments.needs import check_defense
-from bdlib.report.tables import method_name
 
 NETWORKS = {
     "small_resnet": "small ResNet",

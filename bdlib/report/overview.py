@@ -6,10 +6,11 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from bdlib.claims import largest_scale_run
+from bdlib.experiments.names import attack_title
 from bdlib.report import comparison
 from bdlib.report.figures import style, svg
 
-ATTACKS = {"badnets": "BadNets", "blended": "Blended", "low_frequency": "Low-frequency", "sig": "SIG"}
+ATTACKS = {key: attack_title(key) for key in ("badnets", "blended", "low_frequency", "sig")}
 IMAGES = {"cifar10": "CIFAR-10", "fashion": "Fashion-MNIST", "gtsrb": "GTSRB"}
 ASR, ACCURACY = "attack success rate (%), lower is better", "clean accuracy (%)"
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from bdlib.evaluation.intervals import joint_level
+from bdlib.experiments.names import attack_name
 from bdlib.experiments.records import over_seeds
 from bdlib.report.tables import interval_text, percent
 
@@ -41,7 +42,10 @@ def gains_table(runs: pd.DataFrame, *, control: str, by: str, score: str = "asr_
     for method in dict.fromkeys(runs["method"]):
         gaps = differences(runs, method, control, by=by, score=score)
         if method != control and len(gaps):
-            rows[method] = {value: f"{interval_text(row)}, {outcome(row)}" for value, row in gaps.iterrows()}
+            rows[method] = {
+                attack_name(value) if by == "attack" else value: f"{interval_text(row)}, {outcome(row)}"
+                for value, row in gaps.iterrows()
+            }
     return pd.DataFrame(rows).T
 
 
@@ -55,7 +59,7 @@ def findings_table(studies: Mapping[str, pd.DataFrame], *, control: str) -> pd.D
         for attack, gap in differences(runs, method, control).iterrows():
             mine, other = (runs[(runs["attack"] == attack) & (runs["method"] == name)] for name in (method, control))
             rows.append((
-                method, attack, accuracy_and_asr(mine, "before"), accuracy_and_asr(other, "after"),
+                method, attack_name(attack), accuracy_and_asr(mine, "before"), accuracy_and_asr(other, "after"),
                 accuracy_and_asr(mine, "after"), {"lower": method, "higher": control}.get(outcome(gap), "undecided"),
                 int(gap["seeds"]),
             ))  # fmt: skip

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bdlib.evaluation.intervals import seed_interval
+from bdlib.experiments.names import attack_name
 from bdlib.report.colors import VICTIM
 from bdlib.report.comparison import METHODS
 from bdlib.report.pictures import WIDTH
@@ -31,7 +32,7 @@ def scatter(runs: pd.DataFrame) -> Figure:
         _draw_mean(ax, victims["asr_before"], victims["clean_accuracy_before"], "victim")
         for method, mine in group.groupby("method", sort=False):
             _draw_mean(ax, mine["asr_after"], mine["clean_accuracy_after"], str(method))
-        ax.set(title=attack.replace("_", "-"), xlim=(-4, 104), ylim=ends)
+        ax.set(title=attack_name(attack), xlim=(-4, 104), ylim=ends)
         ax.annotate("good", (0.02, 0.97), xycoords="axes fraction", va="top", style="italic", color="#555555")
     for ax in axes[-1]:
         ax.set_xlabel("attack success rate (%)")
@@ -72,7 +73,7 @@ def intervals(runs: pd.DataFrame, score: str, label: str) -> Figure:
                 _draw_interval(ax, 100 * values, place, name)
         idle = 0.5 if score == "der" else group.drop_duplicates("seed")[f"{score}_before"].mean()
         ax.axvline(100 * idle, color=MARKS["victim"][0], lw=1, ls=":")
-        ax.set(title=attack.replace("_", "-"), xlim=(-4, 104))
+        ax.set(title=attack_name(attack), xlim=(-4, 104))
     axes[0][0].set(yticks=range(len(names)), ylim=(len(names) - 0.4, -0.6))
     axes[0][0].set_yticklabels(names)
     figure.supxlabel(label, fontsize=9)

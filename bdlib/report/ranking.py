@@ -7,6 +7,7 @@ import pandas as pd
 from bdlib.defenses import DEFENSES
 from bdlib.evaluation.intervals import LEVEL, paired_p_value
 from bdlib.experiments import notebooks
+from bdlib.experiments.names import attack_name
 from bdlib.experiments.parameters import settings
 from bdlib.experiments.records import PASSES
 from bdlib.experiments.studies import SHARED_CONTROL
@@ -29,7 +30,7 @@ def scores(runs: pd.DataFrame, score: str) -> pd.DataFrame:
     texts = tables.means(both, ["method", "attack"], {"value": "text"})["text"].unstack("attack")
     return (
         texts.rename_axis(index=None, columns=None)
-        .reindex(index=both["method"].unique(), columns=both["attack"].unique())
+        .reindex(index=both["method"].unique(), columns=[*map(attack_name, both["attack"].unique())])
         .fillna(EMPTY)
     )
 
@@ -75,7 +76,9 @@ def order(runs: pd.DataFrame, score: str) -> str:
                   for method in methods if method in beaten_by]  # fmt: skip
         unbeaten = ", ".join(method for method in methods if method not in beaten_by)
         words = f"shown to be beaten: {'; '.join(beaten)}. Shown to be beaten by none: {unbeaten}."
-        lines.append(f"- **{attack}**: {words if beaten else 'no two methods separate; no order can be given.'}")
+        lines.append(
+            f"- **{attack_name(attack)}**: {words if beaten else 'no two methods separate; no order can be given.'}"
+        )
     return "\n".join(lines)
 
 

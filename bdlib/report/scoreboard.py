@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from bdlib import claims
+from bdlib.experiments.names import method_name
 from bdlib.report import figures, plots
-from bdlib.report.tables import method_name
 
 
 def scoreboard_files() -> dict[str, bytes]:

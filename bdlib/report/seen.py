@@ -9,8 +9,9 @@ from math import isfinite
 import pandas as pd
 
 from bdlib.evaluation.metrics import Scores
+from bdlib.experiments.names import attack_name, group_name, method_name
 from bdlib.experiments.records import over_seeds
-from bdlib.report.tables import SCORES, counted, group_name, interval_text, method_name, percent
+from bdlib.report.tables import SCORES, counted, interval_text, percent
 from bdlib.words import listed
 
 NOTHING = "No record of these runs at this profile yet: the table or figure is empty."
@@ -132,7 +133,7 @@ def beside_reported(
             parts.append(f"*{method}*: published {reported} %, here {percent(own.asr)} %")
     ran = f" The largest scale that has been run on this attack is {scale}." if scale else ""
     if not parts:
-        return f"None of these rows has a published ASR for {_named(attack)}, so nothing is compared.{ran}"
+        return f"None of these rows has a published ASR for {attack_name(attack)}, so nothing is compared.{ran}"
     return (
         f"ASR, {'; '.join(parts)}. Network, data and schedule differ, so compare whether the ASR falls and not the "
         f"digits.{ran}"
@@ -169,8 +170,3 @@ def _least_and_most(heading: str, numbers: Mapping[str, float], digits: int) -> 
     if texts[low] == texts[high]:
         return f"**{name}** is {texts[low]}" + (" everywhere" if len(numbers) > 1 else f" for *{low}*")
     return f"**{name}** is lowest for *{low}* ({texts[low]}) and highest for *{high}* ({texts[high]})"
-
-
-def _named(value: object) -> str:
-    """A group's value as text: the name of an attack or method, or a number."""
-    return f"{value:g}" if isinstance(value, float) else str(value).replace("_", "-")

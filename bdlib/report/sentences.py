@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bdlib.evaluation.intervals import joint_level
+from bdlib.experiments.names import group_name
 from bdlib.experiments.records import over_seeds
 from bdlib.experiments.studies import SHARED_CONTROL
 from bdlib.report.paired import differences, outcome
-from bdlib.report.tables import counted, group_name, interval_text, percent
+from bdlib.report.tables import counted, interval_text, percent
 
 TOGETHER = "The intervals hold together at 95 %."
 

@@ -4,6 +4,7 @@ import pandas as pd
 
 from bdlib.evaluation.metrics import WORKS
 from bdlib.experiments import studies
+from bdlib.experiments.names import attack_name
 from bdlib.report.tables import counted, percent
 from bdlib.words import listed
 
@@ -19,11 +20,11 @@ def combinations(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for attack, group in runs.groupby("attack", sort=False):
         victims = group.drop_duplicates("seed")
-        rows.append([attack, "victim", percent(victims["clean_accuracy_before"].mean()),
+        rows.append([attack_name(attack), "victim", percent(victims["clean_accuracy_before"].mean()),
                      percent(victims["asr_before"].mean()), "", "", len(victims)])  # fmt: skip
         for method, mine in group.groupby("method", sort=False):
             work = [f"{mine[f'{way}_passes'].mean() / 1000:,.0f}" for way in ("forward", "backward")]
-            rows.append([attack, method, percent(mine["clean_accuracy_after"].mean()),
+            rows.append([attack_name(attack), method, percent(mine["clean_accuracy_after"].mean()),
                          percent(mine["asr_after"].mean()), *work, len(mine)])  # fmt: skip
     return pd.DataFrame(rows or [["none", "not run yet", *[""] * 5]], columns=COLUMNS)
 
@@ -51,7 +52,8 @@ def combination_words(runs: pd.DataFrame) -> str:
         gap = 100 * (own["asr_after"] - alone["asr_after"].min())
         lower += gap <= 0
         price = 100 * (own["clean_accuracy_after"] - alone["clean_accuracy_after"].min())
-        lines.append(f"- **{attack}, {method}**: ASR {percent(own['asr_after'])} %, {gap:+.1f} points beside the "
+        where = f"{attack_name(attack)}, {method}"
+        lines.append(f"- **{where}**: ASR {percent(own['asr_after'])} %, {gap:+.1f} points beside the "
                      f"better of its parts; ACC {price:+.1f} points beside the worse of them.")  # fmt: skip
     if not lines:
         return "No combination has records of all its parts yet."
@@ -69,7 +71,7 @@ def _weak(runs: pd.DataFrame) -> str:
     failed = victims[victims["asr_before"] < WORKS].groupby("attack", sort=False).size()
     if failed.empty:
         return ""
-    where = listed([f"{counted(count, 'victim')} of {attack}" for attack, count in failed.items()])
+    where = listed([f"{counted(count, 'victim')} of {attack_name(attack)}" for attack, count in failed.items()])
     return (
         f" The attack itself has less than {100 * WORKS:.0f} % ASR on {where}: "
         "where there is little to remove, a combination can show little."
@@ -85,5 +87,12 @@ def queries(scale: str) -> pd.DataFrame:
     for attack, mine in runs.groupby("attack", sort=False):
         known = {heading: mine[column].mean() for column, heading in names.items() if column in mine}
         shown = {name: f"{value:.3f}" if name == "AUROC" else percent(value) for name, value in known.items()}
-        rows.append({"attack": attack, "ASR (%)": percent(mine["asr_before"].mean()), **shown, "seeds": len(mine)})
+        rows.append(
+            {
+                "attack": attack_name(attack),
+                "ASR (%)": percent(mine["asr_before"].mean()),
+                **shown,
+                "seeds": len(mine),
+            }
+        )
     return pd.DataFrame(rows or [{"attack": "none", "ASR (%)": "not run yet"}])

@@ -1,11 +1,12 @@
 """The chapters' tables, in per cent with one decimal, built from scores and records."""
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
 
 import pandas as pd
 
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
+from bdlib.experiments.names import attack_name as attack_name
+from bdlib.experiments.names import method_name as method_name
 from bdlib.experiments.records import over_seeds
 
 METRICS = {"ACC (%)": "clean_accuracy", "ASR (%)": "asr", "RA (%)": "robust_accuracy"}
@@ -19,16 +20,6 @@ CONTROLS = {"control", "random", "no_trigger", "twin", "twin_own", "clean_fit"} 
 EMPTY = ""  # a number that was never run or never published stays empty
 
 
-def method_name(key: str) -> str:
-    """What the chapters call a defense: `nad` is NAD, `ft_sam` is FT-SAM; `none` is the undefended victim."""
-    names = {"none": "victim", "fine_tune": "fine-tuning", "fine_prune": "fine-pruning",
-             "neural_cleanse": "Neural Cleanse", "spectral_signatures": "spectral signatures",
-             "activation_clustering": "activation clustering", "mp_fair": "mean parity",
-             "workshop": "workshop", "survey": "combining stages", "reactivation": "re-activation",
-             "mean_parity": "mean parity", "kernel_ridge": "kernel ridge", "constant": "constant"}  # fmt: skip
-    return names.get(key, key.upper().replace("_", "-"))
-
-
 def percent(share: float) -> str:
     """A share as per cent with one decimal."""
     return f"{100 * share:.1f}"
@@ -37,16 +28,6 @@ def percent(share: float) -> str:
 def counted(number: int, noun: str) -> str:
     """A number of things, such as "1 seed" and "3 seeds"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def group_name(parameter: str, value: object) -> str:
-    """A group of runs as text: the name of an attack or method, or a number after the parameter that it is of.
-
-    Example: `group_name("gamma", 0.5)` is "gamma 0.5".
-    """
-    if isinstance(value, Real) and not isinstance(value, bool):
-        return f"{parameter.replace('_', ' ')} {value:g}"
-    return str(value).replace("_", "-")
 
 
 def interval_text(row: Mapping[str, float] | pd.Series, *, factor: float = 100.0, digits: int = 1) -> str:
@@ -153,6 +134,7 @@ def summary(
     """Summaries of `over_seeds` side by side, a column of text each, then the seeds of the first one.
 
     A row for each value of the columns `by`, in the order of the first; rows that share the first of `by` together.
+    Attacks are called by their names.
     """
     indexed = {heading: part.set_index(list(by)) for heading, part in parts.items()}
     first = next(iter(indexed.values()))
@@ -163,7 +145,8 @@ def summary(
         for heading, part in indexed.items()
     }
     table = pd.DataFrame(texts, index=first.index).fillna(EMPTY).assign(seeds=first["seeds"])
-    return table.loc[list(dict.fromkeys(table.index.get_level_values(0)))]
+    table = table.loc[list(dict.fromkeys(table.index.get_level_values(0)))]
+    return table.rename(index=attack_name, level="attack") if "attack" in by else table
 
 
 def plain(rows: Mapping[str, Mapping[str, object]], *, digits: int | None = None) -> pd.DataFrame:

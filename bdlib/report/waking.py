@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from bdlib.report.tables import method_name, percent, plain
+from bdlib.experiments.names import attack_name, method_name
+from bdlib.report.tables import percent, plain
 
 COLUMNS = {
     "existence": "coefficient",
@@ -96,6 +97,6 @@ def points_of(runs: pd.DataFrame) -> dict[str, tuple[list[float], list[float]]]:
         return {"not run yet": ([], [])}
     present = runs.dropna(subset="existence")
     return {
-        str(attack): ((100 * rows["asleep"]).tolist(), rows["existence"].tolist())
+        attack_name(attack): ((100 * rows["asleep"]).tolist(), rows["existence"].tolist())
         for attack, rows in present.groupby("attack", sort=False)
     }

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from bdlib.experiments.names import group_name
 from bdlib.mechanisms.workshop import READINGS, is_seen
 from bdlib.report.tables import counted
 
@@ -86,7 +87,7 @@ def seen_over_runs(runs: pd.DataFrame, groups: str = "attack") -> pd.DataFrame:
                 sum(is_seen(key, row[name], row[names[2]]) for _, row in present.iterrows()) for name in names[:2]
             ]
             words = " / ".join(f"{count} of {len(present)}" for count in counts)
-            table.setdefault(tool.name, {})[str(group)] = words if len(present) else "no place"
+            table.setdefault(tool.name, {})[group_name(groups, group)] = words if len(present) else "no place"
     return pd.DataFrame.from_dict(table, orient="index")
 
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from bdlib.experiments.names import method_name
 from bdlib.experiments.records import Record, over_seeds
 from bdlib.experiments.records import table as as_table
 from bdlib.report import comparison
-from bdlib.report.tables import interval_text, method_name
+from bdlib.report.tables import interval_text
 
 SHARES = {"ACC (%)": "clean_accuracy", "ASR (%)": "asr", "RA (%)": "robust_accuracy"}
 MARK = "> "  # before the name of the stranger's row

@@ -67,7 +67,7 @@ def test_verify_fails_on_a_worse_verdict_and_reports_a_better_one(only, claim, t
     capsys.readouterr()
     worse = verify(["quick"])
     assert worse == ["quick: nad-x: was reproduced, is not reproduced", "quick: nad-y: was partly, has vanished"]
-    assert "not reproduced  nad-x: badnets" in capsys.readouterr().out
+    assert "not reproduced  nad-x: BadNets" in capsys.readouterr().out
     only(method="NDA")
     with pytest.raises(ClaimError, match="nad-x: method"):
         verify()

@@ -18,7 +18,7 @@ def test_the_head_of_a_chapter_with_and_without_claims():
 def test_no_column_keeps_its_lines_from_breaking_but_intervals_stay_whole():
     html = verdict_table("nad").to_html()
     assert "white-space: pre;" not in html and "white-space: pre-line" in html
-    assert re.search(r"badnets \S+\u00a0\[\S+,\u00a0\S+\]", html)
+    assert re.search(r"BadNets \S+\u00a0\[\S+,\u00a0\S+\]", html)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def test_worst_cases_are_the_highest_cell_and_only_undominated_repairs_are_named
     monkeypatch.setattr(across, "_every_repair", lambda scale, names: twins if names == ("clean_model",) else headline)
     table = across.what_is_left("quick").set_index("method")
     assert list(table.index) == ["AR", "NAD", "NWC", "SAU"] and list(table["worst"]) == ["1", "20", "40", "50"]
-    assert table.loc["NAD", "sig"] == "20" and table.loc["SAU", "sig"] == "" == table.loc["AR", "cost"]
+    assert table.loc["NAD", "SIG"] == "20" and table.loc["SAU", "SIG"] == "" == table.loc["AR", "cost"]
     sentence = across.worst_cases("quick")
     assert "NAD (20 %, 5.0 points), NWC (40 %, 1.0 points)." in sentence
     assert not any(name in sentence for name in ("SAU", "AR"))
@@ -29,9 +29,8 @@ def test_a_repair_is_named_where_its_seeds_differ_widely(monkeypatch, runs_of):
     ])  # fmt: skip
     monkeypatch.setattr(across, "_every_repair", lambda scale, names: runs)
     sentence = across.seed_spreads("quick")
-    attack = runs.iloc[0]["attack"]
-    assert f": AR on {attack} (1.0 to 95.0), NAD on {attack} (2.0 to 60.0). One" in sentence
-    assert "SAU" not in sentence and "sig" not in sentence  # two seeds; and fifteen points
+    assert ": AR on BadNets (1.0 to 95.0), NAD on BadNets (2.0 to 60.0). One" in sentence
+    assert "SAU" not in sentence and "SIG" not in sentence  # two seeds; and fifteen points
     monkeypatch.setattr(across, "_every_repair", lambda scale, names: runs.iloc[:0])
     assert across.seed_spreads("quick").startswith("No repair")
 
@@ -41,5 +40,5 @@ def test_the_table_holds_the_settings_of_a_chapter_but_no_control_of_equal_steps
     assert {"NWC", "NWC, share by rule", "ANP by accuracy", "shared control"} <= {*table.index}
     runs = across.comparison.repairs("cifar")
     mine = runs[(runs["method"] == "fine-tuning") & (runs["attack"] == "blended")]  # the baseline's, not a chapter's
-    assert table.loc["fine-tuning", "blended"] == f"{100 * mine['asr_after'].mean():.0f}" and len(mine) == 3
+    assert table.loc["fine-tuning", "Blended"] == f"{100 * mine['asr_after'].mean():.0f}" and len(mine) == 3
     assert across.what_is_left("paper").loc[0, "worst"] == "not run yet"

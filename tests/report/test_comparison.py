@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from bdlib.experiments import notebooks, studies
+from bdlib.experiments.names import method_name
 from bdlib.report import comparison, panels
 from bdlib.report.comparison import BASELINES, IN_TRAINING, METHODS, PAPERS, SETTING, Mismatch
-from bdlib.report.tables import method_name
 
 
 def test_every_method_of_the_page_is_a_defence_and_has_a_mark_of_its_own():

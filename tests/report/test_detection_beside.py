@@ -17,7 +17,7 @@ def runs():
 
 def test_each_detector_has_a_row_beside_its_published_one():
     table = beside_table(runs(), records.reported("vdc"))
-    assert list(table.index) == [("badnets", "VDC"), ("badnets", "STRIP"), ("wanet", "STRIP")]
+    assert list(table.index) == [("BadNets", "VDC"), ("BadNets", "STRIP"), ("WaNet", "STRIP")]
     assert list(table["TPR, reported (%)"]) == ["99.93", "94.22", "3.82"]
     assert list(table["TPR at 10 % FPR (%)"]) == ["70.0 [70.0, 70.0]", "60.0", "60.0"]
     assert "TPR, reported (%)" not in beside_table(runs())
@@ -25,7 +25,7 @@ def test_each_detector_has_a_row_beside_its_published_one():
 
 def test_the_rows_of_an_attack_are_together():
     table = beside_table(pd.concat([runs(), runs().query("method == 'VDC'").assign(attack="wanet")]))
-    assert list(table.index.get_level_values(0)) == ["badnets", "badnets", "wanet", "wanet"]
+    assert list(table.index.get_level_values(0)) == ["BadNets", "BadNets", "WaNet", "WaNet"]
 
 
 def test_the_order_of_vdc_is_its_best_vote_with_few_false_alarms():
@@ -40,7 +40,7 @@ def test_label_noise_has_a_row_for_each_kind_and_detector():
 
 
 def test_the_words_order_the_detectors_by_what_they_find_beyond_false_alarms():
-    assert "- **badnets**: VDC 70.0, STRIP 49.0." in beside_words(runs())
+    assert "- **BadNets**: VDC 70.0, STRIP 49.0." in beside_words(runs())
 
 
 def test_nothing_run_is_a_table_and_a_sentence_that_say_so():

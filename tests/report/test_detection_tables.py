@@ -15,8 +15,8 @@ def runs(attacks=("badnets", "blended"), seeds=(0, 1, 2)):
 def test_rates_stand_beside_the_published_ones():
     published = records.reported("vdc")
     table = detection.rates_table(runs(), published, method="VDC")
-    assert table.loc["badnets", "TPR, reported (%)"] == "99.93" and table.loc["blended", "FPR, reported (%)"] == "2.75"
-    assert table.loc["badnets", "TPR, here (%)"].startswith("91.0 [") and table.loc["badnets", "seeds"] == "3"
+    assert table.loc["BadNets", "TPR, reported (%)"] == "99.93" and table.loc["Blended", "FPR, reported (%)"] == "2.75"
+    assert table.loc["BadNets", "TPR, here (%)"].startswith("91.0 [") and table.loc["BadNets", "seeds"] == "3"
     noise = detection.noise_table(runs(), published, method="VDC")
     assert noise.loc["symmetric", "TPR, reported (%)"] == "98.81" and noise.loc["hybrid", "TPR, here (%)"] == ""
 

@@ -37,8 +37,8 @@ def test_runs_are_counted_by_group():
     blended = {k: v for k, v in MEASURED.items() if not k.startswith("grad_cam")} | {"attack": "blended"}
     runs = pd.DataFrame([*rows, blended])
     table = workshop.seen_over_runs(runs)
-    assert table.loc["t-SNE", "badnets"] == "1 of 2 / 0 of 2"
-    assert table.loc["Grad-CAM", "blended"] == "no place"
+    assert table.loc["t-SNE", "BadNets"] == "1 of 2 / 0 of 2"
+    assert table.loc["Grad-CAM", "Blended"] == "no place"
     said = workshop.seen_words(runs)
     assert said.startswith("Of 3 runs") and "t-SNE" not in said and "Grad-CAM" in said
     assert workshop.seen_words(pd.DataFrame()) == "No run has been recorded yet."
@@ -52,7 +52,7 @@ def test_both_probes_stand_beside_their_controls():
     runs = pd.DataFrame([WAKING | {"repaired_by": "nad", "attack": "badnets"}] * 2)
     assert "NAD 40 and 0" in waking.run_words(runs)
     assert waking.bars_of(runs)["NAD"] == {"as it is": 10.0, "woken": 50.0, "retuned": 10.0}
-    assert waking.points_of(runs) == {"badnets": ([10.0, 10.0], [0.7, 0.7])}
+    assert waking.points_of(runs) == {"BadNets": ([10.0, 10.0], [0.7, 0.7])}
     for empty in (pd.DataFrame(), runs[:0]):
         assert waking.run_words(empty) == waking.NOT_YET
         assert "not run yet" in waking.bars_of(empty) and "not run yet" in waking.points_of(empty)

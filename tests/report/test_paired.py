@@ -35,8 +35,8 @@ def test_gains_over_a_control(gains):
 def test_the_headline_of_several_methods(three, runs_of):
     table = findings_table({"NAD": three, "ANP": three}, control="fine-tuning")
     assert table.values.tolist() == [
-        ["NAD", "badnets", "91.0 / 99.0", "85.0 / 61.0", "85.0 / 2.3", "NAD", 3],
-        ["ANP", "badnets", "91.0 / 99.0", "85.0 / 61.0", "85.0 / 50.0", "undecided", 3],
+        ["NAD", "BadNets", "91.0 / 99.0", "85.0 / 61.0", "85.0 / 2.3", "NAD", 3],
+        ["ANP", "BadNets", "91.0 / 99.0", "85.0 / 61.0", "85.0 / 50.0", "undecided", 3],
     ]
     worse = pd.concat([runs_of("NAD", (0.9, 0.91, 0.92)), runs_of("fine-tuning", (0.1, 0.1, 0.1))])
     assert findings_table({"NAD": worse}, control="fine-tuning")["lower ASR"].tolist() == ["fine-tuning"]

@@ -37,8 +37,8 @@ def test_one_common_seed_separates_nothing(three):
 def test_tables_show_every_method_and_leave_what_was_not_run_empty(three, runs_of):
     more = pd.concat([three, runs_of("NAD", (0.1, 0.1, 0.1), attack="sig")])
     table = ranking.scores(more, "asr")
-    assert list(table.columns) == ["badnets", "sig"] and table.loc["victim", "sig"].startswith("99.0")
-    assert table.loc["NAD", "badnets"].startswith("2.3 [") and table.loc["ANP", "sig"] == ""
+    assert list(table.columns) == ["BadNets", "SIG"] and table.loc["victim", "SIG"].startswith("99.0")
+    assert table.loc["NAD", "BadNets"].startswith("2.3 [") and table.loc["ANP", "SIG"] == ""
     assert "victim" not in ranking.scores(more, "der").index
     costs = ranking.price(pd.concat([runs_of("NAD", (0, 0, 0)), runs_of("ANP", (0, 0, 0), acc=(0.9, 0.9, 0.9))]))
     assert list(costs.index) == ["ANP", "NAD"] and costs.loc["ANP", "cost (points)"].startswith("1.0")

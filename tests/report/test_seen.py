@@ -22,7 +22,7 @@ def test_scores_of_a_run():
 
 def test_extremes_name_the_groups_of_the_lowest_and_the_highest_mean(three):
     text = seen.extremes(three, ["attack", "method"])
-    assert "**ASR** is lowest for *badnets, NAD* (2.3 %) and highest for *badnets, fine-tuning* (61.0 %)" in text
+    assert "**ASR** is lowest for *BadNets, NAD* (2.3 %) and highest for *BadNets, fine-tuning* (61.0 %)" in text
     assert "**ACC** is 85.0 % everywhere" in text
     assert seen.extremes(three.iloc[:0], ["method"]) == seen.NOTHING
     assert seen.extremes(three, ["method"], {"missing": "x"}) == seen.UNMEASURED  # the table has rows
@@ -68,7 +68,7 @@ def test_published_numbers_stand_beside_ours(three):
     text = seen.beside_reported(here, {"cifar": three, "quick": three}, published, attack="badnets")
     assert text.startswith("ASR, *NAD*: published 3.6 %, here 4.0 %.") and text.endswith("on this attack is cifar.")
     none = seen.beside_reported(here, {"cifar": three.iloc[:0]}, published, attack="sig")
-    assert none == "None of these rows has a published ASR for sig, so nothing is compared."
+    assert none == "None of these rows has a published ASR for SIG, so nothing is compared."
 
 
 def test_a_finding_follows_the_verdicts(monkeypatch):
@@ -82,12 +82,12 @@ def test_a_finding_follows_the_verdicts(monkeypatch):
     monkeypatch.setattr(finding.claims, "judge", lambda _, scale: judged[scale])
     text = finding.finding("nad", "nad-asr", "it helps")
     begin = (
-        "**The paper claims that it helps; at CIFAR-10 this holds for badnets (2.1 %), fails for sig (70.0 %) and is"
+        "**The paper claims that it helps; at CIFAR-10 this holds for BadNets (2.1 %), fails for SIG (70.0 %) and is"
     )
     assert text.startswith(f"{begin} open")
     assert "for low-frequency (8.0 %, one seed).** Expected: below 10 % (tolerance 5). In the small" in text
     assert text.endswith(
-        "(quick) it holds for badnets (2.1 %). The verdicts on the 1 claims of this page are: 1 partly."
+        "(quick) it holds for BadNets (2.1 %). The verdicts on the 1 claims of this page are: 1 partly."
     )
     with pytest.raises(ParameterError, match="lead='nad-xyz': must be one of nad-asr"):
         finding.finding("nad", "nad-xyz", "it helps")
@@ -115,10 +115,10 @@ def test_the_finding_of_the_gallery_counts_the_attacks_that_work(runs_of, monkey
     )
     monkeypatch.setattr(finding.studies, "at_all_scales", lambda *_: {"paper": suite.iloc[:0], "cifar": suite})
     said = "1 of 2 attacks reach a mean ASR of at least 90 %"
-    first = f"**At CIFAR-10, {said} at their usual poison rate; below it: sig (50.0 %).**"
+    first = f"**At CIFAR-10, {said} at their usual poison rate; below it: SIG (50.0 %).**"
     assert finding.suite_finding() == first
     monkeypatch.setattr(finding.studies, "at_all_scales", lambda *_: {"cifar": suite, "quick": suite})
-    small = f"In the small setting that this page runs (quick), {said}; below it: sig (50.0 %)."
+    small = f"In the small setting that this page runs (quick), {said}; below it: SIG (50.0 %)."
     assert finding.suite_finding() == f"{first} {small}"
 
 
@@ -128,7 +128,7 @@ def test_the_finding_of_the_comparison_ranks_worst_cases_beside_the_control(thre
     there = {"paper": three.iloc[:0], "cifar": pd.concat([three, *sig]), "quick": three[three["method"] == "NAD"]}
     monkeypatch.setattr(finding.comparison, "repairs", lambda scale: there[scale])
     text = finding.repairs_finding()
-    first = "NAD (40.0 % on sig, for 6.0 points of ACC) and fine-tuning (61.0 % on badnets, for 6.0 points of ACC)"
+    first = "NAD (40.0 % on SIG, for 6.0 points of ACC) and fine-tuning (61.0 % on BadNets, for 6.0 points of ACC)"
     assert text.startswith(f"**At CIFAR-10, the least ASR in the worst case is left by {first}, of 2 repairs")
     assert "of 2 repairs on the same victims (2 attacks, 3 seeds each).** A worst case is" in text
     assert "shows NAD to leave less than the control, fine-tuning, on 1 of 2 attacks" in text
@@ -143,7 +143,7 @@ def test_a_worst_case_of_one_seed_says_so_and_the_control_is_not_set_beside_itse
     monkeypatch.setattr(finding.comparison, "repairs", lambda scale: one if scale == "quick" else one.iloc[:0])
     text = finding.repairs_finding()
     assert (
-        "left by fine-tuning (50.0 % on badnets, one seed, for 5.0 points of ACC), of 1 repair on the same victims"
+        "left by fine-tuning (50.0 % on BadNets, one seed, for 5.0 points of ACC), of 1 repair on the same victims"
         in text
     )
     assert "(1 attack, 1 seed each).** A worst case is" in text and "paired test" not in text
@@ -158,7 +158,7 @@ def test_the_finding_of_the_workshop_counts_the_tools_and_the_runs(monkeypatch):
     monkeypatch.setattr(finding.studies, "at_all_scales", lambda _: {"cifar": runs.iloc[:0], "quick": runs})
     text = finding.tools_finding()
     assert text.startswith("**At the quick scale, 9 of 11 tools tell the victim from its clean twin in every run: conf")
-    assert "In no run do so: t-SNE. The sentence counts 2 runs, of badnets and low-frequency." in text
+    assert "In no run do so: t-SNE. The sentence counts 2 runs, of BadNets and low-frequency." in text
     assert "need no trigger see a difference: channel Lipschitz bounds in 1 of 2, loss landscape in 2 of 2" in text
     monkeypatch.setattr(finding.studies, "at_all_scales", lambda _: {"quick": pd.DataFrame()})
     assert finding.tools_finding() == "**No record says yet which tools tell a victim from its clean twin.**"

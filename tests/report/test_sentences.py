@@ -75,16 +75,16 @@ def test_the_smallest_difference_is_half_of_the_interval(gains):
 
 
 def test_other_sentences(runs):
-    assert sentences.remaining_asr(runs(0.1, 0.0, 0.05), method="NAD") == "Mean ASR that NAD leaves: badnets 55.0 %."
+    assert sentences.remaining_asr(runs(0.1, 0.0, 0.05), method="NAD") == "Mean ASR that NAD leaves: BadNets 55.0 %."
     assert "the same ACC" in sentences.same_scores(runs(0, 0, 0), "NAD", "fine-tuning")
     assert "up to 30.0 points" in sentences.same_scores(runs(0.3, 0, 0), "NAD", "fine-tuning")
     measured = runs(0, 0, 0).assign(high=[0.5, 0.6, 0.7, None, None, None], low=0.1)
     assert sentences.difference(measured, "high", "low", names=("the one", "the other")) == (
-        "**The one** minus **the other**, in points: badnets 50.0 [25.2, 74.8]; the interval excludes zero on 1 of 1 "
+        "**The one** minus **the other**, in points: BadNets 50.0 [25.2, 74.8]; the interval excludes zero on 1 of 1 "
         "attack: 1 higher, 0 lower."
     )
     assert sentences.quotient(measured, "high", "low", name="growth") == (
-        "**growth**: badnets 6.00 [3.52, 8.48]; the interval is below one on 0 of 1 attack, above one on 1."
+        "**growth**: BadNets 6.00 [3.52, 8.48]; the interval is below one on 0 of 1 attack, above one on 1."
     )
     assert sentences.difference(measured, "high", "low", names=("what AR marks", "b")).startswith(
         "**What AR marks** minus"

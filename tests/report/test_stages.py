@@ -21,4 +21,4 @@ def test_an_attack_that_fails_on_victims_is_named_beside_what_a_combination_adds
     runs = pd.concat([runs_of(method, (0.1, 0.1, 0.1)) for method in methods])
     runs.loc[runs["seed"] == 1, "asr_before"] = 0.11
     text = stages.combination_words(runs)
-    assert "The attack itself has less than 90 % ASR on 1 victim of badnets: where there is little to remove" in text
+    assert "The attack itself has less than 90 % ASR on 1 victim of BadNets: where there is little to remove" in text

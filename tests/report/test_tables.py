@@ -3,14 +3,17 @@
 import pandas as pd
 import pytest
 
+from bdlib.attacks import ATTACKS
 from bdlib.evaluation.metrics import Scores
+from bdlib.experiments import names
+from bdlib.experiments.names import attack_name, attack_title, group_name
 from bdlib.experiments.records import reported
 from bdlib.report import tables
 
 
 def test_a_method_is_called_by_its_key():
-    names = [tables.method_name(key) for key in ("nad", "ft_sam", "fine_tune", "none")]
-    assert names == ["NAD", "FT-SAM", "fine-tuning", "victim"]
+    called = [tables.method_name(key) for key in ("nad", "ft_sam", "fine_tune", "none")]
+    assert called == ["NAD", "FT-SAM", "fine-tuning", "victim"]
 
 
 def test_the_scores_of_models_with_the_victim_first():
@@ -21,8 +24,8 @@ def test_the_scores_of_models_with_the_victim_first():
 def test_means_have_intervals_that_end_where_shares_end(three):
     table = tables.means(three, ["attack", "method"], tables.ALL_SCORES)
     assert list(table) == ["ACC (%)", "ASR (%)", "RA (%)", "seeds"] and table.index.names == ["attack", "method"]
-    assert table.loc[("badnets", "NAD")].tolist() == ["85.0 [82.5, 87.5]", "2.3 [0.9, 3.8]", "97.7 [96.2, 99.1]", 3]
-    assert table.loc[("badnets", "ANP"), "ASR (%)"] == "50.0 [0.0, 100.0]"
+    assert table.loc[("BadNets", "NAD")].tolist() == ["85.0 [82.5, 87.5]", "2.3 [0.9, 3.8]", "97.7 [96.2, 99.1]", 3]
+    assert table.loc[("BadNets", "ANP"), "ASR (%)"] == "50.0 [0.0, 100.0]"
     assert tables.means(three[three["seed"] == 0], ["method"]).loc["NAD", "ASR (%)"] == "2.0"  # one seed, no interval
     assert list(tables.means(three.iloc[:0], ["method"])) == ["ACC (%)", "ASR (%)", "seeds"]
 
@@ -30,7 +33,7 @@ def test_means_have_intervals_that_end_where_shares_end(three):
 def test_groups_stay_together_whatever_the_order_of_the_runs(three, runs_of):
     mixed = pd.concat([three, runs_of("NAD", (0, 0, 0), attack="sig")])
     assert list(tables.means(mixed, ["method", "attack"]).index) == [
-        ("ANP", "badnets"), ("NAD", "badnets"), ("NAD", "sig"), ("fine-tuning", "badnets"),
+        ("ANP", "BadNets"), ("NAD", "BadNets"), ("NAD", "SIG"), ("fine-tuning", "BadNets"),
     ]  # fmt: skip
 
 
@@ -41,8 +44,8 @@ def test_measurements_keep_missing_cells_empty(runs_of):
     headings = {"height": "how high", "width": "how wide", "depth": "how deep"}
     table = tables.measurements(runs, headings, ["attack", "method"])
     assert list(table.columns) == ["how high", "how wide"]
-    assert table.loc[("badnets", "NAD")].tolist() == ["2.00 [-0.48, 4.48]", "5.00"]
-    assert table.loc[("badnets", "fine-tuning")].tolist() == ["", "7.00"]
+    assert table.loc[("BadNets", "NAD")].tolist() == ["2.00 [-0.48, 4.48]", "5.00"]
+    assert table.loc[("BadNets", "fine-tuning")].tolist() == ["", "7.00"]
     assert tables.measurements(runs, headings, ["method"], digits=0).loc["NAD", "how high"] == "2 [-0, 4]"
     assert tables.measurements(runs.iloc[:0], {"height": "how high"}, ["attack", "method"]).empty
 
@@ -61,8 +64,11 @@ def test_the_interval_of_a_share_ends_with_its_range(runs_of):
 
 def test_a_number_of_things_and_a_group_are_named():
     assert [tables.counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
-    assert tables.group_name("isolation_epochs", 20) == "isolation epochs 20"
-    assert tables.group_name("attack", "low_frequency") == "low-frequency"
+    assert group_name("isolation_epochs", 20) == "isolation epochs 20"
+    assert group_name("attack", "low_frequency") == "low-frequency" == attack_name("low_frequency")
+    assert group_name("attack", "badnets") == "BadNets" and group_name("repaired_by", "ft_sam") == "FT-SAM"
+    assert attack_name("my_attack") == "my-attack" and attack_title("label_consistent") == "Label-consistent"
+    assert {*ATTACKS} == {*names.ATTACKS}
 
 
 def test_the_price_on_models_that_were_never_poisoned(three):

@@ -17,6 +17,7 @@ from bdlib.data.images import ImageSet, sample
 from bdlib.evaluation.apply_trigger import apply_trigger
 from bdlib.evaluation.trigger_analysis import joined, trigger_activated_change
 from bdlib.experiments import notebooks
+from bdlib.experiments.names import method_name
 from bdlib.experiments.run import defend
 from bdlib.experiments.victims import load_data, load_trigger, trained_victim
 from bdlib.files import write_whole
@@ -24,7 +25,6 @@ from bdlib.mechanisms.rnp import backdoor_filters, pruning_sweep
 from bdlib.models import predict
 from bdlib.report.playground import TWIN, VICTIM
 from bdlib.report.playground.folding import fold, packed
-from bdlib.report.tables import method_name
 from bdlib.types import EventLog
 
 GLOBAL = "bdlibPlaygroundData"  # the scripts' global
