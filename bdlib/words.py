@@ -98,4 +98,6 @@ def _words_for_number(schema: Mapping[str, Any]) -> str:
     low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
     ends = [f" above {above:g}" if above is not None else "", f" from {low:g}" if low is not None else ""]
     joint = ", at most" if above is not None else " to" if low is not None else " at most"
-    return noun + "".join(ends) + (f"{joint} {high:.10g}" if high is not None else "")
+    below = schema.get("exclusiveMaximum")
+    least = f"{',' if ends != ['', ''] else ''} below {below:.10g}" if below is not None else ""
+    return noun + "".join(ends) + (f"{joint} {high:.10g}" if high is not None else "") + least

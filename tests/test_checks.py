@@ -11,7 +11,7 @@ import pytest
 from pydantic import Field
 
 from bdlib import ranges
-from bdlib.checks import ParameterError, checked, field_ranges, in_words, keywords
+from bdlib.checks import ParameterError, checked, field_ranges, in_words, keywords, range_of
 from bdlib.types import OnEvent, ignore
 
 
@@ -69,6 +69,8 @@ def test_fields_have_ranges_as_keywords_do():
         share: ranges.Fraction = 0.5
 
     assert in_words(field_ranges(Config)["share"]) == "a number from 0 to 1"
+    for allowed, words in ((Field(ge=0, lt=1), "from 0, below 1"), (Field(lt=1), "below 1"), (Field(gt=0), "above 0")):
+        assert in_words(range_of(Annotated[float, allowed])) == f"a number {words}"
 
 
 @pytest.mark.parametrize("value", [np.float32(0.5), np.bool_(True), Decimal("0.5"), Fraction(1, 2)])

@@ -70,6 +70,8 @@ def test_parameters_are_read_as_numbers_lists_and_words(made, tmp_path):
     (["run", "nad", "-p", "clean_fractoin=0.01"], "ParameterError: clean_fractoin: no such parameter"),
     (["run", "nad", "-p", "poison_rate=2"], "ParameterError: poison_rate=2: must be"),
     (["notebook", "nad", "out.ipynb", "-p", "seed=x"], "ParameterError: seed='x': must be"),
+    (["run", "mp_fair", "--profile", "cifar"], "ParameterError: profile='cifar': must be one of smoke, quick for mp"),
+    (["notebook", "mp_fair", "out.ipynb", "--profile", "paper"], "ParameterError: profile='paper': must be one of"),
     (["victims", "-p", "beta=1"], "ParameterError: beta: no such parameter"),
     (["victims", "-p", "attack=badnet"], "ParameterError: attack='badnet': must be one of"),
 ])  # fmt: skip
@@ -256,6 +258,10 @@ def test_show_lists_every_parameter_with_its_values_and_what_is_allowed():
     assert [row.split()[0] for row in rows[1:]] == list(notebooks.parameters("nad", "quick"))
     row = next(row for row in rows if row.startswith("model "))
     assert "small_resnet" in row and "wrn_16_1" in row and "one of" in row
+
+
+def test_show_has_no_profile_that_the_page_has_not():
+    assert call("show", "mp_fair").output.splitlines()[0].split() == ["parameter", "smoke", "quick", "allowed"]
 
 
 def test_list_names_what_parameters_may_be():

@@ -2,7 +2,7 @@
 
 import click
 
-from bdlib.cli.options import PROFILES, paper_argument
+from bdlib.cli.options import paper_argument
 
 
 @click.command()
@@ -19,7 +19,7 @@ def show(paper: str) -> None:
     from bdlib.experiments.parameters import ranges_of
 
     allowed = {name: in_words(part[name]) for part in ranges_of(paper) for name in part}
-    values = {profile: notebooks.parameters(paper, profile) for profile in PROFILES.choices}
+    values = {profile: notebooks.parameters(paper, profile) for profile in notebooks.profiles(paper)}
     rows = [["parameter", *values, "allowed"]]
     rows += [[name, *(str(point[name]) for point in values.values()), allowed[name]] for name in values["quick"]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -36,6 +36,7 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
     from bdlib.folders import RUNS
     from bdlib.report import tables
 
+    notebooks.require_profile(paper, profile)
     point = overridden(paper, notebooks.parameters(paper, profile) | parameters)
     if out or (out := Path(point["record"]) if point["record"] else None):
         check_place("out", out)
@@ -77,6 +78,7 @@ def notebook(
         raise click.ClickException(f"bdlib notebook needs {' and '.join(missing)}: pip install 'bdlib[run]'")
     from bdlib.experiments import notebooks
 
+    notebooks.require_profile(paper, profile)
     changes = notebooks.read_settings(notebooks.profile_file(paper, profile))
     changes |= notebooks.read_settings(file) if file else {}
     notebooks.execute(notebooks.notebook(paper), out, changes | parameters, prepare_only=prepare_only)

@@ -56,9 +56,11 @@ def _csv(name: str) -> pd.DataFrame:
 
 def _content(file: str) -> bytes:
     """The bytes of a file of $BDLIB_DATA/fair, else of the download; verified either way."""
-    folder = Path(os.environ.get("BDLIB_DATA") or ".", "fair")
-    if os.environ.get("BDLIB_DATA") and (folder / file).is_file():
-        return read_verified(folder / file, SHA256)
+    place = os.environ.get("BDLIB_DATA")
+    if place and not Path(place).is_dir():
+        raise DataError(f"BDLIB_DATA={place}: is not a folder; unset it, or set it to one that holds fair/")
+    if place and (file_there := Path(place, "fair", file)).is_file():
+        return read_verified(file_there, SHA256)
     try:
         return fetch(Archive(f"{PLACE}/{file}", md5="", sha256=SHA256[file]), downloads_folder() / "fair")
     except DataError as error:

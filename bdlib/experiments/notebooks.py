@@ -27,8 +27,10 @@ from bdlib.experiments.pages import (
     notebook,
     papers,
     profile_file,
+    profiles,
     read_settings,
     read_yaml,
+    require_profile,
     study_lines,
 )
 from bdlib.experiments.parameters import check_names, decisive, overridden
@@ -36,7 +38,7 @@ from bdlib.experiments.places import check_place, kernel_folder, write_or_rescue
 from bdlib.words import OneLineError
 
 __all__ = ["NOTEBOOKS", "PROFILES", "NotebookError", "blaming", "execute", "grid", "notebook", "papers", "parameters",
-           "profile_file", "read_settings", "read_yaml", "studies", "study"]  # fmt: skip
+           "profile_file", "profiles", "read_settings", "read_yaml", "require_profile", "studies", "study"]  # fmt: skip
 
 
 def parameters(paper: str, profile: str) -> dict[str, Any]:

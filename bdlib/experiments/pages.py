@@ -34,6 +34,17 @@ def profile_file(paper: str, profile: str, kind: str = "") -> Path:
     return NOTEBOOKS / "params" / profile / f"{paper}{kind}.yaml"
 
 
+def profiles(paper: str) -> list[str]:
+    """The profiles that a paper has, from the smallest; one without a file of parameters has none but its defaults."""
+    return [profile for profile in PROFILES if profile_file(paper, profile).is_file()] or [*PROFILES]
+
+
+def require_profile(paper: str, profile: str) -> None:
+    """Raise ParameterError unless a paper has a profile."""
+    if profile not in (known := profiles(paper)):
+        raise ParameterError(f"profile={profile!r}: must be one of {', '.join(known)} for {paper}")
+
+
 def changed(paper: str) -> tuple[int, ...]:
     """When the files of a paper were last changed, in nanoseconds: its notebook, and what each profile says of it."""
     return tuple(_time_of_change(path) for path in _files_of(paper, NOTEBOOKS))

@@ -72,7 +72,8 @@ def _measured(paper: str, parameters: dict[str, Any]) -> Record:
     """The record of a run of a page without a victim: all its numbers are measures."""
     start = time.perf_counter()
     measured = WITHOUT_VICTIM[paper].from_parameters(parameters).measure()
-    facts: dict[str, Any] = runtime_facts() | {"seconds": round(time.perf_counter() - start, 2)}
+    seconds = round(time.perf_counter() - start, 2)
+    facts: dict[str, Any] = runtime_facts() | {"precision": "float64", "seconds": seconds}
     parameters = decisive(parameters)
     return Record(paper, parameters, None, None, None, [], facts, measured, versions(paper, parameters))
 

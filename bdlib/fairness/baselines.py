@@ -11,6 +11,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from bdlib.fairness.mean_parity import KERNELS, FairKernelRegression, MeanParityRegressor
 from bdlib.fairness.parity import Array
 
+DEFAULTS: dict[str, Any] = {"kernel": "rbf", "gamma": None, "alpha": 1.0, "eta": 1000.0}  # eta: of FKR
 GRID = 10  # models that the reduction tries
 Predict = Callable[[Array, Any], Array]
 
@@ -22,7 +23,7 @@ def constant(X: Array, y: Array, sensitive: Any, **settings: Any) -> Predict:
 
 def ridge(X: Array, y: Array, sensitive: Any, **settings: Any) -> Predict:
     """Linear ridge regression by scikit-learn, whatever the kernel; least squares where alpha is 0."""
-    return _ignoring(_linear(settings["alpha"]).fit(X, y))
+    return _ignoring(_linear((DEFAULTS | settings)["alpha"]).fit(X, y))
 
 
 def kernel_ridge(X: Array, y: Array, sensitive: Any, **settings: Any) -> Predict:
@@ -33,7 +34,7 @@ def kernel_ridge(X: Array, y: Array, sensitive: Any, **settings: Any) -> Predict
 
 def fair_kernel_regression(X: Array, y: Array, sensitive: Any, **settings: Any) -> Predict:
     """FKR (`FairKernelRegression`)."""
-    kept = {name: settings[name] for name in ("kernel", "gamma", "alpha", "eta")}
+    kept = {name: value for name, value in (DEFAULTS | settings).items() if name in DEFAULTS}
     return _ignoring(FairKernelRegression(**kept).fit(X, y, sensitive_features=sensitive))
 
 
@@ -57,7 +58,7 @@ def correlation_remover(X: Array, y: Array, sensitive: Any, **settings: Any) -> 
         columns = np.asarray(sensitive, dtype=np.float64).reshape(len(X), -1)
         return np.asarray(remover.transform(np.hstack([columns, X])))
 
-    fitted = _linear(settings["alpha"]).fit(cleaned(X, sensitive), y)
+    fitted = _linear((DEFAULTS | settings)["alpha"]).fit(cleaned(X, sensitive), y)
     return lambda X, sensitive: np.asarray(fitted.predict(cleaned(X, sensitive)))
 
 
@@ -89,6 +90,7 @@ def _linear(alpha: float) -> Any:
 
 
 def _kernel_ridge(settings: dict[str, Any]) -> KernelRidge:
+    settings = DEFAULTS | settings
     return KernelRidge(
         alpha=settings["alpha"], kernel=KERNELS[settings["kernel"]], gamma=settings["gamma"], degree=3, coef0=1.0
     )

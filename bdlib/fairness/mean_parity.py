@@ -5,9 +5,11 @@ ridge regression inside that subspace has a closed form. A quadratic penalty in 
 from kernel ridge regression (eta = 0) to the fair function (eta without bound).
 """
 
+import warnings
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy import linalg
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -21,6 +23,7 @@ from bdlib.fairness.closed_form import null_space_weights, one_solve_weights, pr
 from bdlib.fairness.parity import Array, columns_of, covariance_operator, group_codes, parity_operator
 
 NUMBERS_VERSION = 1  # raise it when a change here, in `closed_form`, `parity` or `baselines` changes numbers
+MANY = 20  # samples: with fewer, groups are small anyway
 KERNELS = {"linear": "linear", "rbf": "rbf", "polynomial": "poly"}  # ours, and scikit-learn's names
 Kernel = Literal["linear", "rbf", "polynomial"]
 Ridge = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
@@ -143,7 +146,7 @@ class FairKernelRegression(KernelRegressor):
     def fit(self, X: Any, y: Any, sensitive_features: Any = None) -> "FairKernelRegression":
         """As `MeanParityRegressor.fit`."""
         X, y, sensitive = self._checked(X, y, sensitive_features)
-        codes = group_codes(sensitive)
+        codes = _groups(sensitive)
         coded = (codes[:, None] == np.unique(codes)).astype(np.float64)
         centered = coded - coded.mean(axis=0)
         kernel = self._kernel(X, X)
@@ -156,4 +159,13 @@ class FairKernelRegression(KernelRegressor):
 
 def operator(sensitive: Any, parity: str) -> Array:
     """The matrix B of a notion of parity, "mean" or "covariance", for the sensitive features of n samples."""
-    return covariance_operator(sensitive) if parity == "covariance" else parity_operator(group_codes(sensitive))
+    return covariance_operator(sensitive) if parity == "covariance" else parity_operator(_groups(sensitive))
+
+
+def _groups(sensitive: Any) -> NDArray[np.int64]:
+    """The group of each sample; a warning where nearly every sample has one of its own."""
+    codes = group_codes(sensitive)
+    if (groups := len(np.unique(codes))) > len(codes) / 2 and len(codes) >= MANY:
+        words = "cut a number into a few ranges first, or the prediction is nearly constant"
+        warnings.warn(f"sensitive_features: {groups} groups for {len(codes)} samples: {words}", stacklevel=4)
+    return codes

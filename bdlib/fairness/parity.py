@@ -86,15 +86,16 @@ def covariance_operator(sensitive: Any) -> Array:
     return np.asarray(centered.T / len(values))
 
 
-def mean_difference(predictions: Array, codes: NDArray[np.int64]) -> float:
+def mean_difference(predictions: Array, sensitive: Any) -> float:
     """SMD, the sum over groups of the absolute difference between a group's mean prediction and the mean of all.
 
-    In the unit of the predictions. It sums over the groups that `codes` holds, so it grows with their number.
+    In the unit of the predictions. Groups are those of `group_codes`, for which `sensitive` may be codes as well. SMD
+    sums over the groups that occur, so it grows with their number. Raises ParameterError as `group_codes`.
 
     >>> mean_difference(np.array([1.0, 3.0, 5.0]), np.array([0, 0, 1]))
     3.0
     """
-    return float(np.abs(parity_operator(codes) @ predictions).sum())
+    return float(np.abs(parity_operator(group_codes(sensitive)) @ predictions).sum())
 
 
 def largest_covariance(predictions: Array, sensitive: Any) -> float:

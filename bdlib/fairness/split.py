@@ -1,11 +1,14 @@
 """One random split of a table, scaled by its training rows, and what an estimator makes of it."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 from sklearn.model_selection import train_test_split
 
-from bdlib.checks import ParameterError
+from bdlib import ranges
+from bdlib.checks import ParameterError, checked
 from bdlib.data.tables import Table, load_table
 from bdlib.fairness.baselines import Predict
 from bdlib.fairness.parity import Array, group_codes, largest_covariance, mean_difference
@@ -23,9 +26,14 @@ class Part:
     codes: np.ndarray
 
 
+@checked
 def split_table(
-    table: str, *, rows: int = 2000, attributes: int = 1, test_share: float = 0.2, seed: int = 0
-) -> tuple[Part, Part]:
+    table: str, *,
+    rows: Annotated[int, Field(ge=20)] = 2000,
+    attributes: Annotated[int, Field(ge=1)] = 1,
+    test_share: Annotated[float, Field(ge=0.05, le=0.9)] = 0.2,
+    seed: ranges.Seed = 0,
+) -> tuple[Part, Part]:  # fmt: skip
     """Training and test rows out of at most `rows` drawn ones, by one seeded shuffle.
 
     Every feature is scaled to a range of one on the training rows and centered there; the target is in units of its

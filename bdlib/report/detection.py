@@ -6,8 +6,9 @@ import pandas as pd
 
 from bdlib.experiments.names import attack_name
 from bdlib.experiments.records import over_seeds
-from bdlib.report.tables import EMPTY, interval_text
+from bdlib.report.tables import EMPTY, counted, interval_text, percent
 
+LEARNED = 0.1  # ASR: above it the network has learned something of the trigger
 NOISE = ("symmetric", "asymmetric", "hybrid")
 
 
@@ -92,3 +93,19 @@ def same_fpr(runs: pd.DataFrame) -> str:
     if not listed:
         return "No seed has records of two attacks yet."
     return f"Largest difference in FPR between two attacks: {listed}."
+
+
+def missed_words(runs: pd.DataFrame) -> str:
+    """What the runs with oracles of several rates of error say of the poison that a detector may miss.
+
+    `runs` have the columns answer_error, missed (poisoned images) and asr_after.
+    """
+    asked = f"Rates of error recorded so far: {runs['answer_error'].nunique()}, in {counted(len(runs), 'run')}."
+    if not len(runs) or not runs["missed"].any():
+        return f"{asked} None of them misses a poisoned image yet."
+    asr = runs["asr_after"].max()
+    most = f"{runs['missed'].max():.0f} poisoned images"
+    text = f"{asked} At most {most} are missed, and at most {percent(asr)} % ASR are left. "
+    if asr <= LEARNED:
+        return text + "So few do not teach this network the trigger. How many do takes oracles that err more often."
+    return text + "Where the cloud turns upward is the number that teaches it; a detector must stay left of it."

@@ -39,7 +39,7 @@ class Method(BaseModel, frozen=True, extra="forbid"):
 
     name: Text
     side: Literal["defense", "attack"] = "defense"
-    page: Annotated[str, Field(pattern=r"^(notebooks|book)/[a-z_]+$")]
+    page: Annotated[str, Field(pattern=r"^(notebooks|book)/[a-z0-9_]+$")]
     stage: Stage
     branch: Text
     also: Text | None = None  # a second place
@@ -84,7 +84,8 @@ def load_registry(path: Path = FILE) -> Registry:
         raise FileError(f"{path}: stages: {missing[0]} is missing")
     for key, method in registry.methods.items():
         if method.side == "defense" and (found := stage_of(method.takes)) != method.stage:
-            raise FileError(f"{path}: {key}: stage: {method.stage!r}: by what it takes, it is {found}")
+            place = f"it is {found}" if found else "it fits no stage"
+            raise FileError(f"{path}: {key}: stage: {method.stage!r}: by what it takes, {place}")
         if method.stage == "post-training" and method.branch != branch_of(method.changes_architecture):
             raise FileError(
                 f"{path}: {key}: branch: {method.branch!r}: must be {branch_of(method.changes_architecture)}"

@@ -80,3 +80,11 @@ def test_a_table_that_is_not_here_names_both_remedies(tmp_path, monkeypatch):
     tables.adult.cache_clear()
     with pytest.raises(DataError, match=r"go online, or set BDLIB_DATA to a folder that holds fair/adult.csv\Z"):
         load_table("adult")
+
+
+def test_a_folder_of_data_that_is_none_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("BDLIB_DATA", str(tmp_path / "nowhere"))
+    tables.communities.cache_clear()
+    with pytest.raises(DataError) as raised:
+        load_table("communities")
+    assert str(raised.value).startswith(f"BDLIB_DATA={tmp_path / 'nowhere'}: is not a folder; unset it")

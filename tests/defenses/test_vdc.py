@@ -159,6 +159,11 @@ def test_the_order_of_images_changes_nothing_and_answers_repeat(train, truth):
     assert torch.equal(cross_examine(truth.data[order], NAMES, answerer), once[order])
 
 
+def test_names_may_be_a_list(train, truth):
+    listed = cross_examine(truth.data, [*NAMES], oracle(train, truth.data))
+    assert torch.equal(listed, cross_examine(truth.data, NAMES, oracle(train, truth.data)))
+
+
 def test_it_is_given_images_given_labels_and_names_alone():
     parameters = inspect.signature(cross_examine).parameters
     assert [*parameters] == ["data", "class_names", "answerer", "questions", "asked", "judge"]
@@ -167,7 +172,8 @@ def test_it_is_given_images_given_labels_and_names_alone():
 
 @pytest.mark.parametrize(("change", "words"), [
     ({"class_names": ("cat", "dog")}, "class_names: 2 names, but there is a label 9"),
-    ({"class_names": ["cat"] * 10}, r"class_names=.*: must be"),
+    ({"class_names": ["cat"] * 10}, r"class_names: 'cat': must be words, each there once"),
+    ({"class_names": "cat"}, "class_names='cat': must be a list, each item text"),
     ({"questions": "all"}, "questions='all': must be one of"),
     ({"answerer": None}, "answerer=None: must be"), ({"data": "images"}, "data="),
 ])  # fmt: skip
@@ -179,8 +185,17 @@ def test_bad_arguments_are_one_line(train, truth, change, words):
 
 def test_a_set_without_kept_images_and_a_wrong_number_of_answers_are_errors(train, truth):
     ten_classes = partial(small_resnet, 3, 10, *STATISTICS)
-    with pytest.raises(ParameterError, match="threshold=1.0: keeps 0 of 3000 images"):
+    with pytest.raises(ParameterError, match=r"\Athreshold=1.0: must be a number from 0, below 1\Z"):
         vdc(ten_classes, truth.data, NAMES, oracle(train, truth.data), threshold=1.0)
+
+    class Unsure:
+        name = "unsure"
+
+        def answer(self, images, questions):
+            return [["I do not know."] * len(asked) for asked in questions]
+
+    with pytest.raises(ParameterError, match="threshold=0.5: keeps 0 of 3000 images"):
+        vdc(ten_classes, truth.data, NAMES, Unsure())
 
     class Mute:
         name = "mute"

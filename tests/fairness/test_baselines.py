@@ -58,3 +58,19 @@ def test_the_reduction_runs_and_leaves_means_unequal():
     pytest.importorskip("fairlearn")
     reduced, predictions = run("reduction")
     assert 1e-8 < reduced["smd_train"] and reduced["mse_train"] < 0.7 and predictions.dtype == np.float64
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"test_share": 5}, "test_share=5: must be a number from 0.05 to 0.9"),
+    ({"rows": 1}, "rows=1: must be a whole number from 20"), ({"attributes": 0}, "attributes=0: must be a whole"),
+])  # fmt: skip
+def test_a_split_that_cannot_be_is_one_line(change, words):
+    with pytest.raises(ParameterError, match=rf"\A{words}[^\n]*\Z"):
+        split_table("diabetes", **change)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_every_estimator_has_settings_of_its_own():
+    train, test = split_table("diabetes", rows=80)
+    for name, fit in ESTIMATORS.items():
+        assert np.isfinite(fit(train.X, train.y, train.sensitive)(test.X, test.sensitive)).all(), name

@@ -244,6 +244,12 @@ def test_an_array_that_is_changed_after_the_fit_changes_no_prediction(kind):
     assert np.array_equal(fitted.predict(new), before)
 
 
+def test_a_group_for_nearly_every_sample_is_warned_of():
+    X, y, _ = problem(0, n=40)
+    with pytest.warns(UserWarning, match=r"\Asensitive_features: 40 groups for 40 samples: cut a number into"):
+        MeanParityRegressor().fit(X, y, sensitive_features=np.arange(40.0))
+
+
 def test_bad_sensitive_features_are_one_line():
     X, y, _ = problem(0, n=20)
     with pytest.raises(ValueError, match=r"\Asensitive_features: must have 20 rows as X has, not 3\Z"):

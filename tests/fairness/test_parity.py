@@ -34,3 +34,9 @@ def test_the_covariance_is_numpys():
     expected = np.cov(np.column_stack([f, ages]).T, bias=True)[0, 1:]
     np.testing.assert_allclose(covariance_operator(ages) @ f, expected)
     assert largest_covariance(f, ages) == pytest.approx(np.abs(expected).max())
+
+
+def test_a_difference_of_means_takes_sensitive_features_as_they_are():
+    predictions = np.array([1.0, 3.0, 5.0])
+    for groups in (np.array([0, 0, 1]), pd.Series(["f", "f", "m"]), pd.DataFrame({"sex": [4, 4, 2]})):
+        assert mean_difference(predictions, groups) == 3.0

@@ -37,3 +37,15 @@ def test_nothing_run_is_an_empty_table_and_a_sentence():
     assert detection.same_fpr(nothing).startswith("No record")
     assert detection.over_thresholds(nothing, 6) == {"TPR": ([], []), "FPR": ([], [])}
     assert detection.over_thresholds(runs(), 1) == {"TPR": ([0.0, 1.0], [0.0, 100.0]), "FPR": ([0.0, 1.0], [0.0, 50.0])}
+
+
+def test_what_missed_poison_does_follows_the_runs():
+    runs = pd.DataFrame({"answer_error": [0.0, 0.2], "missed": [0, 45], "asr_after": [0.02, 0.037]})
+    few = detection.missed_words(runs)
+    assert (
+        "Rates of error recorded so far: 2, in 2 runs. At most 45 poisoned images are missed, and at most 3.7 %" in few
+    )
+    assert "So few do not teach" in few and "turns upward" not in few
+    assert "turns upward" in detection.missed_words(runs.assign(asr_after=0.5))
+    assert detection.missed_words(runs.iloc[:1]).endswith("None of them misses a poisoned image yet.")
+    assert "in 0 runs" in detection.missed_words(runs.iloc[:0])

@@ -16,6 +16,7 @@ from bdlib.folders import ROOT
 from bdlib.report.lifecycle import (
     FILE,
     STAGES,
+    Method,
     assumptions,
     load_registry,
     stage_of,
@@ -118,6 +119,8 @@ def test_the_matrix_has_a_row_for_each_defense_and_the_words_a_part_for_each_sta
          "abl: stage: 'training': by what it takes, it is pre-training"),
         ("branch: removal by tuning, takes", "branch: removal, takes",
          "fine_tune: branch: 'removal': must be removal by tuning"),
+        ("takes: [poisoned images, training]", "takes: [clean images]",
+         "abl: stage: 'training': by what it takes, it fits no stage"),
         ("side: attack", "side: red", "methods.attacks.side: 'red'"),
         ("  deployment:\n", "  deploy:\n", "deploy"),
     ],
@@ -128,6 +131,10 @@ def test_a_wrong_entry_is_one_line_that_names_it(old, new, words, tmp_path):
     with pytest.raises(FileError) as raised:
         load_registry(path)
     assert words in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_the_page_of_a_method_may_have_a_digit_in_its_name():
+    assert Method(name="WASH2", page="notebooks/wash2", stage="training", branch="x").page == "notebooks/wash2"
 
 
 @pytest.mark.parametrize("text", ["", "- abl\n"])

@@ -30,11 +30,13 @@ CHUNK = 1000  # images that are put to the answerer together
 def vdc(
     make_model: MakeModel,
     poisoned: ImageSet,
-    class_names: tuple[str, ...],
+    class_names: Sequence[str],
     answerer: Answerer,
     *,
     questions: Chosen = "both",
-    threshold: ranges.Fraction = 0.5,  # theta; an image is dirty if at most this share of its answers agrees
+    threshold: Annotated[
+        float, Field(ge=0, lt=1)
+    ] = 0.5,  # theta; an image is dirty if at most this share of its answers agrees
     epochs: ranges.CountOrZero = 100,  # released code, as all below; paper not seen
     learning_rate: ranges.LearningRate = 0.1,
     anneal: Literal["constant", "cosine", "one_cycle"] = "cosine",  # released: a tenth from epochs 30 and 60 on
@@ -68,7 +70,7 @@ def vdc(
 
 @checked
 def cross_examine(
-    data: ImageSet, class_names: tuple[str, ...], answerer: Answerer, *, questions: Chosen = "both",
+    data: ImageSet, class_names: Sequence[str], answerer: Answerer, *, questions: Chosen = "both",
     asked: Sequence[tuple[Question, ...]] | None = None, judge: Judge | None = None,
 ) -> Agreement:  # fmt: skip
     """Ask every image the questions about its given label; for each answer, whether it agrees with that label.

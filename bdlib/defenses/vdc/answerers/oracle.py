@@ -25,7 +25,7 @@ class OracleAnswerer:
 
     @checked
     def __init__(
-        self, truth: ImageSet, class_names: tuple[str, ...], *, error: ranges.Fraction = 0.0, seed: ranges.Seed = 0
+        self, truth: ImageSet, class_names: Sequence[str], *, error: ranges.Fraction = 0.0, seed: ranges.Seed = 0
     ) -> None:
         if len(class_names) < 2 or int(truth.labels.max()) >= len(class_names):
             names = f"class_names={shown(class_names)}"
