@@ -1,6 +1,7 @@
 """What every defence promises, whatever it does inside."""
 
 import inspect
+from collections.abc import Sequence
 from copy import deepcopy
 
 import pytest
@@ -105,7 +106,7 @@ def test_its_signature_admits_nothing_of_the_attack(key):
              ["make_model", "poisoned", "class_names", "answerer"]]  # fmt: skip
     assert asked(key) in [*forms, ["model", "make_model", "poisoned", "clean"]]
     types = {"model": torch.nn.Module, "clean": ImageSet, "make_model": MakeModel, "poisoned": ImageSet,
-             "class_names": tuple[str, ...], "answerer": Answerer}  # fmt: skip
+             "class_names": Sequence[str], "answerer": Answerer}  # fmt: skip
     assert all(parameters[name].annotation == types[name] for name in asked(key))
     known = [name for name in parameters if name not in asked(key) and not name.startswith("defensive_")]
     assert not [name for name in known if any(word in name for word in FORBIDDEN)]
