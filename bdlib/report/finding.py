@@ -174,8 +174,10 @@ def _answers(judgment: Judgment) -> str:
 
 
 def _named(claim: Claim, group: Group) -> str:
-    """A group with its mean, such as "Blended (1.4 %, one seed)"."""
+    """A group with its mean, such as "Blended (1.4 %, one seed)"; with the premise that fails where one does."""
     unit = (" %" if claim.is_share else " points") if claim.factor == 100 else ""
     seeds = ", one seed" if group.seeds == 1 else ""
     kind = "" if claim.each in ("attack", "table", "repaired_by") else f"{claim.each.replace('_', ' ')} "
+    if group.answer == "not testable":
+        return f"{kind}{group_name(claim.each, group.name)} ({group.note})"
     return f"{kind}{group_name(claim.each, group.name)} ({claim.text(group.mean)}{unit}{seeds})"
