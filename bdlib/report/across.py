@@ -83,7 +83,7 @@ def what_is_left(scale: str | None = None) -> pd.DataFrame:
 
 def _head(attack: str) -> str:
     """An attack's name as the narrow head of a column."""
-    return attack_name(attack).replace("frequency", "freq.").replace("-", " ")
+    return attack_name(attack).replace("-frequency", " freq.")
 
 
 def _star(seeds: int) -> str:

@@ -91,7 +91,6 @@ def beside_words(runs: pd.DataFrame) -> str:
     lines = []
     for attack, mine in runs.groupby("attack", sort=False):
         gaps = (mine["tpr"] - mine["fpr"]).groupby(mine["method"]).mean().dropna().sort_values(ascending=False)
-        lines.append(
-            f"- **{attack_name(attack)}**: " + ", ".join(f"{name} {percent(gap)}" for name, gap in gaps.items()) + "."
-        )
+        shown = ", ".join(f"{name} {percent(gap)}" for name, gap in gaps.items())
+        lines.append(f"- **{attack_name(attack)}**: {shown}.")
     return "\n".join(["TPR minus FPR, by each detector's own threshold, in points:", "", *lines])

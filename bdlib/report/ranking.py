@@ -76,9 +76,8 @@ def order(runs: pd.DataFrame, score: str) -> str:
                   for method in methods if method in beaten_by]  # fmt: skip
         unbeaten = ", ".join(method for method in methods if method not in beaten_by)
         words = f"shown to be beaten: {'; '.join(beaten)}. Shown to be beaten by none: {unbeaten}."
-        lines.append(
-            f"- **{attack_name(attack)}**: {words if beaten else 'no two methods separate; no order can be given.'}"
-        )
+        words = words if beaten else "no two methods separate; no order can be given."
+        lines.append(f"- **{attack_name(attack)}**: {words}")
     return "\n".join(lines)
 
 

@@ -87,12 +87,6 @@ def queries(scale: str) -> pd.DataFrame:
     for attack, mine in runs.groupby("attack", sort=False):
         known = {heading: mine[column].mean() for column, heading in names.items() if column in mine}
         shown = {name: f"{value:.3f}" if name == "AUROC" else percent(value) for name, value in known.items()}
-        rows.append(
-            {
-                "attack": attack_name(attack),
-                "ASR (%)": percent(mine["asr_before"].mean()),
-                **shown,
-                "seeds": len(mine),
-            }
-        )
+        asr = percent(mine["asr_before"].mean())
+        rows.append({"attack": attack_name(attack), "ASR (%)": asr, **shown, "seeds": len(mine)})
     return pd.DataFrame(rows or [{"attack": "none", "ASR (%)": "not run yet"}])

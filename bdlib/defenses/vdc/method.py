@@ -34,9 +34,7 @@ def vdc(
     answerer: Answerer,
     *,
     questions: Chosen = "both",
-    threshold: Annotated[
-        float, Field(ge=0, lt=1)
-    ] = 0.5,  # theta; an image is dirty if at most this share of its answers agrees
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 0.5,  # theta: dirty if at most this share of answers agrees
     epochs: ranges.CountOrZero = 100,  # released code, as all below; paper not seen
     learning_rate: ranges.LearningRate = 0.1,
     anneal: Literal["constant", "cosine", "one_cycle"] = "cosine",  # released: a tenth from epochs 30 and 60 on
