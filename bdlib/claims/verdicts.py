@@ -39,20 +39,11 @@ class Group:
 
     def text(self, claim: Claim) -> str:
         """Name, mean and interval, in the claim's unit; a name that is a number follows the parameter that it is of."""
-        is_number = _is_number(self.name)
-        name = f"{claim.each.replace('_', ' ')} {self.name}" if is_number else group_name(claim.each, self.name)
+        name = group_name(claim.each, self.name)
         if math.isnan(self.mean):
             return f"{name} undefined"
         interval = f"[{claim.text(self.low)}, {claim.text(self.high)}]" if self.seeds > 1 else "(one seed)"
         return f"{name} {claim.text(self.mean)} {interval}"
-
-
-def _is_number(name: str) -> bool:
-    try:
-        float(name)
-    except ValueError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)

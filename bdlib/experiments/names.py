@@ -1,7 +1,5 @@
 """What readers call the attacks and defenses whose keys stand in parameters and records."""
 
-from numbers import Real
-
 ATTACKS = {
     "none": "no attack", "badnets": "BadNets", "blended": "Blended", "sig": "SIG", "low_frequency": "low-frequency",
     "label_consistent": "label-consistent", "trojan": "TrojanNN", "ssba": "SSBA", "wanet": "WaNet",
@@ -37,10 +35,19 @@ def method_name(key: str) -> str:
 def group_name(parameter: str, value: object) -> str:
     """A group of runs as text: the name of an attack or repair, or a number after the parameter that it is of.
 
-    Example: `group_name("gamma", 0.5)` is "gamma 0.5", and `group_name("attack", "sig")` is "SIG".
+    Example: `group_name("gamma", 0.5)` and `group_name("gamma", "0.5")` are "gamma 0.5", and
+    `group_name("attack", "sig")` is "SIG".
     """
-    if isinstance(value, Real) and not isinstance(value, bool):
-        return f"{parameter.replace('_', ' ')} {value:g}"
+    if not isinstance(value, bool) and _is_number(value):
+        return f"{parameter.replace('_', ' ')} {value if isinstance(value, str) else f'{value:g}'}"
     if parameter == "attack":
         return attack_name(value)
     return method_name(str(value)) if parameter == "repaired_by" else str(value).replace("_", "-")
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True

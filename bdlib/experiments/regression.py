@@ -13,7 +13,7 @@ from bdlib.data import tables
 from bdlib.fairness import mean_parity
 from bdlib.fairness.baselines import ESTIMATORS
 from bdlib.fairness.mean_parity import Components, Gamma, Kernel, MeanParityRegressor, Penalty, Ridge
-from bdlib.fairness.split import Part, scores, split_table
+from bdlib.fairness.split import Part, Rows, TestShare, scores, split_table
 
 NUMBERS_VERSION = 1  # raise it when a change here or in `fairness.split` changes a number
 NEED_FAIRLEARN = ("correlation_remover", "reduction")
@@ -30,7 +30,7 @@ class RegressionConfig(CheckedFields):
     """
 
     table: Annotated[str, OneOf(tables.TABLES)] = "diabetes"
-    rows: Annotated[int, Field(ge=50, le=50000)] = 2000  # drawn from the table, at most
+    rows: Rows = 2000  # drawn from the table, at most
     attributes: Annotated[int, Field(ge=1, le=4)] = 1  # sensitive attributes; groups are their combinations
     estimator: Annotated[str, OneOf(ESTIMATORS)] = "mean_parity"
     kernel: Kernel = "rbf"
@@ -39,7 +39,7 @@ class RegressionConfig(CheckedFields):
     eta: Penalty = None  # None: exact parity
     parity: Literal["mean", "covariance"] = "mean"
     components: Components = None  # rank of the Nystroem approximation; None for none
-    test_share: Annotated[float, Field(ge=0.05, le=0.9)] = 0.2
+    test_share: TestShare = 0.2
     seed: ranges.Seed = 0
 
     def __post_init__(self) -> None:

@@ -13,6 +13,8 @@ from bdlib.data.tables import Table, load_table
 from bdlib.fairness.baselines import Predict
 from bdlib.fairness.parity import Array, group_codes, largest_covariance, mean_difference
 
+Rows = Annotated[int, Field(ge=50, le=50000)]
+TestShare = Annotated[float, Field(ge=0.05, le=0.9)]
 CONSTANT = 1e-9  # a standard deviation that is rounding
 
 
@@ -29,10 +31,7 @@ class Part:
 @checked
 def split_table(
     table: str, *,
-    rows: Annotated[int, Field(ge=20)] = 2000,
-    attributes: Annotated[int, Field(ge=1)] = 1,
-    test_share: Annotated[float, Field(ge=0.05, le=0.9)] = 0.2,
-    seed: ranges.Seed = 0,
+    rows: Rows = 2000, attributes: Annotated[int, Field(ge=1)] = 1, test_share: TestShare = 0.2, seed: ranges.Seed = 0,
 ) -> tuple[Part, Part]:  # fmt: skip
     """Training and test rows out of at most `rows` drawn ones, by one seeded shuffle.
 

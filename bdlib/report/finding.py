@@ -3,7 +3,6 @@
 A page without claims of its own has a sentence of its own here, computed from its records.
 """
 
-import re
 from collections import Counter
 
 import pandas as pd
@@ -170,23 +169,15 @@ def _answers(judgment: Judgment) -> str:
     for answer, words in ANSWERS.items():
         groups = [_named(judgment.claim, group) for group in judgment.groups if group.answer == answer]
         if groups:
-            why = f" ({_premise(judgment.claim)})" if answer == "not testable" else ""
+            premise = judgment.claim.condition("premise") if answer == "not testable" else None
+            why = f" (premise not met: {premise.reason.rstrip('.')})" if premise and premise.reason else ""
             parts.append(f"{words} {listed(groups)}{why}")
     return listed(parts)
-
-
-def _premise(claim: Claim) -> str:
-    """What a claim needs before it can be tested, such as "it needs ASR of victim above 90 %"; empty without one."""
-    condition = claim.condition("premise")
-    words = f"it needs {condition} {condition.expectation}".replace(" asr ", " ASR ") if condition else ""
-    return re.sub(r" where attack='(\w+)'", lambda match: f" on {attack_name(match[1])}", words)
 
 
 def _named(claim: Claim, group: Group) -> str:
     """A group with its mean, such as "Blended (1.4 %, one seed)", or its name alone where it cannot be tested."""
     unit = (" %" if claim.is_share else " points") if claim.factor == 100 else ""
     seeds = ", one seed" if group.seeds == 1 else ""
-    kind = "" if claim.each in ("attack", "table", "repaired_by") else f"{claim.each.replace('_', ' ')} "
-    if group.answer == "not testable":
-        return f"{kind}{group_name(claim.each, group.name)}"
-    return f"{kind}{group_name(claim.each, group.name)} ({claim.text(group.mean)}{unit}{seeds})"
+    name = group_name(claim.each, group.name)
+    return name if group.answer == "not testable" else f"{name} ({claim.text(group.mean)}{unit}{seeds})"

@@ -42,10 +42,7 @@ def gains_table(runs: pd.DataFrame, *, control: str, by: str, score: str = "asr_
     for method in dict.fromkeys(runs["method"]):
         gaps = differences(runs, method, control, by=by, score=score)
         if method != control and len(gaps):
-            rows[method] = {
-                attack_name(value) if by == "attack" else value: f"{interval_text(row)}, {outcome(row)}"
-                for value, row in gaps.iterrows()
-            }
+            rows[method] = {value: f"{interval_text(row)}, {outcome(row)}" for value, row in gaps.iterrows()}
     return pd.DataFrame(rows).T
 
 

@@ -62,7 +62,7 @@ def test_the_reduction_runs_and_leaves_means_unequal():
 
 @pytest.mark.parametrize(("change", "words"), [
     ({"test_share": 5}, "test_share=5: must be a number from 0.05 to 0.9"),
-    ({"rows": 1}, "rows=1: must be a whole number from 20"), ({"attributes": 0}, "attributes=0: must be a whole"),
+    ({"rows": 1}, "rows=1: must be a whole number from 50"), ({"attributes": 0}, "attributes=0: must be a whole"),
 ])  # fmt: skip
 def test_a_split_that_cannot_be_is_one_line(change, words):
     with pytest.raises(ParameterError, match=rf"\A{words}[^\n]*\Z"):

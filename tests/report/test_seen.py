@@ -99,7 +99,7 @@ def test_a_finding_says_why_a_group_cannot_be_tested(monkeypatch):
     groups = (Group("badnets", -0.7, -0.8, -0.6, 3, "yes"), Group("sig", 0.0, -0.1, 0.1, 3, "not testable", weak))
     monkeypatch.setattr(finding.claims, "load_claims", lambda: [claim])
     monkeypatch.setattr(finding.claims, "largest_judgment", lambda _: (Judgment(claim, "reproduced", groups), "quick"))
-    assert "cannot be tested for SIG (it needs ASR of victim above 90 %)" in finding.finding(
+    assert "cannot be tested for SIG (premise not met: There is a backdoor to detect)" in finding.finding(
         "strip", "strip-low-entropy", "it helps"
     )
 
