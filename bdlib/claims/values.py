@@ -140,9 +140,9 @@ def _parameters(runs: pd.DataFrame) -> list[str]:
 
 
 def check_claim(claim: Claim) -> None:
-    """Raises ClaimError unless some of the study's runs, once they are all there, will answer the claim."""
-    plans = [planned(claim, scale) for scale in claim.scales]
-    methods = ["victim", *dict.fromkeys(method for runs in plans for method in runs["method"])]
+    """Raises ClaimError unless the study's runs, once all are there, will answer the claim at each of its scales."""
+    plans = {scale: planned(claim, scale) for scale in claim.scales}
+    methods = ["victim", *dict.fromkeys(method for runs in plans.values() for method in runs["method"])]
     for part in (None, *CONDITIONS):
         asked = claim.condition(part) if part else claim
         if asked is None:
@@ -151,9 +151,15 @@ def check_claim(claim: Claim) -> None:
         for key, reading in (("method", asked), ("versus", asked.other)):
             if reading is not None and reading.method not in methods:
                 raise ClaimError(f"{place}: {key}: {reading.method!r} must be one of {', '.join(methods)}")
-        if not any(len(claim_values(claim, runs, part)) for runs in plans):
-            readings = " and ".join(str(reading) for reading in (asked, asked.other) if reading)
+        readings = " and ".join(str(reading) for reading in (asked, asked.other) if reading)
+        answers = {scale: len(claim_values(claim, runs, part)) for scale, runs in plans.items()}
+        if not any(answers.values()):
             raise ClaimError(f"{place}: where: no run of study {claim.study} answers {readings}")
+        if silent := [scale for scale, runs in plans.items() if len(runs) and not answers[scale]]:
+            answered = ", ".join(scale for scale in plans if answers[scale])
+            raise ClaimError(
+                f"{place}: scales: no run of study {claim.study} at {silent[0]} answers {readings}; allowed: {answered}"
+            )
 
 
 def planned(claim: Claim, scale: str) -> pd.DataFrame:

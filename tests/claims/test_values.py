@@ -111,6 +111,15 @@ def test_a_claim_that_no_run_will_answer_is_refused(claim):
     check_claim(claim(metric="anything"))
 
 
+def test_a_claim_is_asked_only_at_scales_whose_runs_will_answer_it(claim):
+    corner = claim(paper="pdb", method="PDB, corner key")
+    with pytest.raises(
+        ClaimError, match=r"^nad-x: scales: no run of study headline at cifar answers .*: paper, quick$"
+    ):
+        check_claim(corner)
+    check_claim(corner.model_copy(update={"scales": ("paper", "quick")}))
+
+
 def test_a_correlation_is_one_number_over_all_groups_for_each_seed(judged, runs_of):
     """By hand: ranks in the same order give one, in the reverse order minus one; two groups are too few."""
     rows = [("a", "NAD", 0.1, 0.9), ("b", "NAD", 0.2, 0.5), ("c", "NAD", 0.9, 0.1)]
