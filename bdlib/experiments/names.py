@@ -35,10 +35,12 @@ def method_name(key: str) -> str:
 def group_name(parameter: str, value: object) -> str:
     """A group of runs as text: the name of an attack or repair, or a number after the parameter that it is of.
 
-    Example: `group_name("gamma", 0.5)` and `group_name("gamma", "0.5")` are "gamma 0.5", and
-    `group_name("attack", "sig")` is "SIG".
+    Example: `group_name("gamma", 0.5)` and `group_name("gamma", "0.5")` are "gamma 0.5", `group_name("attack", "sig")`
+    is "SIG", and `group_name("poison_rate", 0.002)` is "0.2 % poisoned".
     """
     if not isinstance(value, bool) and _is_number(value):
+        if parameter == "poison_rate":
+            return f"{100 * float(str(value)):.4g} % poisoned"
         return f"{parameter.replace('_', ' ')} {value if isinstance(value, str) else f'{value:g}'}"
     if parameter == "attack":
         return attack_name(value)

@@ -190,12 +190,13 @@ def over_seeds(
 ) -> pd.DataFrame:
     """Mean of `score` over seeds with its interval: columns `by`, mean, low, high, seeds; in the unit of `score`.
 
+    Several runs of one seed, such as those of several attacks, are one value, their mean: an interval is over seeds.
     `level` is that of each interval, 95 % by default. An interval ends where `limits` do: (0, 1) for shares, (-1, 1)
     for differences of shares.
     """
     rows = []
     for key, group in runs.groupby(by, sort=False):
-        values = group[score].tolist()
+        values = (group.groupby("seed")[score].mean() if "seed" in group else group[score]).tolist()
         mean, low, high = seed_interval(values, level=level) if len(values) > 1 else (values[0], *NO_INTERVAL)
         if limits and len(values) > 1:
             low, high = max(low, limits[0]), min(high, limits[1])

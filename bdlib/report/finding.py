@@ -39,8 +39,8 @@ def finding(paper: str, lead: str, says: str) -> str:
         raise ParameterError(f"lead={shown(lead)}: must be one of {', '.join(judged)}")
     judgment, scale = judged[lead]
     counts = Counter(one.verdict for one, _ in judged.values())
-    counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])
-    total = f"The verdicts on the {len(own)} claims of this page are: {counted}."
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])
+    total = f"This page judges {counted(len(own), 'claim')}, each at the largest scale that was run: {verdicts}."
     if judgment.verdict == "not run":
         return f"**The paper claims that {says}; no record answers this yet.** {total}"
     said = f"**The paper claims that {says}; {PLACES[scale]} this {_answers(judgment)}.**"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from bdlib.evaluation.intervals import joint_level
-from bdlib.experiments.names import attack_name
+from bdlib.experiments.names import attack_name, group_name
 from bdlib.experiments.records import over_seeds
 from bdlib.report.tables import interval_text, percent
 
@@ -42,7 +42,7 @@ def gains_table(runs: pd.DataFrame, *, control: str, by: str, score: str = "asr_
     for method in dict.fromkeys(runs["method"]):
         gaps = differences(runs, method, control, by=by, score=score)
         if method != control and len(gaps):
-            rows[method] = {value: f"{interval_text(row)}, {outcome(row)}" for value, row in gaps.iterrows()}
+            rows[method] = {group_name(by, at): f"{interval_text(row)}, {outcome(row)}" for at, row in gaps.iterrows()}
     return pd.DataFrame(rows).T
 
 

@@ -15,6 +15,7 @@ from bdlib.report.tables import SCORES, counted, interval_text, percent
 from bdlib.words import listed
 
 NOTHING = "No record of these runs at this profile yet: the table or figure is empty."
+TIED = 3  # so many rows that share a number are named
 UNMEASURED = "None of these runs has measured this yet."
 
 
@@ -166,7 +167,13 @@ def _least_and_most(heading: str, numbers: Mapping[str, float], digits: int) -> 
     unit = " %" if heading.endswith("(%)") else ""
     name = heading.removesuffix("(%)").strip()
     texts = {key: f"{value:.{digits}f}{unit}" for key, value in numbers.items()}
-    low, high = min(numbers, key=numbers.__getitem__), max(numbers, key=numbers.__getitem__)
-    if texts[low] == texts[high]:
-        return f"**{name}** is {texts[low]}" + (" everywhere" if len(numbers) > 1 else f" for *{low}*")
-    return f"**{name}** is lowest for *{low}* ({texts[low]}) and highest for *{high}* ({texts[high]})"
+    low, high = (texts[end(numbers, key=numbers.__getitem__)] for end in (min, max))
+    if low == high:
+        return f"**{name}** is {low}" + (" everywhere" if len(numbers) > 1 else f" for *{next(iter(numbers))}*")
+    return f"**{name}** is lowest for {_who(texts, low)} and highest for {_who(texts, high)}"
+
+
+def _who(texts: Mapping[str, str], end: str) -> str:
+    """Who has the number `end`, and that number; many who share it are counted."""
+    names = [f"*{name}*" for name, text in texts.items() if text == end]
+    return f"{listed(names) if len(names) <= TIED else f'{len(names)} of {len(texts)}'} ({end})"

@@ -101,7 +101,7 @@ def smallest_difference(runs: pd.DataFrame, method: str, control: str, *, by: st
         return f"No two seeds have records of both {method} and {control} yet."
     listed = ", ".join(
         f"{percent((row['high'] - row['low']) / 2)} points "
-        f"with {counted(int(row['seeds']), 'paired seed')} ({by} {value})"
+        f"with {counted(int(row['seeds']), 'paired seed')} ({group_name(by, value)})"
         for value, row in gaps.iterrows()
     )
     return (

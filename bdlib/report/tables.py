@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from bdlib.checks import ParameterError
 from bdlib.evaluation.metrics import Scores, defense_effectiveness
 from bdlib.experiments.names import attack_name as attack_name
 from bdlib.experiments.names import method_name as method_name
@@ -90,9 +91,10 @@ def means(runs: pd.DataFrame, by: Sequence[str], columns: Mapping[str, str] = SC
 
     `columns` says which, column -> heading; what records measured inside the models can be among them.
     """
-    return summary(
-        {heading: over_seeds(runs, list(by), column, limits=(0, 1)) for column, heading in columns.items()}, by
-    )
+    parts = {
+        heading: over_seeds(runs, list(by), column, limits=(0, 1)) for heading, column in _by_heading(columns).items()
+    }
+    return summary(parts, by)
 
 
 def measurements(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[str], *, digits: int = 2) -> pd.DataFrame:
@@ -101,13 +103,22 @@ def measurements(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[st
     A cell is empty where nothing was measured; a column that no record has is left out. The interval of a share ends
     at 0 and 1.
     """
-    known = {heading: column for column, heading in columns.items() if column in runs}
+    known = {heading: column for heading, column in _by_heading(columns).items() if column in runs}
     parts = {
         heading: over_seeds(runs.dropna(subset=column), list(by), column, limits=_limits(column, runs[column]))
         for heading, column in known.items()
     }
     rows = over_seeds(runs.assign(row=0.0), list(by), "row")  # of all groups, measured or not
     return summary({"row": rows} | parts, by, factor=1.0, digits=digits)[[*parts]]
+
+
+def _by_heading(columns: Mapping[str, str]) -> dict[str, str]:
+    """Heading -> column. Raises ParameterError for a heading that two columns share: the table would lose one."""
+    headings = [*columns.values()]
+    for heading in headings:
+        if headings.count(heading) > 1:
+            raise ParameterError(f"columns: the heading {heading!r} is given twice, and each must have its own")
+    return {heading: column for column, heading in columns.items()}
 
 
 def _limits(column: str, values: pd.Series) -> tuple[float, float] | None:

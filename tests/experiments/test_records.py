@@ -109,6 +109,9 @@ def test_summaries_over_seeds():
     summary = records.over_seeds(runs, ["attack"], "asr").set_index("attack")
     assert summary.loc["a", "mean"] == pytest.approx(0.2) and summary.loc["a", "low"] < 0.1
     assert summary.loc["b", "seeds"] == 1 and pd.isna(summary.loc["b", "low"])
+    seeds = pd.DataFrame({"seed": [0, 0, 1, 1], "method": "m", "asr": [0.0, 1.0, 0.2, 1.0]})  # two attacks a seed
+    both = records.over_seeds(seeds, ["method"], "asr").iloc[0]
+    assert both["seeds"] == 2 and both["mean"] == pytest.approx(0.55) and both["high"] < 1.2  # of 0.5 and 0.6
 
 
 def test_a_paper_scale_run_answers_its_published_row_and_a_quick_one_none():

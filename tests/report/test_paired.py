@@ -28,7 +28,7 @@ def test_a_seed_without_its_partner_does_not_count(gains):
 
 def test_gains_over_a_control(gains):
     table = gains_table(gains, control="random", by="rate")
-    assert list(table.index) == ["LPS"] and table.loc["LPS", 1].endswith("], higher")
+    assert list(table.index) == ["LPS"] and table.loc["LPS", "rate 1"].endswith("], higher")
     assert gains_table(gains.iloc[:0], control="random", by="rate").empty
 
 

@@ -35,6 +35,19 @@ def test_extremes_name_the_groups_of_the_lowest_and_the_highest_mean(three):
     assert seen.extremes(three[three["seed"] == 0], ["method"]).startswith("One seed: ")
 
 
+def test_rows_that_share_a_number_are_named_together_or_counted(three):
+    """A score of the victim belongs to no method, so no method may be named alone for it."""
+    victim = {"asr_before": "victim (%)", "asr_after": "ASR (%)"}
+    two = three[three["method"] != "ANP"]
+    level = two.assign(asr_before=[0.99] * 3 + [0.2] * 3)
+    assert "**victim** is lowest for *fine-tuning* (20.0 %)" in seen.extremes(level, ["method"], victim)
+    shared = pd.concat([level, level.assign(method=level["method"] + "+", asr_before=0.2)])
+    words = seen.extremes(shared, ["method"], victim)
+    assert "**victim** is lowest for *fine-tuning*, *NAD+* and *fine-tuning+* (20.0 %) and highest for *NAD*" in words
+    more = pd.concat([shared, level.assign(method=level["method"] + "-", asr_before=0.2)])
+    assert "**victim** is lowest for 5 of 6 (20.0 %) and highest" in seen.extremes(more, ["method"], victim)
+
+
 def test_ranges_read_numbers_and_leave_words_out():
     text = seen.ranges({"a": {"x": "1.50", "word": "yes"}, "b": {"x": 0.25, "word": "no"}})
     assert text == "In this run: **x** is lowest for *b* (0.25) and highest for *a* (1.50)."
@@ -86,9 +99,8 @@ def test_a_finding_follows_the_verdicts(monkeypatch):
     )
     assert text.startswith(f"{begin} open")
     assert "for low-frequency (8.0 %, one seed).** Expected: below 10 % (tolerance 5). In the small" in text
-    assert text.endswith(
-        "(quick) it holds for BadNets (2.1 %). The verdicts on the 1 claims of this page are: 1 partly."
-    )
+    assert "In the small setting that this page runs (quick) it holds for BadNets (2.1 %)." in text
+    assert text.endswith("This page judges 1 claim, each at the largest scale that was run: 1 partly.")
     with pytest.raises(ParameterError, match="lead='nad-xyz': must be one of nad-asr"):
         finding.finding("nad", "nad-xyz", "it helps")
 

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from bdlib.attacks import ATTACKS
+from bdlib.checks import ParameterError
 from bdlib.evaluation.metrics import Scores
 from bdlib.experiments import names
 from bdlib.experiments.names import attack_name, attack_title, group_name
@@ -28,6 +29,12 @@ def test_means_have_intervals_that_end_where_shares_end(three):
     assert table.loc[("BadNets", "ANP"), "ASR (%)"] == "50.0 [0.0, 100.0]"
     assert tables.means(three[three["seed"] == 0], ["method"]).loc["NAD", "ASR (%)"] == "2.0"  # one seed, no interval
     assert list(tables.means(three.iloc[:0], ["method"])) == ["ACC (%)", "ASR (%)", "seeds"]
+
+
+@pytest.mark.parametrize("table", [tables.means, lambda runs, by, columns: tables.measurements(runs, columns, by)])
+def test_a_heading_that_two_columns_share_is_refused(table, three):
+    with pytest.raises(ParameterError, match="columns: the heading 'after' is given twice"):
+        table(three, ["method"], {"asr_after": "after", "asr_before": "before", "der": "after"})
 
 
 def test_groups_stay_together_whatever_the_order_of_the_runs(three, runs_of):
@@ -67,6 +74,7 @@ def test_a_number_of_things_and_a_group_are_named():
     assert group_name("isolation_epochs", 20) == "isolation epochs 20"
     assert group_name("attack", "low_frequency") == "low-frequency" == attack_name("low_frequency")
     assert group_name("attack", "badnets") == "BadNets" and group_name("repaired_by", "ft_sam") == "FT-SAM"
+    assert group_name("poison_rate", 0.002) == group_name("poison_rate", "0.002") == "0.2 % poisoned"
     assert attack_name("my_attack") == "my-attack" and attack_title("label_consistent") == "Label-consistent"
     assert {*ATTACKS} == {*names.ATTACKS}
 
