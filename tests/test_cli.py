@@ -70,6 +70,7 @@ def test_parameters_are_read_as_numbers_lists_and_words(made, tmp_path):
     (["run", "nad", "-p", "clean_fractoin=0.01"], "ParameterError: clean_fractoin: no such parameter"),
     (["run", "nad", "-p", "poison_rate=2"], "ParameterError: poison_rate=2: must be"),
     (["notebook", "nad", "out.ipynb", "-p", "seed=x"], "ParameterError: seed='x': must be"),
+    (["run", "nad", "-p", "profile=paper"], "ParameterError: profile='paper': changes no number of a run"),
     (["run", "mp_fair", "--profile", "cifar"], "ParameterError: profile='cifar': must be one of smoke, quick for mp"),
     (["notebook", "mp_fair", "out.ipynb", "--profile", "paper"], "ParameterError: profile='paper': must be one of"),
     (["victims", "-p", "beta=1"], "ParameterError: beta: no such parameter"),

@@ -1,6 +1,7 @@
 """The verdicts that have been accepted, what `bdlib verify` prints, and which verdicts have become worse."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,13 +28,16 @@ def verify(scales: Sequence[Scale] = SCALES, *, accept: bool = False) -> list[st
 
 
 def _verify_at(scale: Scale, claims: list[Claim], accept: bool) -> list[str]:
-    verdicts = {}
+    verdicts, lines = {}, []
     for claim in (claim for claim in claims if is_asked(claim, scale)):
         judgment = judge(claim, scale)
         verdicts[claim.id] = judgment.verdict
         measured = "; ".join(judgment.measured) or "no record"
-        print(f"{scale:6}{judgment.verdict:16}{claim.id}: {measured}; expected {claim.expectation}")
+        lines.append(f"{scale:6}{judgment.verdict:16}{claim.id}: {measured}; expected {claim.expectation}")
     before, has_run = accepted_verdicts(scale), bool(set(verdicts.values()) - {"not run"})
+    counts = Counter(verdicts.values())
+    found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    print("\n".join([*(lines if has_run else []), f"{scale}: {len(verdicts)} claims: {found}"]))
     worse, better = verdict_changes(before, verdicts)
     if accept and (before or has_run):
         print(f"{scale}: {len(verdicts)} verdicts accepted in {accept_verdicts(scale, verdicts).name}")

@@ -66,7 +66,7 @@ def _compared(how: str, both: pd.DataFrame) -> pd.DataFrame:
 
 
 def _range(asked: Comparison, reading: Reading, values: pd.Series) -> tuple[Any, Any]:
-    """The least and the most that a reading can be: the ends of a share, or of a difference of shares.
+    """The least and the most that a reading can be: the ends of a share, a difference of shares, or a correlation.
 
     Of the victim of a defense, which is given, they are its value itself.
     Victims alone, or compared with each other, are what the claim is about: their scores are as uncertain as others.
@@ -76,7 +76,7 @@ def _range(asked: Comparison, reading: Reading, values: pd.Series) -> tuple[Any,
         return values, values
     if reading.metric in {*SHARES, "der"} or asked.is_share or (asked.unit == "points" and asked.how != "value"):
         return 0.0, 1.0
-    if asked.unit == "points":  # the run itself measured a difference of shares
+    if asked.unit == "points" or "correlation" in reading.metric:  # the run itself measured a difference of shares
         return -1.0, 1.0
     return -math.inf, math.inf
 

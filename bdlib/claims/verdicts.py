@@ -6,12 +6,12 @@ computed here, from the records of the claim's study.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from bdlib.claims.schema import Claim
-from bdlib.claims.values import claim_values
+from bdlib.claims.values import claim_values, planned
 from bdlib.evaluation.intervals import LEVEL, joint_level, seed_interval
 from bdlib.experiments import notebooks, studies
 from bdlib.experiments.names import group_name
@@ -25,8 +25,8 @@ class Group:
     """One group of a claim: mean over seeds, interval (nan for one seed), number of seeds, answer, and a note on it.
 
     The answer is yes where the whole interval keeps the bound, no where the whole interval is beyond it, undecided
-    otherwise, and for a single seed. It is "not testable" where the premise of the claim does not hold, and no where
-    yes is only due to a network below the floor.
+    otherwise, for a single seed, and for none. It is "not testable" where the premise of the claim does not hold, and
+    no where yes is only due to a network below the floor.
     """
 
     name: str
@@ -40,8 +40,11 @@ class Group:
     def text(self, claim: Claim) -> str:
         """Name, mean and interval, in the claim's unit; a name that is a number follows the parameter that it is of."""
         name = group_name(claim.each, self.name)
+        if not self.seeds:
+            return f"{name}: not run"
         if math.isnan(self.mean):
             return f"{name} undefined"
+        name += ":" if name[-1].isdigit() else ""
         interval = f"[{claim.text(self.low)}, {claim.text(self.high)}]" if self.seeds > 1 else "(one seed)"
         return f"{name} {claim.text(self.mean)} {interval}"
 
@@ -75,13 +78,22 @@ def is_asked(claim: Claim, scale: str) -> bool:
 
 
 def judge(claim: Claim, scale: str) -> Judgment:
-    """The claim's verdict at a scale, from the records there are. Raises ClaimError."""
+    """The claim's verdict at a scale, from the records there are. Raises ClaimError.
+
+    A group that is planned and has no run yet is undecided, so it leaves open whether all groups say the same.
+    """
     if not is_asked(claim, scale):
         return Judgment(claim, "not run")
     runs = studies.load_study(claim.paper, scale, claim.study)
     if claim.other and claim.other.method == studies.SHARED_CONTROL:
         runs = studies.with_shared_control(runs, scale)
-    return judge_runs(claim, runs)
+    judgment = judge_runs(claim, runs)
+    if judgment.verdict not in ("reproduced", "not reproduced"):
+        return judgment  # no group more could change it
+    present = {group.name for group in judgment.groups}
+    names = dict.fromkeys(str(name) for name in claim_values(claim, planned(claim, scale)).index.get_level_values(0))
+    absent = [Group(name, math.nan, math.nan, math.nan, 0, "undecided") for name in names if name not in present]
+    return replace(judgment, verdict="undecided", groups=(*judgment.groups, *absent)) if absent else judgment
 
 
 def judge_runs(claim: Claim, runs: pd.DataFrame) -> Judgment:

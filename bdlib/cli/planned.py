@@ -80,8 +80,8 @@ def manifest(profile: str) -> None:
 def verify(scales: tuple[Any, ...], accept: bool) -> None:
     """Judge every claim of book/claims.yaml by the records, and print the verdicts.
 
-    Takes seconds and trains nothing. The exit status is 1 if a verdict is worse than the accepted one; an honest "not
-    reproduced" that was accepted is none.
+    Takes half a minute and trains nothing. The last line of a scale counts its verdicts. The exit status is 1 if a
+    verdict is worse than the accepted one; an honest "not reproduced" that was accepted is none.
 
     \b
     Examples:

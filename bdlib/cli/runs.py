@@ -28,6 +28,7 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
         bdlib run nad -p attack=blended -p clean_fraction=0.01 -p seed=3
         bdlib run rnp --profile paper --out rnp.json
     """
+    from bdlib.checks import ParameterError
     from bdlib.evaluation.metrics import PremiseWarning
     from bdlib.experiments import manifest, notebooks
     from bdlib.experiments import run as experiments
@@ -35,7 +36,11 @@ def run(paper: str, parameters: dict[str, Any], profile: str, out: Path | None) 
     from bdlib.experiments.places import check_place
     from bdlib.folders import RUNS
     from bdlib.report import tables
+    from bdlib.words import shown
 
+    if "profile" in parameters:
+        given = f"profile={shown(parameters['profile'])}"
+        raise ParameterError(f"{given}: changes no number of a run; --profile takes a scale's settings")
     notebooks.require_profile(paper, profile)
     point = overridden(paper, notebooks.parameters(paper, profile) | parameters)
     if out or (out := Path(point["record"]) if point["record"] else None):

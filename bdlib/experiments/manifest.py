@@ -180,6 +180,8 @@ def write_tables(profile: str, runs: list[PlannedRun]) -> str:
     manifest = table(runs)
     write_whole(RESULTS / profile / "manifest.csv", manifest.to_csv(index=False).encode())
     if present := records.read_present(sorted((RESULTS / profile).glob("*/*.json"))):
-        write_whole(RESULTS / profile / "metrics.csv", records.table([*present.values()]).to_csv(index=False).encode())
+        metrics = records.table([*present.values()])
+        metrics.insert(0, "record", [path.stem for path in present])  # as the manifest names it
+        write_whole(RESULTS / profile / "metrics.csv", metrics.to_csv(index=False).encode())
     here = int((manifest["state"] == "here").sum())
     return f"{here} of {len(manifest)} {profile} runs are here, {len(manifest) - here} are missing."

@@ -180,4 +180,6 @@ def _named(claim: Claim, group: Group) -> str:
     unit = (" %" if claim.is_share else " points") if claim.factor == 100 else ""
     seeds = ", one seed" if group.seeds == 1 else ""
     name = group_name(claim.each, group.name)
+    if not group.seeds:
+        return f"{name} (not run)"
     return name if group.answer == "not testable" else f"{name} ({claim.text(group.mean)}{unit}{seeds})"

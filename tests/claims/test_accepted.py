@@ -57,6 +57,7 @@ def test_verify_fails_on_a_worse_verdict_and_reports_a_better_one(only, claim, t
     monkeypatch.setattr(accepted, "_accepted_file", lambda scale: file)
     assert verify() == [] and "nad-x: new, reproduced" in capsys.readouterr().out
     assert not file.exists()
+    assert verify(["quick"]) == [] and "quick: 1 claims: 1 reproduced\n" in capsys.readouterr().out
     assert verify(["quick"], accept=True) == [] and file.read_text() == "id,verdict\nnad-x,reproduced\n"
     assert verify(["quick"]) == [] and "better" not in capsys.readouterr().out.split("accepted")[-1]
     file.write_text("id,verdict\nnad-x,not reproduced\n")

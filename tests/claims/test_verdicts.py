@@ -4,7 +4,8 @@ from itertools import chain, product
 
 import pytest
 
-from bdlib.claims.verdicts import verdict
+from bdlib.claims.verdicts import judge, verdict
+from bdlib.experiments import studies
 
 STEADY, WILD, HIGH = (0.01, 0.02, 0.03), (0.0, 0.0, 0.2), (0.5, 0.6, 0.7)
 
@@ -30,6 +31,20 @@ STEADY, WILD, HIGH = (0.01, 0.02, 0.03), (0.0, 0.0, 0.2), (0.5, 0.6, 0.7)
 def test_every_verdict(judged, rows, answers, verdict):
     judgment = judged(*rows)
     assert [group.answer for group in judgment.groups] == answers and judgment.verdict == verdict
+
+
+def test_a_planned_group_without_a_run_leaves_the_verdict_open(claim, runs_of, monkeypatch):
+    """Of NAD's four attacks two were run, and both say yes; a verdict that no group can change stays."""
+    two = [("badnets", "NAD", *STEADY), ("blended", "NAD", *STEADY)]
+    monkeypatch.setattr(studies, "load_study", lambda *_: runs_of(*two))
+    judgment = judge(claim(), "quick")
+    assert judgment.verdict == "undecided" and judgment.measured[0].endswith("(yes)")
+    assert judgment.measured[2:] == ["low-frequency: not run (undecided)", "SIG: not run (undecided)"]
+    every = [*two, ("low_frequency", "NAD", *STEADY), ("sig", "NAD", *STEADY)]
+    monkeypatch.setattr(studies, "load_study", lambda *_: runs_of(*every))
+    assert judge(claim(), "quick").verdict == "reproduced"
+    monkeypatch.setattr(studies, "load_study", lambda *_: runs_of(two[0], ("blended", "NAD", *HIGH)))
+    assert judge(claim(), "quick").verdict == "partly"
 
 
 def test_a_verdict_is_what_the_undecided_groups_cannot_change():
@@ -81,6 +96,14 @@ def test_the_interval_decides_and_is_students(judged):
     assert (group.mean, group.seeds) == (pytest.approx(0.2), 3)
     assert group.high == pytest.approx(0.2 + 4.302653 * 0.1 / 3**0.5, abs=1e-5)
     assert group.low == 0  # a share, whatever the formula says
+
+
+def test_a_measured_correlation_ends_at_one_and_a_number_is_set_off_from_its_mean(judged, runs_of):
+    runs = runs_of(("a", "NAD", 0.1, 0.2, 0.3)).assign(rank_correlation=[0.0, 0.5, 1.0], gamma=0.5)
+    group = judged(runs=runs, metric="rank_correlation").groups[0]
+    assert (group.low, group.high) == (pytest.approx(-0.742, abs=1e-3), 1)
+    columns = [*runs.columns[:1], "gamma", *[name for name in runs.columns[1:] if name != "gamma"]]
+    assert judged(runs=runs[columns], each="gamma").measured[0].startswith("gamma 0.5: 20.0 [")
 
 
 def test_intervals_end_where_shares_and_their_differences_end(judged, runs_of):
