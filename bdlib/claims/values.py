@@ -76,7 +76,7 @@ def _range(asked: Comparison, reading: Reading, values: pd.Series) -> tuple[Any,
         return values, values
     if reading.metric in {*SHARES, "der"} or asked.is_share or (asked.unit == "points" and asked.how != "value"):
         return 0.0, 1.0
-    if asked.unit == "points" or "correlation" in reading.metric:  # the run itself measured a difference of shares
+    if asked.unit == "points" or "correlation" in reading.metric:  # measured by the run itself
         return -1.0, 1.0
     return -math.inf, math.inf
 

@@ -15,8 +15,8 @@ from bdlib.report.tables import SCORES, counted, interval_text, percent
 from bdlib.words import listed
 
 NOTHING = "No record of these runs at this profile yet: the table or figure is empty."
-TIED = 3  # so many rows that share a number are named
 UNMEASURED = "None of these runs has measured this yet."
+TIED = 3  # so many rows that share a number are named
 
 
 def scored(models: Mapping[str, Scores], *, left_out: Sequence[str] = ()) -> str:
