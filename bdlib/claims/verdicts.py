@@ -40,8 +40,6 @@ class Group:
     def text(self, claim: Claim) -> str:
         """Name, mean and interval, in the claim's unit; a name that is a number follows the parameter that it is of."""
         name = group_name(claim.each, self.name)
-        if not self.seeds:
-            return f"{name}: not run"
         if math.isnan(self.mean):
             return f"{name} undefined"
         name += ":" if name[-1].isdigit() else ""
@@ -59,12 +57,18 @@ class Judgment:
 
     @property
     def measured(self) -> list[str]:
-        """A piece of text for each group: name, mean, interval; its own answer where the groups differ; its note."""
+        """A piece of text for each group: name, mean, interval; its own answer where the groups differ; its note.
+
+        One for the groups that were not run, and one for a premise that is not met.
+        """
         mixed = len({group.answer for group in self.groups}) > 1
         lines = [
             one.text(self.claim) + (f" ({one.answer})" if mixed else "") + (f"; {one.note}" if one.note else "")
             for one in self.groups
+            if one.seeds
         ]
+        if absent := [group_name(self.claim.each, one.name) for one in self.groups if not one.seeds]:
+            lines.append(f"not run: {', '.join(absent)}")
         premise = self.claim.condition("premise")
         untested = any(group.answer == "not testable" for group in self.groups)
         if premise and premise.reason and untested:

@@ -39,7 +39,7 @@ def test_a_planned_group_without_a_run_leaves_the_verdict_open(claim, runs_of, m
     monkeypatch.setattr(studies, "load_study", lambda *_: runs_of(*two))
     judgment = judge(claim(), "quick")
     assert judgment.verdict == "undecided" and judgment.measured[0].endswith("(yes)")
-    assert judgment.measured[2:] == ["low-frequency: not run (undecided)", "SIG: not run (undecided)"]
+    assert judgment.measured[2:] == ["not run: low-frequency, SIG"]
     every = [*two, ("low_frequency", "NAD", *STEADY), ("sig", "NAD", *STEADY)]
     monkeypatch.setattr(studies, "load_study", lambda *_: runs_of(*every))
     assert judge(claim(), "quick").verdict == "reproduced"
