@@ -131,6 +131,8 @@ def difference(runs: pd.DataFrame, one: str, other: str, *, names: tuple[str, st
     where = f"on {higher + lower} of {counted(len(gaps), 'attack')}"
     sides = f"the interval excludes zero {where}: {higher} higher, {lower} lower"
     together = f" {TOGETHER}" if len(gaps) > 1 else ""
+    if len(gaps) and gaps["low"].isna().all():
+        sides, together = "one seed has no interval", ""
     return f"**{names[0][0].upper()}{names[0][1:]}** minus **{names[1]}**, in points: {listed}; {sides}.{together}"
 
 

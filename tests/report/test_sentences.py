@@ -83,6 +83,8 @@ def test_other_sentences(runs):
         "**The one** minus **the other**, in points: BadNets 50.0 [25.2, 74.8]; the interval excludes zero on 1 of 1 "
         "attack: 1 higher, 0 lower."
     )
+    one = sentences.difference(measured[measured["seed"] == 0], "high", "low", names=("the one", "the other"))
+    assert one == "**The one** minus **the other**, in points: BadNets 40.0; one seed has no interval."
     assert sentences.quotient(measured, "high", "low", name="growth") == (
         "**growth**: BadNets 6.00 [3.52, 8.48]; the interval is below one on 0 of 1 attack, above one on 1."
     )
