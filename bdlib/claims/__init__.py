@@ -11,10 +11,10 @@ from bdlib.claims.board import (
 )
 from bdlib.claims.schema import SCALES, Claim, ClaimError, Scale, load_claims
 from bdlib.claims.values import check_claim, claim_values
-from bdlib.claims.verdicts import VERDICTS, is_asked, judge
+from bdlib.claims.verdicts import VERDICTS, counted_verdicts, is_asked, judge
 
 __all__ = [
-    "SCALES", "VERDICTS", "Claim", "ClaimError", "Scale", "check_claim", "claim_values", "claims_table", "is_asked",
-    "judge", "largest_judgment", "largest_scale_run", "load_claims", "styled", "verdict_counts", "verdict_table",
-    "verify",
+    "SCALES", "VERDICTS", "Claim", "ClaimError", "Scale", "check_claim", "claim_values", "claims_table",
+    "counted_verdicts", "is_asked", "judge", "largest_judgment", "largest_scale_run", "load_claims", "styled",
+    "verdict_counts", "verdict_table", "verify",
 ]  # fmt: skip

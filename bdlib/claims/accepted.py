@@ -1,7 +1,6 @@
 """The verdicts that have been accepted, what `bdlib verify` prints, and which verdicts have become worse."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from bdlib import folders
 from bdlib.claims import schema
 from bdlib.claims.schema import SCALES, Claim, Scale
 from bdlib.claims.values import check_claim
-from bdlib.claims.verdicts import VERDICTS, is_asked, judge
+from bdlib.claims.verdicts import VERDICTS, counted_verdicts, is_asked, judge
 from bdlib.files import FileError, read_text, write_whole
 
 
@@ -35,9 +34,8 @@ def _verify_at(scale: Scale, claims: list[Claim], accept: bool) -> list[str]:
         measured = "; ".join(judgment.measured) or "no record"
         lines.append(f"{scale:6}{judgment.verdict:16}{claim.id}: {measured}; expected {claim.expectation}")
     before, has_run = accepted_verdicts(scale), bool(set(verdicts.values()) - {"not run"})
-    counts = Counter(verdicts.values())
-    found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
-    print("\n".join([*(lines if has_run else []), f"{scale}: {len(verdicts)} claims: {found}"]))
+    total = f"{scale}: {len(verdicts)} claims: {counted_verdicts(verdicts.values())}"
+    print("\n".join([*(lines if has_run else []), total]))
     worse, better = verdict_changes(before, verdicts)
     if accept and (before or has_run):
         print(f"{scale}: {len(verdicts)} verdicts accepted in {accept_verdicts(scale, verdicts).name}")

@@ -5,7 +5,8 @@ computed here, from the records of the claim's study.
 """
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -92,8 +93,8 @@ def judge(claim: Claim, scale: str) -> Judgment:
     if claim.other and claim.other.method == studies.SHARED_CONTROL:
         runs = studies.with_shared_control(runs, scale)
     judgment = judge_runs(claim, runs)
-    if judgment.verdict not in ("reproduced", "not reproduced"):
-        return judgment  # no group more could change it
+    if judgment.verdict in ("partly", "undecided", "not run"):
+        return judgment  # as it would be with more groups that are undecided
     present = {group.name for group in judgment.groups}
     names = dict.fromkeys(str(name) for name in claim_values(claim, planned(claim, scale)).index.get_level_values(0))
     absent = [Group(name, math.nan, math.nan, math.nan, 0, "undecided") for name in names if name not in present]
@@ -127,6 +128,12 @@ def verdict(answers: list[str]) -> str:
         return "partly"  # whatever the undecided groups turn out to be
     known = {frozenset({"yes"}): "reproduced", frozenset({"no"}): "not reproduced", frozenset(): "not testable"}
     return known.get(frozenset(found), "undecided")
+
+
+def counted_verdicts(verdicts: Iterable[str]) -> str:
+    """How many there are of each verdict, the best first, such as "3 reproduced, 1 undecided"."""
+    counts = Counter(verdicts)
+    return ", ".join(f"{counts[each]} {each}" for each in dict.fromkeys([*VERDICTS, *counts]) if counts[each])
 
 
 def _groups(claim: Claim, runs: pd.DataFrame, level: float) -> tuple[Group, ...]:

@@ -3,8 +3,6 @@
 A page without claims of its own has a sentence of its own here, computed from its records.
 """
 
-from collections import Counter
-
 import pandas as pd
 
 from bdlib import claims
@@ -38,8 +36,7 @@ def finding(paper: str, lead: str, says: str) -> str:
     if lead not in judged:
         raise ParameterError(f"lead={shown(lead)}: must be one of {', '.join(judged)}")
     judgment, scale = judged[lead]
-    counts = Counter(one.verdict for one, _ in judged.values())
-    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in claims.VERDICTS if counts[verdict])
+    verdicts = claims.counted_verdicts(one.verdict for one, _ in judged.values())
     total = f"This page judges {counted(len(own), 'claim')}, each at the largest scale that was run: {verdicts}."
     if judgment.verdict == "not run":
         return f"**The paper claims that {says}; no record answers this yet.** {total}"

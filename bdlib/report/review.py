@@ -62,9 +62,8 @@ def verdicts(paper: str) -> list[Block]:
         return ["The book writes down no claim of this page."]
     table = claims.claims_table(mine).drop(columns="paper")
     asked = [f"verdict, {scale}" for scale in claims.SCALES if f"measured, {scale}" in table]
-    counts = Counter(table[asked[0]]) if asked else Counter(table[f"verdict, {claims.SCALES[-1]}"])
     largest = asked[0].removeprefix("verdict, ") if asked else claims.SCALES[-1]
-    said = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
+    said = claims.counted_verdicts(table[f"verdict, {largest}"])
     shown = ["claim", "where", "expected"]
     for scale in claims.SCALES:
         shown += [name for name in (f"verdict, {scale}", f"measured, {scale}") if f"measured, {scale}" in table]
@@ -151,12 +150,12 @@ def overview() -> pd.DataFrame:
         seconds = [float(run.runtime["seconds"]) for run in present]
         mine = [claim for claim in claims.load_claims() if claim.paper == paper]
         scale = claims.largest_scale_run(paper)
-        counts = Counter(accepted[scale][claim.id] for claim in mine if claim.id in accepted[scale])
+        known = [accepted[scale][claim.id] for claim in mine if claim.id in accepted[scale]]
         rows.append({
             "page": paper, "a run (s)": f"{pd.Series(seconds).median():.0f}" if seconds else tables.EMPTY,
             "longest (s)": f"{max(seconds):.0f}" if seconds else tables.EMPTY,
             "all (minutes)": f"{sum(seconds) / 60:.0f}" if seconds else tables.EMPTY,
             "records": f"{len(present)} of {len(quick)}", "verdicts at": scale if mine else tables.EMPTY,
-            "verdicts": ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common()),
+            "verdicts": claims.counted_verdicts(known),
         })  # fmt: skip
     return pd.DataFrame(rows)

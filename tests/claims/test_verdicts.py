@@ -45,6 +45,10 @@ def test_a_planned_group_without_a_run_leaves_the_verdict_open(claim, runs_of, m
     assert judge(claim(), "quick").verdict == "reproduced"
     monkeypatch.setattr(studies, "load_study", lambda *_: runs_of(two[0], ("blended", "NAD", *HIGH)))
     assert judge(claim(), "quick").verdict == "partly"
+    monkeypatch.setattr(studies, "load_study", lambda *_: runs_of(*two))
+    unmet = {"method": "victim", "expected": "above 2", "reason": "There is a backdoor"}
+    weak = claim(premise=unmet)  # no run meets it; those of the other two attacks might
+    assert judge(weak, "quick").verdict == "undecided"
 
 
 def test_a_verdict_is_what_the_undecided_groups_cannot_change():
