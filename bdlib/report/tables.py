@@ -122,8 +122,13 @@ def _by_heading(columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def _limits(column: str, values: pd.Series) -> tuple[float, float] | None:
-    """The ends of a measure's range where its name says that it is a share, and no value contradicts it."""
+    """The ends of a measure's range where its name says that it is a share, and no value contradicts it.
+
+    Of a correlation they are always known.
+    """
     words = {*column.split("_")}
+    if "correlation" in words:
+        return (-1, 1)
     is_named = column in CONTROLS or (words & SHARES and not words & CHANGES)
     return (0, 1) if is_named and values.dropna().between(0, 1).all() else None
 

@@ -66,6 +66,8 @@ def test_the_interval_of_a_share_ends_with_its_range(runs_of):
     assert row["auroc"].endswith(", 1.00]") and "[0.00, " in row["woken"]
     assert row["drift"].endswith(", 1.10]") and "[-0.1" in row["asr_change"]
     assert row["share_of_two"] == "1.50 [-0.98, 3.98]"
+    correlated = runs.assign(transfer_correlation=runs["drift"])
+    assert tables.measurements(correlated, {"transfer_correlation": "r"}, ["method"])["r"].item() == "0.96 [0.83, 1.00]"
     assert row["random"] == "0.43 [0.00, 1.00]" and row["random_rise"] == "0.43 [-0.84, 1.71]"
 
 
