@@ -11,9 +11,11 @@ from bdlib.claims import schema
 from bdlib.claims.schema import SCALES, Claim, Scale
 from bdlib.claims.values import check_claim
 from bdlib.claims.verdicts import VERDICTS, counted_verdicts, is_asked, judge
+from bdlib.experiments import studies
 from bdlib.files import FileError, read_text, write_whole
 
 
+@studies.reading_once()
 def verify(scales: Sequence[Scale] = SCALES, *, accept: bool = False) -> list[str]:
     """Print every claim with its verdict at each of `scales`; returns a line for each that is worse than accepted.
 

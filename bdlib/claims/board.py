@@ -9,6 +9,7 @@ from bdlib import folders
 from bdlib.claims import schema
 from bdlib.claims.schema import SCALES, Claim, Scale
 from bdlib.claims.verdicts import VERDICTS, Judgment, is_asked, judge
+from bdlib.experiments import studies
 
 NOT_ASKED = "not asked"  # at this scale
 INTERVALS = (
@@ -17,6 +18,7 @@ INTERVALS = (
 )
 
 
+@studies.reading_once()
 def claims_table(claims: list[Claim]) -> pd.DataFrame:
     """A row a claim, as text: what it says and where, verdict at each scale, what was expected and measured.
 

@@ -115,10 +115,11 @@ def _column(reading: Reading, mine: pd.DataFrame, place: str) -> str:
 
 def _refuse_ambiguity(reading: Reading, groups: Any, place: str) -> None:
     """A method has one run for each group and seed. A victim has as many as there were defenses, all of one config."""
+    sizes = groups.size()
+    if not len(sizes) or sizes.max() == 1:
+        return
     config = {field.name for field in fields(VictimConfig)}
     for key, group in groups:
-        if len(group) == 1:
-            continue
         names = [name for name in _parameters(group) if name in config or reading.method != "victim"]
         differ = [name for name in names if group[name].astype(str).nunique() > 1]
         if differ or (len(group) > 1 and reading.method != "victim"):

@@ -87,6 +87,10 @@ def judge(claim: Claim, scale: str) -> Judgment:
 
     A group that is planned and has no run yet is undecided, so it leaves open whether all groups say the same.
     """
+    return studies.once((repr(claim), scale), lambda: _judge(claim, scale))
+
+
+def _judge(claim: Claim, scale: str) -> Judgment:
     if not is_asked(claim, scale):
         return Judgment(claim, "not run")
     runs = studies.load_study(claim.paper, scale, claim.study)

@@ -153,16 +153,17 @@ def decisive(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def added_later(paper: str) -> dict[str, Any]:
     """The parameters that a page got after its first records, each with the value that those records stand for."""
+    return dict(_added_later(paper, (*functions_of(paper),), pages.changed(paper)))
+
+
+@functools.lru_cache
+def _added_later(paper: str, functions: tuple[Callable[..., Any], ...], changed: tuple[int, ...]) -> dict[str, Any]:
+    """As `added_later`; found again when a file's time of change is another, since every record asks for it."""
     own = pages.defaults(pages.notebook(paper))
     added = {name: value for name, value in added_settings().items() if name in own} | ADDED_TO_PAGES.get(paper, {})
-    return added | dict(item for function in functions_of(paper) for item in _added_keywords(function))
-
-
-@functools.cache
-def _added_keywords(function: Callable[..., Any]) -> list[tuple[str, Any]]:
-    hints = get_type_hints(function, include_extras=True)
-    marks = [(name, mark) for name, hint in hints.items() for mark in getattr(hint, "__metadata__", ())]
-    return [(name, mark.value) for name, mark in marks if isinstance(mark, AddedAt)]
+    hints = [hint for function in functions for hint in get_type_hints(function, include_extras=True).items()]
+    marks = ((name, mark) for name, hint in hints for mark in getattr(hint, "__metadata__", ()))
+    return added | {name: mark.value for name, mark in marks if isinstance(mark, AddedAt)}
 
 
 def settings(function: Callable[..., Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

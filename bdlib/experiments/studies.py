@@ -1,9 +1,11 @@
 """The records of a study, as the chapters read them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -13,6 +15,30 @@ from bdlib.experiments.config import VictimConfig, added_settings
 from bdlib.experiments.parameters import decisive
 
 SHARED_CONTROL = "shared control"  # the method of the study `shared_control` of the page `comparison`
+T = TypeVar("T")
+_READ: ContextVar[dict[Hashable, Any] | None] = ContextVar("_READ", default=None)
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Within the block every study is read once, and every claim judged once: records that come later are not seen.
+
+    Example: ``with reading_once(): verdicts = [judge(claim, "quick") for claim in load_claims()]``
+    """
+    token = _READ.set({} if (known := _READ.get()) is None else known)
+    try:
+        yield
+    finally:
+        _READ.reset(token)
+
+
+def once(key: Hashable, make: Callable[[], T]) -> T:
+    """What `make` gives; within a block of `reading_once`, what it gave the first time that `key` was asked for."""
+    if (known := _READ.get()) is None:
+        return make()
+    if key not in known:
+        known[key] = make()
+    return known[key]
 
 
 def load_study(paper: str, profile: str, name: str) -> pd.DataFrame:
@@ -22,6 +48,10 @@ def load_study(paper: str, profile: str, name: str) -> pd.DataFrame:
 
     Example: `load_study("nad", "quick", "headline")`
     """
+    return once((paper, profile, name), lambda: _read_study(paper, profile, name)).copy()
+
+
+def _read_study(paper: str, profile: str, name: str) -> pd.DataFrame:
     planned = [(records.path(paper, profile, point), method) for method, point in notebooks.study(paper, profile, name)]
     present = records.read_present(dict(planned))
     runs = [(present[path], method) for path, method in planned if path in present]

@@ -31,6 +31,7 @@ TITLES = {
 OUTCOMES = ("headline", "baselines", "suite", "gtsrb")  # the studies that the page on speed and scale shows
 
 
+@studies.reading_once()
 def generated_files(profile: str) -> dict[str, bytes]:
     """Every generated file of the book by name, from the records of a profile."""
     registry = lifecycle.load_registry()

@@ -23,6 +23,7 @@ WITHOUT_TRIGGER = ("lipschitz", "landscape", "curvature")  # tools of the worksh
 ANSWERS = {"yes": "holds for", "no": "fails for", "undecided": "is open for", "not testable": "cannot be tested for"}
 
 
+@studies.reading_once()
 def finding(paper: str, lead: str, says: str) -> str:
     """What the largest scale that was run says to the claim `lead`, group by group, and the verdicts of all claims.
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bdlib.experiments import notebooks, studies
+from bdlib.experiments import notebooks, records, studies
 from bdlib.report.comparison import PAPERS
 
 
@@ -21,3 +21,14 @@ def test_only_the_same_victims_and_clean_images_count():
     others = [point | change for change in ({"epochs": 9}, {"seed": 2}, {"clean_fraction": 0.1}, {"poison_rate": 0.1})]
     assert studies.on_same_victims(others, [point]) == [True, False, False, False]
     assert studies.on_same_victims([point], []) == [False]
+
+
+def test_a_study_is_read_once_in_a_block_and_again_after_it(monkeypatch):
+    read, present = [], records.read_present
+    monkeypatch.setattr(records, "read_present", lambda paths: read.append(1) or present(paths))
+    outside = studies.load_study("nad", "quick", "headline")
+    with studies.reading_once(), studies.reading_once():
+        first = studies.load_study("nad", "quick", "headline")
+        first["asr_after"] = 0.0  # one that is changed is not what the next gets
+        assert studies.load_study("nad", "quick", "headline").equals(outside) and len(read) == 2
+    assert studies.load_study("nad", "quick", "headline").equals(outside) and len(read) == 3
