@@ -1,5 +1,6 @@
 """The chapters' tables, in per cent with one decimal, built from scores and records."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -101,7 +102,7 @@ def measurements(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[st
     """Means over seeds, with 95 % intervals, of what records measured inside the models: column -> heading.
 
     A cell is empty where nothing was measured; a column that no record has is left out. The interval of a share ends
-    at 0 and 1.
+    at 0 and 1, that of seconds or passes at 0.
     """
     known = {heading: column for heading, column in _by_heading(columns).items() if column in runs}
     parts = {
@@ -124,11 +125,13 @@ def _by_heading(columns: Mapping[str, str]) -> dict[str, str]:
 def _limits(column: str, values: pd.Series) -> tuple[float, float] | None:
     """The ends of a measure's range where its name says that it is a share, and no value contradicts it.
 
-    Of a correlation they are always known.
+    Of a correlation they are always known; seconds and passes are never below zero.
     """
     words = {*column.split("_")}
     if "correlation" in words:
         return (-1, 1)
+    if words & {"seconds", "passes"}:
+        return (0, math.inf)
     is_named = column in CONTROLS or (words & SHARES and not words & CHANGES)
     return (0, 1) if is_named and values.dropna().between(0, 1).all() else None
 
