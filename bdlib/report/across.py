@@ -13,6 +13,10 @@ from bdlib.report.tables import EMPTY, percent, price
 
 COST = "cost"
 SPREAD = 0.2  # a difference of ASR between seeds that is worth a word
+SECOND_SCORES = {
+    "abl": ("recalibrated_asr", "ASR, BatchNorm recalibrated"),
+    "pdb": ("robust_accuracy_after", "RA"),
+}
 HEADLINES = ("headline", "other_attacks", "baselines")
 FINE_TUNING = method_name("fine_tune")
 SAID = {  # a verdict as the head of a list
@@ -128,6 +132,25 @@ def seed_spreads(scale: str | None = None) -> str:
         f"The ASR that these repairs leave, in per cent, differs by more than {100 * SPREAD:.0f} points from one seed "
         f"to another: {named}. One seed of them says little."
     )
+
+
+def second_scores(scale: str | None = None) -> pd.DataFrame:
+    """For the methods that train, the score beside the ASR that says whether the attack is gone, in per cent.
+
+    For PDB that is RA, since a triggered image may get neither the target label nor its own. For ABL it is the ASR
+    after BatchNorm's statistics are computed again. A row for each method and attack, at the largest scale of which
+    the method has records, or at `scale`; means over seeds, and a star marks fewer than three.
+    """
+    rows = []
+    for paper, (score, heading) in SECOND_SCORES.items():
+        of_paper = scale or largest_scale_run(paper)
+        runs = studies.load_study(paper, of_paper, "headline")
+        for attack, mine in runs[runs["method"] == method_name(paper)].groupby("attack", sort=False):
+            star = _star(mine["seed"].nunique())
+            left, second = (f"{100 * mine[name].mean():.0f}{star}" for name in ("asr_after", score))
+            rows.append([method_name(paper), attack_name(str(attack)), of_paper, left, heading, second])
+    columns = ["method", "attack", "scale", "ASR (%)", "second score", "second (%)"]
+    return pd.DataFrame(rows or [["none", "not run yet", *[EMPTY] * 4]], columns=columns)
 
 
 def _every_repair(scale: str, names: tuple[str, ...]) -> pd.DataFrame:

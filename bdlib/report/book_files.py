@@ -44,6 +44,7 @@ def generated_files(profile: str) -> dict[str, bytes]:
         "twins.csv": across.twin_prices(),
         "verify.csv": review.overview(),
         "left.csv": across.what_is_left(),
+        "second_scores.csv": across.second_scores(),
         "beside_benchmark.csv": across.beside_benchmark(),
         "zoo.csv": zoo_victims(),
         "applicability.csv": networks.applicability(),

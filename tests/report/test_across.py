@@ -35,6 +35,21 @@ def test_a_repair_is_named_where_its_seeds_differ_widely(monkeypatch, runs_of):
     assert across.seed_spreads("quick").startswith("No repair")
 
 
+def test_methods_that_train_have_a_second_score(monkeypatch, runs_of):
+    runs = {
+        "abl": pd.concat([runs_of("ABL", (0.05, 0.03, 0.04), recalibrated_asr=0.9), runs_of("a control", (0, 0, 0))]),
+        "pdb": runs_of("PDB", (0.02, 0.04), acc=(0.8, 0.8), attack="sig", robust_accuracy_after=0.12),
+    }
+    monkeypatch.setattr(across.studies, "load_study", lambda paper, scale, name: runs[paper])
+    rows = across.second_scores("quick").to_numpy().tolist()
+    assert rows == [
+        ["ABL", "BadNets", "quick", "4", "ASR, BatchNorm recalibrated", "90"],
+        ["PDB", "SIG", "quick", "3*", "RA", "12*"],
+    ]
+    monkeypatch.setattr(across.studies, "load_study", lambda paper, scale, name: runs[paper].iloc[:0])
+    assert across.second_scores("quick").loc[0, "attack"] == "not run yet"
+
+
 def test_the_table_holds_the_settings_of_a_chapter_but_no_control_of_equal_steps():
     table = across.what_is_left("cifar").set_index("method")
     assert {"NWC", "NWC, share by rule", "ANP by accuracy", "shared control"} <= {*table.index}
