@@ -115,8 +115,7 @@ def _column(reading: Reading, mine: pd.DataFrame, place: str) -> str:
 
 def _refuse_ambiguity(reading: Reading, groups: Any, place: str) -> None:
     """A method has one run for each group and seed. A victim has as many as there were defenses, all of one config."""
-    sizes = groups.size()
-    if not len(sizes) or sizes.max() == 1:
+    if (groups.size() == 1).all():
         return
     config = {field.name for field in fields(VictimConfig)}
     for key, group in groups:

@@ -91,6 +91,7 @@ def judge(claim: Claim, scale: str) -> Judgment:
 
 
 def _judge(claim: Claim, scale: str) -> Judgment:
+    """As `judge`, always from the records."""
     if not is_asked(claim, scale):
         return Judgment(claim, "not run")
     runs = studies.load_study(claim.paper, scale, claim.study)

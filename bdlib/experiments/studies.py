@@ -52,6 +52,7 @@ def load_study(paper: str, profile: str, name: str) -> pd.DataFrame:
 
 
 def _read_study(paper: str, profile: str, name: str) -> pd.DataFrame:
+    """As `load_study`, always from the files."""
     planned = [(records.path(paper, profile, point), method) for method, point in notebooks.study(paper, profile, name)]
     present = records.read_present(dict(planned))
     runs = [(present[path], method) for path, method in planned if path in present]

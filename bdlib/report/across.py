@@ -29,7 +29,6 @@ SAID = {  # a verdict as the head of a list
 }
 
 
-@studies.reading_once()
 def verdict_lists() -> str:
     """Every claim under its verdict at the largest scale that answers it, as lists in Markdown."""
     answers = [largest_judgment(claim) for claim in load_claims()]

@@ -1,4 +1,4 @@
-"""VDC's answerers behind an endpoint, against a local stub server with faults, and in a local folder."""
+"""VDC's answerers behind an endpoint, against a local server with faults, and in a local folder."""
 
 import base64
 import io
@@ -29,7 +29,7 @@ KEY = "sk-a-secret"
 HALF = {"message": {"content": "yes \ud800"}}
 
 
-class Stub(ThreadingHTTPServer):
+class Endpoint(ThreadingHTTPServer):
     """Answers every request with the text of its question; `faults` are what it does first: one entry for a request."""
 
     daemon_threads = True
@@ -90,9 +90,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def stub(monkeypatch):
+def endpoint(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with Stub() as server:
+    with Endpoint() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -101,10 +101,10 @@ def stub(monkeypatch):
 
 
 @pytest.fixture
-def answerer(stub, tmp_path):
+def answerer(endpoint, tmp_path):
     def make(**options):
         usual = {"cache": tmp_path, "progress": False, "timeout": 0.4, "longest_wait": 0.01, "retries": 2}
-        return HttpAnswerer(stub.url, "m", **usual | options)
+        return HttpAnswerer(endpoint.url, "m", **usual | options)
 
     return make
 
@@ -113,41 +113,41 @@ QUESTIONS = [["a", "b"], ["a"], [], ["c"]]
 ANSWERS = [["about a", "about b"], ["about a"], [], ["about c"]]
 
 
-def test_one_request_for_each_image_and_question_at_temperature_0(answerer, stub):
+def test_one_request_for_each_image_and_question_at_temperature_0(answerer, endpoint):
     client = answerer()
     assert isinstance(client, Answerer) and client.answer(IMAGES, QUESTIONS) == ANSWERS
-    assert len(stub.requests) == 4 and {path for path, _ in stub.requests} == {"/v1/chat/completions"}
-    for _, asked in stub.requests:
+    assert len(endpoint.requests) == 4 and {path for path, _ in endpoint.requests} == {"/v1/chat/completions"}
+    for _, asked in endpoint.requests:
         assert asked["temperature"] == 0 and asked["model"] == "m"
         picture = asked["messages"][0]["content"][0]["image_url"]["url"]
         assert picture.startswith("data:image/png;base64,")
-    assert stub.keys == [None] * 4
+    assert endpoint.keys == [None] * 4
 
 
-def test_answers_are_kept_by_image_question_and_model(answerer, stub):
+def test_answers_are_kept_by_image_question_and_model(answerer, endpoint):
     answerer().answer(IMAGES, QUESTIONS)
-    assert answerer().answer(IMAGES, QUESTIONS) == ANSWERS and len(stub.requests) == 4
+    assert answerer().answer(IMAGES, QUESTIONS) == ANSWERS and len(endpoint.requests) == 4
     answerer().answer(IMAGES, [["a", "b"], ["a", "new"], [], ["c"]])
-    assert len(stub.requests) == 5
-    HttpAnswerer(stub.url, "other", cache=answerer().store.path.parent, progress=False).answer(IMAGES[:1], [["a"]])
-    assert len(stub.requests) == 6
+    assert len(endpoint.requests) == 5
+    HttpAnswerer(endpoint.url, "other", cache=answerer().store.path.parent, progress=False).answer(IMAGES[:1], [["a"]])
+    assert len(endpoint.requests) == 6
 
 
 @pytest.mark.parametrize("fault", [
     "slow", "malformed", "empty", "null", "half a pair", "truncated", "drip", "endless", (500, {}),
     (429, {"Retry-After": "0"}),
 ])  # fmt: skip
-def test_a_fault_that_passes_is_tried_again(answerer, stub, fault):
-    stub.faults = [fault]
-    assert answerer().answer(IMAGES, QUESTIONS) == ANSWERS and len(stub.requests) == 5
+def test_a_fault_that_passes_is_tried_again(answerer, endpoint, fault):
+    endpoint.faults = [fault]
+    assert answerer().answer(IMAGES, QUESTIONS) == ANSWERS and len(endpoint.requests) == 5
 
 
-def test_it_waits_as_long_as_the_server_asks(answerer, stub):
-    stub.faults = [(429, {"Retry-After": "0.3"})]
+def test_it_waits_as_long_as_the_server_asks(answerer, endpoint):
+    endpoint.faults = [(429, {"Retry-After": "0.3"})]
     start = time.perf_counter()
     answerer(longest_wait=5.0).answer(IMAGES[:1], [["a"]])
     assert time.perf_counter() - start >= 0.3
-    stub.faults = [(429, {"Retry-After": "3600"})]
+    endpoint.faults = [(429, {"Retry-After": "3600"})]
     start = time.perf_counter()
     answerer(longest_wait=0.05).answer(IMAGES[:1], [["other"]])
     assert time.perf_counter() - start < 5
@@ -159,33 +159,33 @@ def test_it_waits_as_long_as_the_server_asks(answerer, stub):
     ((401, {}), "HTTP 401: the key in OPENAI_API_KEY is missing"),
     ((302, {"Location": "http://127.0.0.1:9/"}), "HTTP 302 for the model 'm'"),
 ])  # fmt: skip
-def test_a_fault_that_stays_is_one_line_and_answers_so_far_are_kept(answerer, stub, fault, words):
+def test_a_fault_that_stays_is_one_line_and_answers_so_far_are_kept(answerer, endpoint, fault, words):
     answerer(concurrency=1).answer(IMAGES[:1], [["a"]])
-    stub.faults = [fault] * 3
-    with pytest.raises(AnswererError, match=rf"\A{stub.url}: {words}[^\n]*\Z"):
+    endpoint.faults = [fault] * 3
+    with pytest.raises(AnswererError, match=rf"\A{endpoint.url}: {words}[^\n]*\Z"):
         answerer(concurrency=1).answer(IMAGES, QUESTIONS)
-    stub.faults.clear()
-    before = len(stub.requests)
+    endpoint.faults.clear()
+    before = len(endpoint.requests)
     assert answerer().answer(IMAGES, QUESTIONS) == ANSWERS
-    assert len(stub.requests) - before <= 3
+    assert len(endpoint.requests) - before <= 3
 
 
-def test_what_had_come_before_an_error_is_not_asked_again(answerer, stub):
+def test_what_had_come_before_an_error_is_not_asked_again(answerer, endpoint):
     many = [[str(n) for n in range(10)]]
-    stub.faults = [None] * 5 + [(400, {})]
+    endpoint.faults = [None] * 5 + [(400, {})]
     with pytest.raises(AnswererError):
         answerer(concurrency=1).answer(IMAGES[:1], many)
-    stub.faults.clear()
+    endpoint.faults.clear()
     assert answerer().estimate(IMAGES[:1], many).cached >= 5
     assert answerer().answer(IMAGES[:1], many) == [[f"about {n}" for n in range(10)]]
 
 
-def test_a_refused_key_is_named_by_its_variable_and_not_shown(answerer, stub, monkeypatch):
+def test_a_refused_key_is_named_by_its_variable_and_not_shown(answerer, endpoint, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    stub.faults = [(401, {})]
+    endpoint.faults = [(401, {})]
     with pytest.raises(AnswererError, match="the key in OPENAI_API_KEY is refused") as raised:
         answerer().answer(IMAGES[:1], [["a"]])
-    assert stub.keys == [f"Bearer {KEY}"] and KEY not in str(raised.value)
+    assert endpoint.keys == [f"Bearer {KEY}"] and KEY not in str(raised.value)
     assert KEY not in repr(vars(answerer())) + repr(vars(answerer().chat))
     assert KEY.encode() not in b"".join(p.read_bytes() for p in answerer().store.path.parent.glob("*"))
     with pytest.raises(ParameterError, match="must begin with https"):
@@ -193,20 +193,24 @@ def test_a_refused_key_is_named_by_its_variable_and_not_shown(answerer, stub, mo
 
 
 @pytest.mark.parametrize("key", [KEY + "\r", KEY + "\n", f" {KEY}", KEY + "\n more", "sk-é€"])
-def test_a_key_that_cannot_be_sent_is_not_shown(answerer, stub, monkeypatch, key):
+def test_a_key_that_cannot_be_sent_is_not_shown(answerer, endpoint, monkeypatch, key):
     client = answerer()
     monkeypatch.setenv("OPENAI_API_KEY", key)
     for call in (answerer, lambda: client.answer(IMAGES[:1], [["a"]])):
         with pytest.raises(ParameterError, match=r"\AOPENAI_API_KEY: the key in it must be ASCII") as raised:
             call()
         assert "sk-" not in str(raised.value)
-    assert not stub.requests
+    assert not endpoint.requests
 
 
-def test_a_key_in_the_wrong_place_is_not_shown(stub, tmp_path):
-    for change in ({"key_variable": KEY}, {"url": f"http://me:{KEY}@localhost/v1"}, {"url": f"{stub.url}?key={KEY}"}):
+def test_a_key_in_the_wrong_place_is_not_shown(endpoint, tmp_path):
+    for change in (
+        {"key_variable": KEY},
+        {"url": f"http://me:{KEY}@localhost/v1"},
+        {"url": f"{endpoint.url}?key={KEY}"},
+    ):
         with pytest.raises(ParameterError, match=r"\A(key_variable|url): must") as raised:
-            HttpAnswerer(**{"url": stub.url, "model": "m", "cache": tmp_path} | change)
+            HttpAnswerer(**{"url": endpoint.url, "model": "m", "cache": tmp_path} | change)
         assert KEY not in str(raised.value)
 
 
@@ -218,34 +222,34 @@ def test_a_key_that_is_set_later_is_sent_to_no_other_machine_unencrypted(monkeyp
         client.answer(IMAGES[:1], [["a"]])
 
 
-def test_a_proxy_is_not_asked_for_this_machine(answerer, stub, monkeypatch, tmp_path):
+def test_a_proxy_is_not_asked_for_this_machine(answerer, endpoint, monkeypatch, tmp_path):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("http_proxy", stub.url.removesuffix("/v1"))
+    monkeypatch.setenv("http_proxy", endpoint.url.removesuffix("/v1"))
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(AnswererError, match="not reached"):
         HttpAnswerer("http://localhost:9/v1", "m", cache=tmp_path, progress=False, retries=0).ask("hello")
-    assert not stub.requests and answerer().ask("hello") == "about hello"
+    assert not endpoint.requests and answerer().ask("hello") == "about hello"
 
 
-def test_what_has_come_is_on_disk_while_the_rest_is_under_way(answerer, stub):
-    stub.faults = [None, None, None, "slow"]
+def test_what_has_come_is_on_disk_while_the_rest_is_under_way(answerer, endpoint):
+    endpoint.faults = [None, None, None, "slow"]
     client = answerer(concurrency=1, timeout=5.0)
     thread = threading.Thread(target=client.answer, args=(IMAGES[:1], [["a", "b", "c", "d"]]))
     thread.start()
-    while len(stub.requests) < 4:
+    while len(endpoint.requests) < 4:
         time.sleep(0.01)
     time.sleep(0.4)
     assert answerer().estimate(IMAGES[:1], [["a", "b", "c", "d"]]).cached == 3
     thread.join()
 
 
-def test_a_cache_that_cannot_be_written_is_an_error_before_the_first_request(answerer, stub, tmp_path):
+def test_a_cache_that_cannot_be_written_is_an_error_before_the_first_request(answerer, endpoint, tmp_path):
     (tmp_path / "file").write_text("")
     for call in (lambda a: a.answer(IMAGES, QUESTIONS), lambda a: a.ask("hello")):
         with pytest.raises(StoreError, match=r"\A[^\n]*\Z"):
             call(answerer(cache=tmp_path / "file" / "answers"))
-    assert not stub.requests
-    assert HttpAnswerer(stub.url, "m" * 300, cache=tmp_path, progress=False).ask("hello") == "about hello"
+    assert not endpoint.requests
+    assert HttpAnswerer(endpoint.url, "m" * 300, cache=tmp_path, progress=False).ask("hello") == "about hello"
 
 
 WRONG = [
@@ -260,7 +264,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("change", "words"), WRONG)
-def test_no_answerer_is_asked_what_it_cannot_answer(answerer, stub, change, words, tmp_path):
+def test_no_answerer_is_asked_what_it_cannot_answer(answerer, endpoint, change, words, tmp_path):
     arguments = {"images": IMAGES, "questions": QUESTIONS} | change
     clients = [RecognizerAnswerer(None), OracleAnswerer(ImageSet(IMAGES, torch.arange(4) % 2), ("cat", "dog"))]
     for client in (answerer(), *clients):
@@ -268,7 +272,7 @@ def test_no_answerer_is_asked_what_it_cannot_answer(answerer, stub, change, word
             client.answer(**arguments)
     with pytest.raises(ParameterError, match=rf"\A{words}[^\n]*\Z"):
         answerer().estimate(**arguments)
-    assert not stub.requests
+    assert not endpoint.requests
 
 
 def test_an_oracle_needs_two_names_and_one_for_each_label():
@@ -281,25 +285,25 @@ def test_an_oracle_needs_two_names_and_one_for_each_label():
         RecognizerAnswerer("x")
 
 
-def test_requests_run_side_by_side_but_no_more_than_are_allowed(answerer, stub):
-    stub.delay = 0.05
+def test_requests_run_side_by_side_but_no_more_than_are_allowed(answerer, endpoint):
+    endpoint.delay = 0.05
     answerer(concurrency=3).answer(IMAGES, [[f"{n}-{k}" for k in range(4)] for n in range(4)])
-    assert 2 <= stub.most <= 3 and len(stub.requests) == 16
+    assert 2 <= endpoint.most <= 3 and len(endpoint.requests) == 16
 
 
-def test_the_price_is_known_before_the_first_request(answerer, stub):
+def test_the_price_is_known_before_the_first_request(answerer, endpoint):
     client = answerer(input_price=2.0, output_price=10.0, image_tokens=100, budget=0.0001)
     estimate = client.estimate(IMAGES, QUESTIONS)
     assert (estimate.requests, estimate.cached) == (4, 0)
     assert estimate.dollars == pytest.approx((4 * 100 + 4 * 0.25) * 2e-6 + 4 * 10 * 10e-6)
     with pytest.raises(ParameterError, match=r"budget=0.0001: must be at least the estimate: 4 requests"):
         client.answer(IMAGES, QUESTIONS)
-    assert not stub.requests
+    assert not endpoint.requests
 
 
-def test_a_text_can_be_asked_too(answerer, stub):
+def test_a_text_can_be_asked_too(answerer, endpoint):
     assert answerer().ask("hello") == "about hello" and answerer().ask("hello") == "about hello"
-    assert len(stub.requests) == 1
+    assert len(endpoint.requests) == 1
 
 
 @pytest.mark.parametrize(("change", "words"), [
