@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from bdlib.claims.reading import SHARES, Reading
 from bdlib.claims.schema import Claim
 from bdlib.claims.values import claim_values, planned
 from bdlib.evaluation.intervals import LEVEL, joint_level, seed_interval
@@ -182,6 +183,14 @@ def _failures(claim: Claim, runs: pd.DataFrame, key: str) -> Callable[[str], str
 
     def failure(name: str) -> str:
         mean = float(values.mean() if fixed else means.get(name, math.nan))
-        return "" if condition.keeps(mean) else f"{condition} is {condition.text(mean)}, not {condition.expectation}"
+        found = f"{_in_words(condition)} is {condition.text(mean)}, not {condition.expectation}"
+        return "" if condition.keeps(mean) else found
 
     return failure
+
+
+def _in_words(reading: Reading) -> str:
+    """A reading as a reader of the book sees it, such as "ASR of audit (BadNets)"."""
+    chosen = ", ".join(group_name(name, value) for name, value in reading.where.items())
+    metric = reading.metric.upper() if reading.metric in SHARES else reading.metric
+    return f"{metric} of {reading.method}" + (f" ({chosen})" if chosen else "")

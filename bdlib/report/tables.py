@@ -18,7 +18,7 @@ SHARES = {"asr", "accuracy", "tpr", "fpr", "auroc", "auc", "precision", "recall"
           "woken", "retuned"}  # fmt: skip
 # These words are in the names of measures that lie between 0 and 1, and the next ones in the names of those that do not
 CHANGES = {"change", "gain", "excess", "difference", "cost"}
-NEVER_NEGATIVE = {"seconds", "passes", "loss", "norm"}
+NEVER_NEGATIVE = {"seconds", "passes", "loss", "norm", "entropy"}
 CONTROLS = {"control", "random", "no_trigger", "twin", "twin_own", "clean_fit"}  # whole names: re-activation's
 EMPTY = ""  # a number that was never run or never published stays empty
 
@@ -103,7 +103,7 @@ def measurements(runs: pd.DataFrame, columns: Mapping[str, str], by: Sequence[st
     """Means over seeds, with 95 % intervals, of what records measured inside the models: column -> heading.
 
     A cell is empty where nothing was measured; a column that no record has is left out. The interval of a share ends
-    at 0 and 1, that of seconds, passes, losses and norms at 0.
+    at 0 and 1, that of seconds, passes, losses, norms and entropies at 0.
     """
     known = {heading: column for heading, column in _by_heading(columns).items() if column in runs}
     parts = {
@@ -126,7 +126,7 @@ def _by_heading(columns: Mapping[str, str]) -> dict[str, str]:
 def _limits(column: str, values: pd.Series) -> tuple[float, float] | None:
     """The ends of a measure's range where its name says that it is a share, and no value contradicts it.
 
-    Of a correlation they are always known; seconds, passes, losses and norms are never below zero.
+    Of a correlation they are always known; seconds, passes, losses, norms and entropies are never below zero.
     """
     words = {*column.split("_")}
     if "correlation" in words:

@@ -152,7 +152,10 @@ def test_a_claim_whose_premise_does_not_hold_is_not_testable(judged, premise, an
 
 def test_what_fails_a_premise_is_shown(judged):
     shown = judged(("b", "NAD", *HIGH), premise={"expected": "below 0.3", "reason": "It is low."}).measured
-    assert shown[0].endswith("; asr of NAD is 60.0, not below 30 %") and shown[1] == "premise not met: It is low"
+    assert shown[0].endswith("; ASR of NAD is 60.0, not below 30 %") and shown[1] == "premise not met: It is low"
+    on_sig = {"where": {"attack": "sig"}, "expected": "below 0.3", "reason": "It is low."}
+    shown = judged(("sig", "NAD", *HIGH), premise=on_sig).measured
+    assert shown[0].endswith("; ASR of NAD (SIG) is 60.0, not below 30 %")
 
 
 @pytest.mark.parametrize(("floor", "answers"), [
@@ -165,7 +168,7 @@ def test_what_fails_a_premise_is_shown(judged):
 def test_a_network_below_the_floor_cannot_say_yes(judged, floor, answers):
     judgment = judged(("a", "NAD", *STEADY), ("b", "NAD", *HIGH), floor=floor)
     assert [group.answer for group in judgment.groups] == answers
-    assert ("acc of NAD" in judgment.measured[0]) == (answers[0] == "no")
+    assert ("ACC of NAD" in judgment.measured[0]) == (answers[0] == "no")
     removal = {"method": "victim", "versus": "NAD", "how": "difference", "expected": "above 0.9"}
     assert judged(("a", "NAD", *STEADY), **removal, floor={"expected": "above 0.85"}).verdict == "not reproduced"
 

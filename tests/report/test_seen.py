@@ -107,7 +107,7 @@ def test_a_finding_follows_the_verdicts(monkeypatch):
 
 def test_a_finding_says_why_a_group_cannot_be_tested(monkeypatch):
     claim = next(one for one in load_claims() if one.id == "strip-low-entropy")
-    weak = "asr of victim is 86.0, not above 90 %"
+    weak = "ASR of victim is 86.0, not above 90 %"
     groups = (Group("badnets", -0.7, -0.8, -0.6, 3, "yes"), Group("sig", 0.0, -0.1, 0.1, 3, "not testable", weak))
     monkeypatch.setattr(finding.claims, "load_claims", lambda: [claim])
     monkeypatch.setattr(finding.claims, "largest_judgment", lambda _: (Judgment(claim, "reproduced", groups), "quick"))

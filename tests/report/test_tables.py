@@ -68,9 +68,10 @@ def test_the_interval_of_a_share_ends_with_its_range(runs_of):
     assert row["share_of_two"] == "1.50 [-0.98, 3.98]"
     correlated = runs.assign(transfer_correlation=runs["drift"])
     assert tables.measurements(correlated, {"transfer_correlation": "r"}, ["method"])["r"].item() == "0.96 [0.83, 1.00]"
-    timed = runs.assign(seconds=100 * runs["random"], loss_change=100 * runs["random"])
-    found = tables.measurements(timed, {"seconds": "s", "loss_change": "change"}, ["method"]).iloc[0]
-    assert found["s"] == "43.33 [0.00, 170.81]" and found["change"].startswith("43.33 [-84")
+    amounts = ("seconds", "forward_passes", "victim_loss", "norm_ratio", "clean_entropy", "loss_change")
+    sized = runs.assign(**{name: 100 * runs["random"] for name in amounts})
+    found = tables.measurements(sized, {name: name for name in amounts}, ["method"]).iloc[0].to_dict()
+    assert found.pop("loss_change").startswith("43.33 [-84") and {*found.values()} == {"43.33 [0.00, 170.81]"}
     assert row["random"] == "0.43 [0.00, 1.00]" and row["random_rise"] == "0.43 [-0.84, 1.71]"
 
 
